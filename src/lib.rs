@@ -1,0 +1,1 @@
+//! Linchpin: a server of distributed primitives behind the Redis wire protocol.

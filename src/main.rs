@@ -1,0 +1,2 @@
+//! The `linchpin-server` binary.
+fn main() {}
