@@ -4,6 +4,7 @@
 //! after a long `advance` are left out there. The kind in brackets before a trial's name says how
 //! many of the file's steps it compares.
 
+mod coverage;
 mod differences;
 mod run;
 mod target;
@@ -19,7 +20,7 @@ use libtest_mimic::{Failed, Trial};
 use self::run::{Mode, Scope};
 use self::target::{Target, Tcp};
 use self::transcript::{Transcript, Version};
-use crate::need::{self, Program};
+use crate::need::{self, Program, REDIS_SERVER};
 use crate::process::Server;
 
 /// All trials of the transcripts; with `UPDATE` set, the trials that rewrite them.
@@ -39,8 +40,14 @@ pub(crate) fn trials() -> Vec<Trial> {
         }
     }
     if update.is_none() {
+        let transcripts = Arc::new(transcripts);
+        let covering = Arc::clone(&transcripts);
         trials.push(Trial::test("golden::differences", move || {
             differences::check(&root(), &transcripts).map_err(Failed::from)
+        }));
+        trials.push(Trial::test("golden::coverage", move || {
+            let mut target = Tcp::new(Server::linchpin(&[])?);
+            coverage::check(&mut target, &covering).map_err(Failed::from)
         }));
     }
     trials
@@ -96,7 +103,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 /// The version of the redis-server on this machine, if there is one.
 fn oracle_version() -> Option<Version> {
-    let output = Command::new(Program::RedisServer.path()?)
+    let output = Command::new(REDIS_SERVER.path()?)
         .arg("--version")
         .output()
         .ok()?;
@@ -127,7 +134,7 @@ fn check_trials(name: &str, transcript: &Arc<Transcript>, oracle: Option<Version
         .with_kind(steps_kind(transcript, tcp)),
         need::trial(
             &format!("golden::{label}::redis"),
-            &[Program::RedisServer],
+            &[REDIS_SERVER],
             move || check_over_tcp(&against_redis, redis, Server::redis),
         )
         .with_kind(steps_kind(transcript, redis)),
@@ -176,11 +183,7 @@ fn update_trial(
     let mut transcript = Transcript::clone(transcript);
     let path = folder().join(name).with_extension("txt");
     let label = format!("update::{}", name.replace('/', "::"));
-    let needs: &[Program] = if is_oracle {
-        &[Program::RedisServer]
-    } else {
-        &[]
-    };
+    let needs: &[Program] = if is_oracle { &[REDIS_SERVER] } else { &[] };
     need::trial(&label, needs, move || {
         let settings = transcript.settings.clone();
         let target = || Ok(Box::new(Tcp::new(start(&settings)?)) as Box<dyn Target>);
