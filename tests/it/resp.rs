@@ -75,8 +75,8 @@ fn split_one(bytes: &[u8]) -> Result<Option<(Reply, usize)>, String> {
             },
             children,
         ));
-        while let Some((reply, 0)) = open.last().cloned() {
-            open.pop();
+        while open.last().is_some_and(|(_, missing)| *missing == 0) {
+            let Some((reply, _)) = open.pop() else { break };
             match open.last_mut() {
                 None => return Ok(Some((reply, at))),
                 Some((parent, missing)) => {
