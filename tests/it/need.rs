@@ -4,25 +4,47 @@ use std::path::PathBuf;
 
 use libtest_mimic::{Failed, Trial};
 
-/// A program some test needs beside our own server, by the name it is started with.
+/// A program some test needs beside our own server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Program(pub(crate) &'static str);
-
-/// The oracle of the golden transcripts.
-pub(crate) const REDIS_SERVER: Program = Program("redis-server");
+pub(crate) enum Program {
+    /// The oracle of the golden transcripts.
+    RedisServer,
+    /// The command line client of Redis.
+    RedisCli,
+    /// The load generator of Redis.
+    RedisBenchmark,
+    /// The JavaScript runtime, for the clients of Node.
+    Node,
+    /// Its package installer.
+    Npm,
+    /// The Python interpreter, for the clients of Python.
+    Python3,
+}
 
 impl Program {
+    /// The name it is started by and is known as in `LINCHPIN_REQUIRE`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Program::RedisServer => "redis-server",
+            Program::RedisCli => "redis-cli",
+            Program::RedisBenchmark => "redis-benchmark",
+            Program::Node => "node",
+            Program::Npm => "npm",
+            Program::Python3 => "python3",
+        }
+    }
+
     /// Where it is on `PATH`, if it is.
     pub(crate) fn path(self) -> Option<PathBuf> {
         let folders = std::env::var_os("PATH")?;
         std::env::split_paths(&folders)
-            .map(|folder| folder.join(self.0))
+            .map(|folder| folder.join(self.name()))
             .find(|p| p.is_file())
     }
 
     fn is_required(self) -> bool {
         std::env::var("LINCHPIN_REQUIRE")
-            .is_ok_and(|list| list.split(',').any(|name| name.trim() == self.0))
+            .is_ok_and(|list| list.split(',').any(|name| name.trim() == self.name()))
     }
 }
 
@@ -42,7 +64,7 @@ where
     }
     let names = missing
         .iter()
-        .map(|program| program.0)
+        .map(|program| program.name())
         .collect::<Vec<_>>()
         .join(", ");
     let is_required = missing.iter().any(|program| program.is_required());

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use crate::need::REDIS_SERVER;
+use crate::need::Program;
 
 /// How long a server may take to start.
 const START_MAX: Duration = Duration::from_secs(20);
@@ -61,7 +61,7 @@ impl Server {
         for _ in 0..PORT_TRIES_MAX {
             let home = TempDir::new()?;
             let port = port_free()?;
-            let mut command = Command::new(REDIS_SERVER.0);
+            let mut command = Command::new(Program::RedisServer.name());
             command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"]);
             command
                 .arg(home.path())

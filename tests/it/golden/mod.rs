@@ -20,7 +20,7 @@ use libtest_mimic::{Failed, Trial};
 use self::run::{Mode, Scope};
 use self::target::{Target, Tcp};
 use self::transcript::{Transcript, Version};
-use crate::need::{self, Program, REDIS_SERVER};
+use crate::need::{self, Program};
 use crate::process::Server;
 
 /// All trials of the transcripts; with `UPDATE` set, the trials that rewrite them.
@@ -103,7 +103,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 /// The version of the redis-server on this machine, if there is one.
 fn oracle_version() -> Option<Version> {
-    let output = Command::new(REDIS_SERVER.path()?)
+    let output = Command::new(Program::RedisServer.path()?)
         .arg("--version")
         .output()
         .ok()?;
@@ -134,7 +134,7 @@ fn check_trials(name: &str, transcript: &Arc<Transcript>, oracle: Option<Version
         .with_kind(steps_kind(transcript, tcp)),
         need::trial(
             &format!("golden::{label}::redis"),
-            &[REDIS_SERVER],
+            &[Program::RedisServer],
             move || check_over_tcp(&against_redis, redis, Server::redis),
         )
         .with_kind(steps_kind(transcript, redis)),
@@ -183,7 +183,11 @@ fn update_trial(
     let mut transcript = Transcript::clone(transcript);
     let path = folder().join(name).with_extension("txt");
     let label = format!("update::{}", name.replace('/', "::"));
-    let needs: &[Program] = if is_oracle { &[REDIS_SERVER] } else { &[] };
+    let needs: &[Program] = if is_oracle {
+        &[Program::RedisServer]
+    } else {
+        &[]
+    };
     need::trial(&label, needs, move || {
         let settings = transcript.settings.clone();
         let target = || Ok(Box::new(Tcp::new(start(&settings)?)) as Box<dyn Target>);
