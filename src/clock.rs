@@ -48,7 +48,10 @@ pub struct SystemClock {
 impl SystemClock {
     /// A clock whose engine time starts at 0 now.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this module is where time comes from")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this module is where time comes from"
+    )]
     pub fn new() -> Self {
         Self {
             start: Instant::now(),
@@ -82,10 +85,15 @@ impl Default for SystemClock {
 }
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this module is where time comes from")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this module is where time comes from"
+    )]
     fn now(&self) -> Now {
         let mono = self.start.elapsed();
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO);
         Now {
             wall_ms: millis(wall),
             engine_ms: self.engine_ms(millis(mono)),
@@ -109,7 +117,10 @@ impl ManualClock {
     /// A clock standing at this Unix time, engine time 0.
     #[must_use]
     pub fn at(wall_ms: u64) -> Self {
-        Self { wall_ms: AtomicU64::new(wall_ms), engine_ms: AtomicU64::new(0) }
+        Self {
+            wall_ms: AtomicU64::new(wall_ms),
+            engine_ms: AtomicU64::new(0),
+        }
     }
 
     /// Lets both clocks run on by `ms`.
@@ -155,18 +166,44 @@ mod tests {
     fn a_long_gap_counts_as_one_second() {
         let clock = SystemClock::new();
         assert_eq!(clock.engine_ms(900), 900);
-        assert_eq!(clock.engine_ms(1_900), 1_900, "a gap of a second counts in full");
-        assert_eq!(clock.engine_ms(61_900), 2_900, "a minute's stop counts as one second");
+        assert_eq!(
+            clock.engine_ms(1_900),
+            1_900,
+            "a gap of a second counts in full"
+        );
+        assert_eq!(
+            clock.engine_ms(61_900),
+            2_900,
+            "a minute's stop counts as one second"
+        );
         assert_eq!(clock.engine_ms(61_950), 2_950);
-        assert_eq!(clock.engine_ms(61_940), 2_940, "a late reader is not thrown back by the loss");
+        assert_eq!(
+            clock.engine_ms(61_940),
+            2_940,
+            "a late reader is not thrown back by the loss"
+        );
     }
 
     #[test]
     fn a_manual_clock_moves_only_when_told() {
         let clock = ManualClock::at(1_000);
-        assert_eq!(clock.now(), Now { wall_ms: 1_000, engine_ms: 0, mono_us: 0 });
+        assert_eq!(
+            clock.now(),
+            Now {
+                wall_ms: 1_000,
+                engine_ms: 0,
+                mono_us: 0
+            }
+        );
         clock.advance_ms(5);
         clock.step_wall_to(10);
-        assert_eq!(clock.now(), Now { wall_ms: 10, engine_ms: 5, mono_us: 5_000 });
+        assert_eq!(
+            clock.now(),
+            Now {
+                wall_ms: 10,
+                engine_ms: 5,
+                mono_us: 5_000
+            }
+        );
     }
 }

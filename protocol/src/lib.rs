@@ -1,1 +1,48 @@
-//! RESP2 and RESP3 without I/O.
+//! RESP2 and RESP3, the Redis wire protocol, without any I/O.
+//!
+//! The crate turns bytes into requests and replies into bytes. It opens no socket, spawns nothing and
+//! knows no runtime: a server or a client reads bytes however it likes and hands them over.
+//!
+//! | side | reads | writes |
+//! |---|---|---|
+//! | server | [`RequestParser`] → [`Args`], borrowed from the bytes received | [`Writer`] |
+//!
+//! A server's turn, from bytes to bytes:
+//!
+//! ```
+//! use linchpin_protocol::{Limits, RequestParser, Version, Writer};
+//!
+//! let received = b"*2\r\n$4\r\nECHO\r\n$5\r\nhello\r\nPING\r\n";
+//! let mut answer = Vec::new();
+//! let mut parser = RequestParser::new();
+//! let mut input = &received[..];
+//! while let Some(consumed) = parser.parse(input, &Limits::default())? {
+//!     let args = parser.args(input);
+//!     let mut writer = Writer::new(&mut answer, Version::Resp2);
+//!     match args.get(0) {
+//!         Some(b"ECHO") => writer.bulk(&args[1]),
+//!         Some(b"PING") => writer.simple("PONG"),
+//!         _ => writer.error("ERR unknown command"),
+//!     }
+//!     input = &input[consumed..];
+//! }
+//! assert_eq!(answer, b"$5\r\nhello\r\n+PONG\r\n");
+//! # Ok::<(), linchpin_protocol::ProtocolError>(())
+//! ```
+//!
+//! # Invariants
+//!
+//! - The parser is resumable and linear: whatever the pieces the bytes arrive in, every byte is
+//!   looked at a bounded number of times, and the outcome is that of one piece.
+//! - Memory is taken from bytes received, never from a length the peer claims, and every length is
+//!   bounded by [`Limits`].
+//! - No input panics: it uses no `unsafe`, no recursion, no unchecked index or arithmetic.
+
+pub mod number;
+
+pub mod request;
+pub mod text;
+pub mod writer;
+
+pub use request::{Args, ArgsIter, Limits, ProtocolError, Request, RequestParser};
+pub use writer::{Version, Writer};

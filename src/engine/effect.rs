@@ -88,7 +88,9 @@ impl Recorder {
     /// A recorder without frames.
     #[must_use]
     pub fn new() -> Self {
-        Self { frames: crate::sync::Mutex::new(Vec::new()) }
+        Self {
+            frames: crate::sync::Mutex::new(Vec::new()),
+        }
     }
 
     /// Takes out what was recorded since the last call.

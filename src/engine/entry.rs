@@ -74,7 +74,13 @@ impl Entry {
         match value {
             ValueRef::Bytes(bytes) if bytes.len() > SMALL_VALUE_BYTES_MAX => {
                 let (key, value) = (key.into(), bytes.to_vec());
-                let large = Large { grown: false, accessed_s, deadline_ms, key, value };
+                let large = Large {
+                    grown: false,
+                    accessed_s,
+                    deadline_ms,
+                    key,
+                    value,
+                };
                 Self(Repr::Large(Box::new(large)))
             }
             ValueRef::Bytes(bytes) => {
@@ -82,7 +88,13 @@ impl Entry {
             }
             ValueRef::Int(n) => {
                 let bytes = n.to_le_bytes();
-                Self(Repr::Small(encode(F_INT, accessed_s, deadline_ms, key, &bytes)))
+                Self(Repr::Small(encode(
+                    F_INT,
+                    accessed_s,
+                    deadline_ms,
+                    key,
+                    &bytes,
+                )))
             }
         }
     }
@@ -251,16 +263,26 @@ fn encode(
     key: &[u8],
     value: &[u8],
 ) -> Box<[u8]> {
-    let deadline_bytes = if deadline_ms.is_some() { DEADLINE_BYTES } else { 0 };
+    let deadline_bytes = if deadline_ms.is_some() {
+        DEADLINE_BYTES
+    } else {
+        0
+    };
     let len_bytes = if key.len() < LONG_KEY_BYTES { 1 } else { 3 };
     let total = FIXED_BYTES + deadline_bytes + len_bytes + key.len() + value.len();
     let mut bytes = Vec::with_capacity(total);
-    bytes.push(if deadline_ms.is_some() { flags | F_DEADLINE } else { flags });
+    bytes.push(if deadline_ms.is_some() {
+        flags | F_DEADLINE
+    } else {
+        flags
+    });
     bytes.extend_from_slice(&accessed_s.to_le_bytes());
     if let Some(at) = deadline_ms {
         bytes.extend_from_slice(&at.to_le_bytes());
     }
-    let len = u32::try_from(key.len()).expect("keys are at most KEY_BYTES_MAX long").to_be_bytes();
+    let len = u32::try_from(key.len())
+        .expect("keys are at most KEY_BYTES_MAX long")
+        .to_be_bytes();
     if len_bytes == 1 {
         bytes.push(len[3]);
     } else {
@@ -275,7 +297,12 @@ fn encode(
 /// Where the key of a small entry starts and ends.
 #[inline]
 fn key_span(bytes: &[u8]) -> (usize, usize) {
-    let at = FIXED_BYTES + if bytes[0] & F_DEADLINE != 0 { DEADLINE_BYTES } else { 0 };
+    let at = FIXED_BYTES
+        + if bytes[0] & F_DEADLINE != 0 {
+            DEADLINE_BYTES
+        } else {
+            0
+        };
     let first = bytes[at];
     if usize::from(first) < LONG_KEY_BYTES {
         (at + 1, at + 1 + usize::from(first))
@@ -291,11 +318,17 @@ fn deadline_of(bytes: &[u8]) -> Option<u64> {
         return None;
     }
     let field = bytes[FIXED_BYTES..FIXED_BYTES + DEADLINE_BYTES].try_into();
-    Some(u64::from_le_bytes(field.expect("the field is eight bytes long")))
+    Some(u64::from_le_bytes(
+        field.expect("the field is eight bytes long"),
+    ))
 }
 
 fn accessed_of(bytes: &[u8]) -> u32 {
-    u32::from_le_bytes(bytes[1..FIXED_BYTES].try_into().expect("the field is four bytes long"))
+    u32::from_le_bytes(
+        bytes[1..FIXED_BYTES]
+            .try_into()
+            .expect("the field is four bytes long"),
+    )
 }
 
 #[cfg(all(test, not(loom)))]
@@ -348,7 +381,9 @@ mod tests {
         assert_eq!(entry.accessed_s(), naive.accessed_s);
         let encoding = match naive {
             Naive { int: true, .. } => Encoding::Int,
-            Naive { grown: false, text, .. } if text.len() <= 44 => Encoding::Embstr,
+            Naive {
+                grown: false, text, ..
+            } if text.len() <= 44 => Encoding::Embstr,
             _ => Encoding::Raw,
         };
         assert_eq!(entry.encoding(), encoding);

@@ -46,18 +46,24 @@ impl<T: Clone> Gate<T> {
     /// A gate with `sides` sides (at least one), each with its copy of `value`.
     pub(crate) fn new(sides: usize, value: &T) -> Self {
         let side = || CachePadded::new(Mutex::new(value.clone()));
-        Self { sides: std::iter::repeat_with(side).take(sides.max(1)).collect() }
+        Self {
+            sides: std::iter::repeat_with(side).take(sides.max(1)).collect(),
+        }
     }
 
     /// Enters beside others, through side `side`. Waits while somebody is alone inside, or holds
     /// the same side.
     pub(crate) fn shared(&self, side: usize) -> Shared<'_, T> {
-        Shared { side: self.sides[side % self.sides.len()].lock() }
+        Shared {
+            side: self.sides[side % self.sides.len()].lock(),
+        }
     }
 
     /// Enters alone: waits until every side is free. The caller holds no side.
     pub(crate) fn exclusive(&self) -> Exclusive<'_, T> {
-        Exclusive { sides: self.sides.iter().map(|side| side.lock()).collect() }
+        Exclusive {
+            sides: self.sides.iter().map(|side| side.lock()).collect(),
+        }
     }
 }
 

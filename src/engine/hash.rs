@@ -35,7 +35,11 @@ mod tests {
 
     #[test]
     fn the_seed_decides() {
-        let (a, b, c) = (KeyHasher::seeded(1), KeyHasher::seeded(1), KeyHasher::seeded(2));
+        let (a, b, c) = (
+            KeyHasher::seeded(1),
+            KeyHasher::seeded(1),
+            KeyHasher::seeded(2),
+        );
         assert_eq!(a.hash(b"key"), b.hash(b"key"));
         assert_ne!(a.hash(b"key"), c.hash(b"key"));
     }

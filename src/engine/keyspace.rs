@@ -30,7 +30,11 @@ impl Database {
     /// An empty database. `shard_count` is a power of two.
     pub(crate) fn new(id: u32, shard_count: usize) -> Self {
         debug_assert!(shard_count.is_power_of_two());
-        Self { id, shard_count, shards: OnceLock::new() }
+        Self {
+            id,
+            shard_count,
+            shards: OnceLock::new(),
+        }
     }
 
     /// An empty database with the same identity.
@@ -42,7 +46,9 @@ impl Database {
     pub(crate) fn shards(&self) -> &[CachePadded<Mutex<Shard>>] {
         self.shards.get_or_init(|| {
             let shard = || CachePadded::new(Mutex::new(Shard::new()));
-            std::iter::repeat_with(shard).take(self.shard_count).collect()
+            std::iter::repeat_with(shard)
+                .take(self.shard_count)
+                .collect()
         })
     }
 
@@ -69,7 +75,9 @@ impl Database {
     /// Gives up the shards of a database that nobody can reach any more.
     pub(crate) fn into_shards(self) -> impl Iterator<Item = Shard> + Send {
         let shards = self.shards.into_inner().unwrap_or_default();
-        shards.into_iter().map(|shard| into_inner(shard.into_inner()))
+        shards
+            .into_iter()
+            .map(|shard| into_inner(shard.into_inner()))
     }
 }
 

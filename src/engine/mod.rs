@@ -11,8 +11,6 @@ mod entry;
 mod gate;
 mod hash;
 mod keyspace;
-#[cfg(all(test, loom))]
-mod loom_tests;
 mod replay;
 mod shard;
 mod step;
@@ -24,7 +22,7 @@ mod watch;
 pub use effect::{Effect, Recorder, Sink};
 pub use shard::Census;
 pub use step::{Batch, Deadline, Free, Locked, Slot, Step, Tally};
-pub use sweep::{Swept, Sweeper};
+pub use sweep::{Sweeper, Swept};
 pub use value::{Encoding, IntText, Value, ValueRef};
 pub use walk::Met;
 pub use watch::Watched;
@@ -60,7 +58,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { databases: 16, workers: 1, shards: SHARDS_DEFAULT, hash_seed: 0 }
+        Self {
+            databases: 16,
+            workers: 1,
+            shards: SHARDS_DEFAULT,
+            hash_seed: 0,
+        }
     }
 }
 
@@ -80,7 +83,10 @@ impl Engine {
     /// An engine with empty databases, telling its effects to `sink`.
     #[must_use]
     pub fn new(options: Options, sink: Option<Box<dyn Sink>>) -> Self {
-        let shards = options.shards.clamp(1, walk::SHARDS_MAX).next_power_of_two();
+        let shards = options
+            .shards
+            .clamp(1, walk::SHARDS_MAX)
+            .next_power_of_two();
         let database = |id| Arc::new(Database::new(id, shards));
         let layout: Layout = (0..options.databases.max(1)).map(database).collect();
         Self {

@@ -59,21 +59,37 @@ fn hash(
 
 fn apply_one(step: &mut Step<'_>, effect: &Effect) {
     match effect {
-        Effect::Put { db, key, value, deadline_ms } => {
+        Effect::Put {
+            db,
+            key,
+            value,
+            deadline_ms,
+        } => {
             let deadline = deadline_ms.map_or(Deadline::None, Deadline::At);
-            on_key(step, *db, key, |slot| slot.put(Value::as_ref(value), deadline));
+            on_key(step, *db, key, |slot| {
+                slot.put(Value::as_ref(value), deadline)
+            });
         }
         Effect::Append { db, key, suffix } => {
             on_key(step, *db, key, |slot| {
                 slot.append(suffix);
             });
         }
-        Effect::WriteRange { db, key, offset, bytes } => {
+        Effect::WriteRange {
+            db,
+            key,
+            offset,
+            bytes,
+        } => {
             on_key(step, *db, key, |slot| {
                 slot.write_range(*offset, bytes);
             });
         }
-        Effect::Deadline { db, key, deadline_ms } => {
+        Effect::Deadline {
+            db,
+            key,
+            deadline_ms,
+        } => {
             on_key(step, *db, key, |slot| slot.set_deadline(*deadline_ms));
         }
         Effect::Remove { db, key } => {

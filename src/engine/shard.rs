@@ -75,7 +75,8 @@ impl Shard {
     /// The bucket of `key`. Expected O(1).
     #[inline]
     pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Option<usize> {
-        self.table.find_bucket_index(hash, |entry| entry.key() == key)
+        self.table
+            .find_bucket_index(hash, |entry| entry.key() == key)
     }
 
     /// The entry in `bucket`.
@@ -87,7 +88,10 @@ impl Shard {
     /// Changes the entry in `bucket`, which is there, and keeps the counts.
     #[inline]
     pub(crate) fn change<R>(&mut self, bucket: usize, change: impl FnOnce(&mut Entry) -> R) -> R {
-        let entry = self.table.get_bucket_mut(bucket).expect("the bucket is in use");
+        let entry = self
+            .table
+            .get_bucket_mut(bucket)
+            .expect("the bucket is in use");
         let (bytes, deadline_ms) = (entry.heap_bytes(), entry.deadline_ms());
         let result = change(entry);
         let (bytes_now, deadline_now_ms) = (entry.heap_bytes(), entry.deadline_ms());
@@ -177,7 +181,11 @@ impl Shard {
         let total = self.table.num_buckets();
         let mut seen = 0;
         for _ in 0..buckets.min(total) {
-            let bucket = if self.sweep_bucket < total { self.sweep_bucket } else { 0 };
+            let bucket = if self.sweep_bucket < total {
+                self.sweep_bucket
+            } else {
+                0
+            };
             self.sweep_bucket = bucket + 1;
             let Some(at) = self.table.get_bucket(bucket).and_then(Entry::deadline_ms) else {
                 continue;

@@ -60,11 +60,19 @@ impl Alone for RefCell<gate::Exclusive<'_, Layout>> {
 
 impl<'e> Batch<'e> {
     pub(super) fn shared(engine: &'e Engine, side: usize, now: Now) -> Self {
-        Self { engine, hold: Hold::Shared(engine.gate.shared(side)), now }
+        Self {
+            engine,
+            hold: Hold::Shared(engine.gate.shared(side)),
+            now,
+        }
     }
 
     pub(super) fn alone(engine: &'e Engine, now: Now) -> Self {
-        Self { engine, hold: Hold::Alone(RefCell::new(engine.gate.exclusive())), now }
+        Self {
+            engine,
+            hold: Hold::Alone(RefCell::new(engine.gate.exclusive())),
+            now,
+        }
     }
 
     /// Whether nobody else is inside.
@@ -83,14 +91,26 @@ impl<'e> Batch<'e> {
         let alone = self.is_alone();
         let recording = self.engine.sink.is_some();
         let tally = Tally::default();
-        let ctx = Context { now: self.now, frame: Vec::new(), recording, alone, tally };
-        Step { engine: self.engine, view, ctx }
+        let ctx = Context {
+            now: self.now,
+            frame: Vec::new(),
+            recording,
+            alone,
+            tally,
+        };
+        Step {
+            engine: self.engine,
+            view,
+            ctx,
+        }
     }
 }
 
 impl std::fmt::Debug for Batch<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Batch").field("alone", &self.is_alone()).finish_non_exhaustive()
+        f.debug_struct("Batch")
+            .field("alone", &self.is_alone())
+            .finish_non_exhaustive()
     }
 }
 
@@ -203,7 +223,12 @@ impl Step<'_> {
         let hash = self.engine.hasher.hash(key);
         let database = &layout[db as usize];
         let shard = database.shards()[database.shard_of(hash)].lock();
-        Locked { engine: self.engine, layout, held: Held::One(shard, hash), ctx: &mut self.ctx }
+        Locked {
+            engine: self.engine,
+            layout,
+            held: Held::One(shard, hash),
+            ctx: &mut self.ctx,
+        }
     }
 
     /// Locks the shards of several keys of one database.
@@ -215,14 +240,22 @@ impl Step<'_> {
     pub fn lock_each<'k>(&mut self, keys: impl Iterator<Item = (u32, &'k [u8])>) -> Locked<'_> {
         let layout = self.view.layout();
         let place = |(db, key): (u32, &[u8])| {
-            (db, layout[db as usize].shard_of(self.engine.hasher.hash(key)))
+            (
+                db,
+                layout[db as usize].shard_of(self.engine.hasher.hash(key)),
+            )
         };
         let mut places: Vec<(u32, usize)> = keys.map(place).collect();
         places.sort_unstable();
         places.dedup();
         let lock = |place: (u32, usize)| (place, layout[place.0 as usize].shards()[place.1].lock());
         let shards = places.into_iter().map(lock).collect();
-        Locked { engine: self.engine, layout, held: Held::Many(shards), ctx: &mut self.ctx }
+        Locked {
+            engine: self.engine,
+            layout,
+            held: Held::Many(shards),
+            ctx: &mut self.ctx,
+        }
     }
 
     /// Locks one shard by its number, to sweep it.
@@ -230,7 +263,12 @@ impl Step<'_> {
         let layout = self.view.layout();
         let guard = layout[db as usize].shards()[shard].lock();
         let shards = vec![((db, shard), guard)];
-        Locked { engine: self.engine, layout, held: Held::Many(shards), ctx: &mut self.ctx }
+        Locked {
+            engine: self.engine,
+            layout,
+            held: Held::Many(shards),
+            ctx: &mut self.ctx,
+        }
     }
 
     /// The database that `SELECT db` picks.
@@ -241,13 +279,21 @@ impl Step<'_> {
     /// Number of keys in a database, those due but not yet removed among them.
     #[must_use]
     pub fn len(&self, db: u32) -> usize {
-        self.database(db).shards_in_use().iter().map(|shard| shard.lock().len()).sum()
+        self.database(db)
+            .shards_in_use()
+            .iter()
+            .map(|shard| shard.lock().len())
+            .sum()
     }
 
     /// What is counted about each database, by its `SELECT` number.
     #[must_use]
     pub fn census(&self) -> Vec<Census> {
-        self.view.layout().iter().map(|database| database.census()).collect()
+        self.view
+            .layout()
+            .iter()
+            .map(|database| database.census())
+            .collect()
     }
 
     /// Whether nobody else is inside the gate: what changes whole databases needs it.
@@ -335,7 +381,9 @@ impl Drop for Step<'_> {
 
 impl std::fmt::Debug for Step<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Step").field("now", &self.ctx.now).finish_non_exhaustive()
+        f.debug_struct("Step")
+            .field("now", &self.ctx.now)
+            .finish_non_exhaustive()
     }
 }
 
@@ -363,7 +411,11 @@ impl Locked<'_> {
         let database = &self.layout[db as usize];
         let (shard, hash) = match &mut self.held {
             Held::One(shard, hash) => {
-                debug_assert_eq!(*hash, self.engine.hasher.hash(key), "this key was not named");
+                debug_assert_eq!(
+                    *hash,
+                    self.engine.hasher.hash(key),
+                    "this key was not named"
+                );
                 (&mut **shard, *hash)
             }
             Held::Many(shards) => {
@@ -375,7 +427,16 @@ impl Locked<'_> {
         };
         let bucket = shard.find(hash, key);
         let (id, engine) = (database.id, self.engine);
-        let mut slot = Slot { engine, shard, bucket, hash, key, db, id, ctx: self.ctx };
+        let mut slot = Slot {
+            engine,
+            shard,
+            bucket,
+            hash,
+            key,
+            db,
+            id,
+            ctx: self.ctx,
+        };
         slot.expire();
         slot
     }
@@ -428,7 +489,10 @@ fn abort_if_panicking_with(changing: bool) {
 
 fn note_expired(engine: &Engine, ctx: &mut Context, db: u32, id: u32, key: &[u8]) {
     ctx.tally.expired += 1;
-    ctx.emit(|| Effect::Remove { db: id, key: key.into() });
+    ctx.emit(|| Effect::Remove {
+        db: id,
+        key: key.into(),
+    });
     engine.watches.note_change(db, key);
 }
 
@@ -515,13 +579,15 @@ impl Slot<'_> {
     /// Seconds since the key was last used.
     #[must_use]
     pub fn idle_s(&self) -> Option<u32> {
-        self.entry().map(|entry| self.ctx.accessed_s().saturating_sub(entry.accessed_s()))
+        self.entry()
+            .map(|entry| self.ctx.accessed_s().saturating_sub(entry.accessed_s()))
     }
 
     /// Bytes the entry takes, its table slot included.
     #[must_use]
     pub fn memory_bytes(&self) -> Option<usize> {
-        self.entry().map(|entry| size_of::<Entry>() + entry.heap_bytes())
+        self.entry()
+            .map(|entry| size_of::<Entry>() + entry.heap_bytes())
     }
 
     /// Gives the key this value. A deadline already passed is stored as it is; the next to look
@@ -544,7 +610,12 @@ impl Slot<'_> {
             self.bucket = Some(self.shard.insert(self.hash, entry, &self.engine.hasher));
         }
         let (id, key) = (self.id, self.key);
-        self.ctx.emit(|| Effect::Put { db: id, key: key.into(), value: value.into(), deadline_ms });
+        self.ctx.emit(|| Effect::Put {
+            db: id,
+            key: key.into(),
+            value: value.into(),
+            deadline_ms,
+        });
         self.note_change();
     }
 
@@ -560,7 +631,11 @@ impl Slot<'_> {
             entry.value().text_bytes()
         });
         let (db, key) = (self.id, self.key);
-        self.ctx.emit(|| Effect::Append { db, key: key.into(), suffix: suffix.into() });
+        self.ctx.emit(|| Effect::Append {
+            db,
+            key: key.into(),
+            suffix: suffix.into(),
+        });
         self.note_change();
         len
     }
@@ -578,7 +653,12 @@ impl Slot<'_> {
             entry.value().text_bytes()
         });
         let (db, key) = (self.id, self.key);
-        self.ctx.emit(|| Effect::WriteRange { db, key: key.into(), offset, bytes: bytes.into() });
+        self.ctx.emit(|| Effect::WriteRange {
+            db,
+            key: key.into(),
+            offset,
+            bytes: bytes.into(),
+        });
         self.note_change();
         len
     }
@@ -590,7 +670,11 @@ impl Slot<'_> {
     pub fn set_deadline(&mut self, deadline_ms: Option<u64>) {
         self.change(|entry| entry.set_deadline_ms(deadline_ms));
         let (db, key) = (self.id, self.key);
-        self.ctx.emit(|| Effect::Deadline { db, key: key.into(), deadline_ms });
+        self.ctx.emit(|| Effect::Deadline {
+            db,
+            key: key.into(),
+            deadline_ms,
+        });
         self.note_change();
     }
 
@@ -601,13 +685,17 @@ impl Slot<'_> {
         };
         self.shard.remove(bucket, &self.engine.hasher);
         let (db, key) = (self.id, self.key);
-        self.ctx.emit(|| Effect::Remove { db, key: key.into() });
+        self.ctx.emit(|| Effect::Remove {
+            db,
+            key: key.into(),
+        });
         self.note_change();
         true
     }
 
     fn change<R>(&mut self, change: impl FnOnce(&mut Entry) -> R) -> R {
-        self.shard.change(self.bucket.expect("the key is there"), change)
+        self.shard
+            .change(self.bucket.expect("the key is there"), change)
     }
 
     fn note_change(&self) {
@@ -617,6 +705,8 @@ impl Slot<'_> {
 
 impl std::fmt::Debug for Slot<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Slot").field("exists", &self.exists()).finish_non_exhaustive()
+        f.debug_struct("Slot")
+            .field("exists", &self.exists())
+            .finish_non_exhaustive()
     }
 }

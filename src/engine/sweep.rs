@@ -36,7 +36,12 @@ impl Sweeper {
     /// The sweeper of worker `worker` among `workers`: every `workers`-th shard is its own.
     #[must_use]
     pub fn new(worker: usize, workers: usize) -> Self {
-        Self { worker, workers: workers.max(1), db: 0, shard: worker }
+        Self {
+            worker,
+            workers: workers.max(1),
+            db: 0,
+            shard: worker,
+        }
     }
 
     /// Looks at up to `buckets_max` buckets; the counts go into `tally`.
@@ -66,7 +71,10 @@ impl Sweeper {
             }
         }
         tally.add(step.take_tally());
-        Swept { removed, rich: removed * 4 > seen }
+        Swept {
+            removed,
+            rich: removed * 4 > seen,
+        }
     }
 }
 

@@ -92,12 +92,19 @@ impl Step<'_> {
                 shard.walk(at.bucket, 1, |entry| {
                     keys += 1;
                     if entry.deadline_ms().is_none_or(|deadline| deadline > now_ms) {
-                        visit(Met { key: entry.key(), encoding: entry.encoding() });
+                        visit(Met {
+                            key: entry.key(),
+                            encoding: entry.encoding(),
+                        });
                     }
                 });
                 (at.bucket, buckets) = (at.bucket + 1, buckets + 1);
             }
-            at = Cursor { shard: at.shard + 1, generation: 0, bucket: 0 };
+            at = Cursor {
+                shard: at.shard + 1,
+                generation: 0,
+                bucket: 0,
+            };
         }
         0
     }

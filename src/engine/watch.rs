@@ -48,7 +48,10 @@ impl Watched {
 
 impl Watches {
     pub(crate) fn new() -> Self {
-        Self { live: AtomicUsize::new(0), records: Mutex::new(HashMap::new()) }
+        Self {
+            live: AtomicUsize::new(0),
+            records: Mutex::new(HashMap::new()),
+        }
     }
 
     /// Begins to watch; the caller holds the key's shard.
@@ -57,10 +60,17 @@ impl Watches {
         let name = (db, Box::from(key));
         let record = records.entry(name).or_insert_with(|| {
             self.live.fetch_add(1, Ordering::Relaxed);
-            Record { version: 0, watchers: 0 }
+            Record {
+                version: 0,
+                watchers: 0,
+            }
         });
         record.watchers += 1;
-        Watched { db, key: key.into(), version: record.version }
+        Watched {
+            db,
+            key: key.into(),
+            version: record.version,
+        }
     }
 
     /// Ends a watch.
@@ -80,7 +90,9 @@ impl Watches {
     pub(crate) fn changed(&self, watched: &Watched) -> bool {
         let records = self.records.lock();
         let name = (watched.db, watched.key.clone());
-        records.get(&name).is_none_or(|record| record.version != watched.version)
+        records
+            .get(&name)
+            .is_none_or(|record| record.version != watched.version)
     }
 
     /// Notes that a key changed; the caller holds its shard. The shard's lock also orders this load
