@@ -1,1 +1,4 @@
 //! Linchpin: a server of distributed primitives behind the Redis wire protocol.
+
+pub mod config;
+pub mod glob;
