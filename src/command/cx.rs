@@ -25,8 +25,8 @@ pub struct Cx<'a> {
     pub spec: &'static Spec,
     /// What the registry last saw of the caller.
     pub state: ClientState,
-    /// Calls by command, counted by whoever runs them.
-    pub calls: &'a mut dyn FnMut(&'static Spec),
+    /// Commands run on behalf of this one, as `EXEC` runs them.
+    pub calls: u64,
 }
 
 /// The longest key, in bytes.
@@ -75,7 +75,10 @@ pub fn resolve(args: Args<'_>) -> Result<&'static Spec, ReplyError> {
 #[cold]
 fn check_keys(spec: &Spec, args: Args<'_>) -> Result<(), ReplyError> {
     let positions = spec.keys.positions(args).unwrap_or_default();
-    if positions.iter().any(|(at, _)| args[*at].len() > KEY_LEN_MAX) {
+    if positions
+        .iter()
+        .any(|(at, _)| args[*at].len() > KEY_LEN_MAX)
+    {
         return Err(error::KEY_TOO_LONG);
     }
     Ok(())
@@ -83,6 +86,8 @@ fn check_keys(spec: &Spec, args: Args<'_>) -> Result<(), ReplyError> {
 
 impl std::fmt::Debug for Cx<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cx").field("command", &self.spec.name).finish_non_exhaustive()
+        f.debug_struct("Cx")
+            .field("command", &self.spec.name)
+            .finish_non_exhaustive()
     }
 }

@@ -20,7 +20,10 @@ const fn err(text: &'static str) -> ReplyError {
 }
 
 const fn coded(code: &'static str, text: &'static str) -> ReplyError {
-    ReplyError { code, text: Cow::Borrowed(text.as_bytes()) }
+    ReplyError {
+        code,
+        text: Cow::Borrowed(text.as_bytes()),
+    }
 }
 
 /// Arguments in an order or combination the command does not have.
@@ -61,8 +64,10 @@ pub const EXEC_WITHOUT_MULTI: ReplyError = err("EXEC without MULTI");
 /// `DISCARD` without `MULTI`.
 pub const DISCARD_WITHOUT_MULTI: ReplyError = err("DISCARD without MULTI");
 /// `EXEC` after a command that could not be queued.
-pub const EXEC_ABORTED: ReplyError =
-    coded("EXECABORT", "Transaction discarded because of previous errors.");
+pub const EXEC_ABORTED: ReplyError = coded(
+    "EXECABORT",
+    "Transaction discarded because of previous errors.",
+);
 /// A queue that grew past its bounds.
 pub const MULTI_TOO_LONG: ReplyError = err("MULTI queue is full");
 /// More watched keys than a connection may have.
@@ -79,8 +84,10 @@ pub const HELLO_NO_AUTH: ReplyError = coded(
      protocol version at the same time",
 );
 /// A wrong user or password.
-pub const WRONG_PASS: ReplyError =
-    coded("WRONGPASS", "invalid username-password pair or user is disabled.");
+pub const WRONG_PASS: ReplyError = coded(
+    "WRONGPASS",
+    "invalid username-password pair or user is disabled.",
+);
 /// `AUTH password` where no password is set.
 pub const AUTH_WITHOUT_PASSWORD: ReplyError = err(
     "AUTH <password> called without any password configured for the default user. Are you sure \
@@ -89,8 +96,7 @@ pub const AUTH_WITHOUT_PASSWORD: ReplyError = err(
 /// `HELLO` with a version we do not speak.
 pub const NO_PROTO: ReplyError = coded("NOPROTO", "unsupported protocol version");
 /// `HELLO` with something that is no version.
-pub const PROTO_NOT_INTEGER: ReplyError =
-    err("Protocol version is not an integer or out of range");
+pub const PROTO_NOT_INTEGER: ReplyError = err("Protocol version is not an integer or out of range");
 /// `CLIENT SETNAME` with a character that would break `CLIENT LIST`.
 pub const BAD_CLIENT_NAME: ReplyError =
     err("Client names cannot contain spaces, newlines or special characters.");
@@ -101,13 +107,19 @@ impl ReplyError {
     /// An error with code `ERR` whose text is made on the spot.
     #[must_use]
     pub fn err(text: impl Into<String>) -> Self {
-        Self { code: "ERR", text: Cow::Owned(text.into().into_bytes()) }
+        Self {
+            code: "ERR",
+            text: Cow::Owned(text.into().into_bytes()),
+        }
     }
 
     /// An error with a code of its own whose text is made on the spot.
     #[must_use]
     pub fn with_code(code: &'static str, text: impl Into<String>) -> Self {
-        Self { code, text: Cow::Owned(text.into().into_bytes()) }
+        Self {
+            code,
+            text: Cow::Owned(text.into().into_bytes()),
+        }
     }
 
     /// `wrong number of arguments for 'name' command`.
@@ -138,7 +150,10 @@ impl ReplyError {
             text.extend_from_slice(quotable(arg, room));
             text.extend_from_slice(b"' ");
         }
-        Self { code: "ERR", text: Cow::Owned(text) }
+        Self {
+            code: "ERR",
+            text: Cow::Owned(text),
+        }
     }
 
     /// No such subcommand of `container`.
@@ -149,7 +164,10 @@ impl ReplyError {
         text.extend_from_slice(b"'. Try ");
         text.extend_from_slice(container.to_ascii_uppercase().as_bytes());
         text.extend_from_slice(b" HELP.");
-        Self { code: "ERR", text: Cow::Owned(text) }
+        Self {
+            code: "ERR",
+            text: Cow::Owned(text),
+        }
     }
 
     /// The code: the first word of the reply.
@@ -173,6 +191,9 @@ impl ReplyError {
 
 /// What of a client's word stands in an error text: up to its first NUL, and not too much of it.
 fn quotable(word: &[u8], bytes_max: usize) -> &[u8] {
-    let end = word.iter().position(|&byte| byte == 0).unwrap_or(word.len());
+    let end = word
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(word.len());
     &word[..end.min(bytes_max)]
 }

@@ -45,7 +45,10 @@ impl Unit {
             ("EXAT", Unit::UnixSeconds),
             ("PXAT", Unit::UnixMillis),
         ];
-        OPTIONS.iter().find(|(word, _)| words.keyword(word)).map(|(_, unit)| *unit)
+        OPTIONS
+            .iter()
+            .find(|(word, _)| words.keyword(word))
+            .map(|(_, unit)| *unit)
     }
 }
 
@@ -68,9 +71,15 @@ impl Expiry {
     /// # Errors
     /// `invalid expire time` for zero, negative numbers and those that leave `i64`.
     pub fn for_writing(self, now: Now, command: &str) -> Result<Deadline, ReplyError> {
-        let deadline_ms = if self.amount > 0 { self.deadline_ms(now) } else { None };
+        let deadline_ms = if self.amount > 0 {
+            self.deadline_ms(now)
+        } else {
+            None
+        };
         let deadline_ms = deadline_ms.and_then(|at| u64::try_from(at).ok());
-        deadline_ms.map(Deadline::At).ok_or_else(|| ReplyError::invalid_expire(command))
+        deadline_ms
+            .map(Deadline::At)
+            .ok_or_else(|| ReplyError::invalid_expire(command))
     }
 }
 

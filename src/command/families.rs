@@ -3,6 +3,17 @@
 use super::spec::Spec;
 
 /// The families of the table.
-pub const FAMILIES: &[&[Spec]] = &[
+pub(super) const FAMILIES: &[&[Spec]] = &[
+    super::connection::ping::SPECS,
+    super::connection::select::SPECS,
+    super::counter::incr::SPECS,
+    super::key::del::SPECS,
+    super::key::expire::SPECS,
+    super::key::ttl::SPECS,
+    super::server::flush::SPECS,
     super::string::get::SPECS,
+    super::string::set::SPECS,
+    super::transaction::exec::SPECS,
+    super::transaction::multi::SPECS,
+    super::transaction::watch::SPECS,
 ];

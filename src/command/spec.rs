@@ -141,7 +141,11 @@ impl Spec {
     #[must_use]
     pub fn takes(&self, words: usize) -> bool {
         let arity = usize::from(self.arity.unsigned_abs());
-        if self.arity < 0 { words >= arity } else { words == arity }
+        if self.arity < 0 {
+            words >= arity
+        } else {
+            words == arity
+        }
     }
 
     /// The container's name and the subcommand's own, or the name and nothing.
@@ -161,7 +165,10 @@ impl Spec {
         let implied = [
             (f.has(Flags::WRITE), Categories::WRITE),
             (f.has(Flags::READONLY), Categories::READ),
-            (f.has(Flags::ADMIN), Categories::ADMIN.with(Categories::DANGEROUS)),
+            (
+                f.has(Flags::ADMIN),
+                Categories::ADMIN.with(Categories::DANGEROUS),
+            ),
             (f.has(Flags::PUBSUB), Categories::PUBSUB),
             (f.has(Flags::BLOCKING), Categories::BLOCKING),
             (f.has(Flags::FAST), Categories::FAST),
@@ -180,7 +187,10 @@ impl Spec {
 
 const fn assert_shape(name: &str, arity: i16, keys: &Keys) {
     let bytes = name.as_bytes();
-    assert!(!bytes.is_empty() && bytes.len() <= NAME_BYTES_MAX, "a name has 1 to 40 bytes");
+    assert!(
+        !bytes.is_empty() && bytes.len() <= NAME_BYTES_MAX,
+        "a name has 1 to 40 bytes"
+    );
     let mut i = 0;
     while i < bytes.len() {
         assert!(!bytes[i].is_ascii_uppercase(), "names are lower case");
@@ -189,9 +199,10 @@ const fn assert_shape(name: &str, arity: i16, keys: &Keys) {
     assert!(arity != 0, "the name is an argument too");
     let mut i = 0;
     while i < keys.len as usize {
-        if let Begin::Index(first) = keys.specs[i].begin {
-            assert!(first < arity.unsigned_abs(), "the arity leaves out a key");
-        }
+        assert!(
+            keys.specs[i].begin < arity.unsigned_abs(),
+            "the arity leaves out a key"
+        );
         i += 1;
     }
 }
@@ -420,17 +431,10 @@ pub struct Keys {
 pub struct KeySpec {
     /// What is done with these keys.
     pub flags: KeyFlags,
-    /// Where they begin.
-    pub begin: Begin,
+    /// The argument they begin at, the name being argument 0.
+    pub begin: u16,
     /// How to find the others.
     pub find: Find,
-}
-
-/// Where the keys of a specification begin.
-#[derive(Clone, Copy, Debug)]
-pub enum Begin {
-    /// At this argument, the name being argument 0.
-    Index(u16),
 }
 
 /// Which arguments from the beginning on are keys.
@@ -452,32 +456,55 @@ pub enum Find {
 
 impl Keys {
     /// No keys.
-    pub const NONE: Self = Self { specs: [KeySpec::at(0, KeyFlags::NONE); 2], len: 0 };
+    pub const NONE: Self = Self {
+        specs: [KeySpec::at(0, KeyFlags::NONE); 2],
+        len: 0,
+    };
 
     /// One key at argument `index`.
     #[must_use]
     pub const fn one(index: u16, flags: KeyFlags) -> Self {
-        Self { specs: [KeySpec::at(index, flags); 2], len: 1 }
+        Self {
+            specs: [KeySpec::at(index, flags); 2],
+            len: 1,
+        }
     }
 
     /// All arguments from `index` to the last, every `step`-th.
     #[must_use]
     pub const fn rest(index: u16, step: u16, flags: KeyFlags) -> Self {
         let find = Find::Range { last: -1, step };
-        Self { specs: [KeySpec { flags, begin: Begin::Index(index), find }; 2], len: 1 }
+        Self {
+            specs: [KeySpec {
+                flags,
+                begin: index,
+                find,
+            }; 2],
+            len: 1,
+        }
     }
 
     /// As many as argument `index` says, after it, every `step`-th.
     #[must_use]
     pub const fn counted(index: u16, step: u16, flags: KeyFlags) -> Self {
         let find = Find::Keynum { step };
-        Self { specs: [KeySpec { flags, begin: Begin::Index(index), find }; 2], len: 1 }
+        Self {
+            specs: [KeySpec {
+                flags,
+                begin: index,
+                find,
+            }; 2],
+            len: 1,
+        }
     }
 
     /// A key at argument 1 and one at argument 2 that are treated differently.
     #[must_use]
     pub const fn pair(first: KeyFlags, second: KeyFlags) -> Self {
-        Self { specs: [KeySpec::at(1, first), KeySpec::at(2, second)], len: 2 }
+        Self {
+            specs: [KeySpec::at(1, first), KeySpec::at(2, second)],
+            len: 2,
+        }
     }
 
     /// The specifications.
@@ -492,14 +519,16 @@ impl Keys {
         let [first, rest @ ..] = self.specs() else {
             return (0, 0, 0);
         };
-        let Begin::Index(begin) = first.begin;
+        let begin = first.begin;
         match (first.find, rest.last()) {
             (Find::Keynum { .. }, _) => (0, 0, 0),
-            (Find::Range { .. }, Some(KeySpec { begin: Begin::Index(last), .. })) => {
-                (i64::from(begin), i64::from(*last), 1)
-            }
+            (Find::Range { .. }, Some(second)) => (i64::from(begin), i64::from(second.begin), 1),
             (Find::Range { last, step }, None) => {
-                let last = if last < 0 { i64::from(last) } else { i64::from(begin) + i64::from(last) };
+                let last = if last < 0 {
+                    i64::from(last)
+                } else {
+                    i64::from(begin) + i64::from(last)
+                };
                 (i64::from(begin), last, i64::from(step))
             }
         }
@@ -511,8 +540,7 @@ impl Keys {
     pub fn positions(&self, args: Args<'_>) -> Option<Vec<(usize, KeyFlags)>> {
         let mut found = Vec::new();
         for spec in self.specs() {
-            let Begin::Index(begin) = spec.begin;
-            let begin = usize::from(begin);
+            let begin = usize::from(spec.begin);
             match spec.find {
                 Find::Range { last, step } => {
                     let last = if last < 0 {
@@ -527,7 +555,10 @@ impl Keys {
                     let count = linchpin_protocol::number::parse_u64(args.get(begin)?)?;
                     let step = usize::from(step);
                     let count = usize::try_from(count).ok().filter(|&n| n > 0)?;
-                    let last = count.checked_sub(1)?.checked_mul(step)?.checked_add(begin + 1)?;
+                    let last = count
+                        .checked_sub(1)?
+                        .checked_mul(step)?
+                        .checked_add(begin + 1)?;
                     if last >= args.len() {
                         return None;
                     }
@@ -536,13 +567,20 @@ impl Keys {
                 }
             }
         }
-        found.iter().all(|(at, _)| *at < args.len()).then_some(found)
+        found
+            .iter()
+            .all(|(at, _)| *at < args.len())
+            .then_some(found)
     }
 }
 
 impl KeySpec {
     const fn at(index: u16, flags: KeyFlags) -> Self {
-        Self { flags, begin: Begin::Index(index), find: Find::Range { last: 0, step: 1 } }
+        Self {
+            flags,
+            begin: index,
+            find: Find::Range { last: 0, step: 1 },
+        }
     }
 }
 
@@ -608,7 +646,14 @@ impl Arg {
     /// An argument that must be there, once.
     #[must_use]
     pub const fn new(name: &'static str, kind: ArgKind) -> Self {
-        Self { name, kind, token: None, optional: false, multiple: false, since: None }
+        Self {
+            name,
+            kind,
+            token: None,
+            optional: false,
+            multiple: false,
+            since: None,
+        }
     }
 
     /// A key of the first key specification.

@@ -47,7 +47,10 @@ const fn index() -> [u16; PLACES] {
         let name = rows[row].name.as_bytes();
         let mut place = hash(name, HASH_START) as usize % PLACES;
         while index[place] != EMPTY {
-            assert!(!equal(rows[index[place] as usize].name.as_bytes(), name), "a name stands twice");
+            assert!(
+                !equal(rows[index[place] as usize].name.as_bytes(), name),
+                "a name stands twice"
+            );
             place = (place + 1) % PLACES;
         }
         index[place] = row as u16;
@@ -98,7 +101,9 @@ pub fn find(name: &[u8]) -> Option<&'static Spec> {
     if name.len() > NAME_BYTES_MAX || name.contains(&b'|') {
         return None;
     }
-    probe(hash(name, HASH_START), |n| n.as_bytes().eq_ignore_ascii_case(name))
+    probe(hash(name, HASH_START), |n| {
+        n.as_bytes().eq_ignore_ascii_case(name)
+    })
 }
 
 /// The subcommand `own` of a container, in any case.
@@ -109,9 +114,8 @@ pub fn find_sub(container: &Spec, own: &[u8]) -> Option<&'static Spec> {
     }
     let state = hash(b"|", hash(container.name.as_bytes(), HASH_START));
     probe(hash(own, state), |name| {
-        name.split_once('|').is_some_and(|(c, o)| {
-            c == container.name && o.as_bytes().eq_ignore_ascii_case(own)
-        })
+        name.split_once('|')
+            .is_some_and(|(c, o)| c == container.name && o.as_bytes().eq_ignore_ascii_case(own))
     })
 }
 
@@ -132,13 +136,20 @@ pub fn all() -> &'static [&'static Spec] {
 
 /// All commands that are not subcommands.
 pub fn commands() -> impl Iterator<Item = &'static Spec> + Clone {
-    TABLE.iter().copied().filter(|spec| !spec.name.contains('|'))
+    TABLE
+        .iter()
+        .copied()
+        .filter(|spec| !spec.name.contains('|'))
 }
 
 /// The subcommands of a container.
 pub fn subcommands(container: &Spec) -> impl Iterator<Item = &'static Spec> + Clone {
     let is_container = container.flags.has(Flags::CONTAINER);
     TABLE.iter().copied().filter(move |spec| {
-        is_container && spec.name.split_once('|').is_some_and(|(c, _)| c == container.name)
+        is_container
+            && spec
+                .name
+                .split_once('|')
+                .is_some_and(|(c, _)| c == container.name)
     })
 }

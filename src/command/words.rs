@@ -29,7 +29,11 @@ impl<'a> Words<'a> {
     /// Begins with the first of `args`.
     #[must_use]
     pub fn new(args: Args<'a>) -> Self {
-        Self { args, at: 0, error: None }
+        Self {
+            args,
+            at: 0,
+            error: None,
+        }
     }
 
     /// Whether there is a next argument and nothing was wrong so far.
@@ -62,7 +66,9 @@ impl<'a> Words<'a> {
 
     /// Moves past the next argument if it is this word, in any case.
     pub fn keyword(&mut self, word: &str) -> bool {
-        let is = self.peek().is_some_and(|w| w.eq_ignore_ascii_case(word.as_bytes()));
+        let is = self
+            .peek()
+            .is_some_and(|w| w.eq_ignore_ascii_case(word.as_bytes()));
         self.at += usize::from(is);
         is
     }

@@ -345,6 +345,11 @@ impl Step<'_> {
         })
     }
 
+    /// Ends a watch.
+    pub fn unwatch(&self, watched: Watched) {
+        self.engine.unwatch(watched);
+    }
+
     fn note_changes_of_watched(&self, databases: &[u32]) {
         let layout = self.view.layout();
         self.engine.watches.note_changes(|db, key| {
