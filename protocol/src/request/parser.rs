@@ -319,8 +319,6 @@ impl RequestParser {
         self.stage = Stage::BulkLength;
         self.pos = pos;
         self.scanned = pos;
-        // The shortest line there is: a tag, a digit, CR, LF.
-        self.bytes_needed = pos.saturating_add(4);
     }
 
     /// Reads the line at `pos`. `None`: bytes are missing.
