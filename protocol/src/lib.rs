@@ -31,6 +31,23 @@
 //! # Ok::<(), linchpin_protocol::ProtocolError>(())
 //! ```
 //!
+//! A client's turn, the other way round:
+//!
+//! ```
+//! use linchpin_protocol::{Reply, ReplyLimits, ReplyParser, encode_command};
+//!
+//! let mut request = Vec::new();
+//! encode_command(&mut request, ["INCRBY", "hits", "5"]);
+//! assert_eq!(request, b"*3\r\n$6\r\nINCRBY\r\n$4\r\nhits\r\n$1\r\n5\r\n");
+//!
+//! let mut received = b":42\r\n+ne".to_vec();
+//! let mut parser = ReplyParser::new();
+//! let progress = parser.parse(&received, &ReplyLimits::default())?;
+//! assert_eq!(progress.reply, Some(Reply::Integer(42)));
+//! received.drain(..progress.consumed);
+//! # Ok::<(), linchpin_protocol::ReplyError>(())
+//! ```
+//!
 //! # Invariants
 //!
 //! - Both parsers are resumable and linear: whatever the pieces the bytes arrive in, every byte is

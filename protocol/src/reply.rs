@@ -419,9 +419,7 @@ impl ReplyParser {
                 return Some(value);
             };
             frame.missing = frame.missing.saturating_sub(1);
-            if frame.kind != Aggregate::Attribute {
-                frame.items.push(value);
-            }
+            frame.items.push(value);
             if frame.missing > 0 {
                 return None;
             }

@@ -66,7 +66,7 @@ enum Stage {
     DoneInline,
 }
 
-/// Finds requests in the bytes a client has sent. Resumable; see [the module](self) for its cost.
+/// Finds requests in the bytes a client has sent. Resumable; see [the module](super) for its cost.
 ///
 /// ```
 /// use linchpin_protocol::{Limits, RequestParser};

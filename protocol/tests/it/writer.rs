@@ -24,6 +24,7 @@ fn every_reply_in_both_versions() {
             "-ERR syntax error~",
             "-ERR syntax error~",
         ),
+        (|w| w.error("ERR a\nb"), "-ERR a b~", "-ERR a b~"),
         (
             |w| w.error("ERR 'a\r\nb\n'"),
             "-ERR 'a  b '~",
