@@ -20,7 +20,8 @@ const INLINE_BYTES_KEPT_MAX: usize = 4096;
 /// What a request may ask for. Plain values: a server makes them from its settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Arguments of a request, its name included.
+    /// Arguments of an array request, its name included. Inline requests are bounded by their
+    /// bytes alone, as in Redis.
     pub args_max: usize,
     /// Bytes of one argument. Whatever it says, a request stays below 4 GiB.
     pub bulk_bytes_max: usize,
@@ -194,7 +195,7 @@ impl RequestParser {
             .saturating_add(self.spans.capacity().saturating_mul(size_of::<Span>()))
     }
 
-    /// The same for one line of plain text.
+    /// Reads a request that is one line of plain text.
     fn parse_inline(
         &mut self,
         input: &[u8],
