@@ -1,11 +1,12 @@
 //! RESP2 and RESP3, the Redis wire protocol, without any I/O.
 //!
-//! The crate turns bytes into requests and replies into bytes. It opens no socket, spawns nothing and
+//! The crate turns bytes into requests and replies and back. It opens no socket, spawns nothing and
 //! knows no runtime: a server or a client reads bytes however it likes and hands them over.
 //!
 //! | side | reads | writes |
 //! |---|---|---|
 //! | server | [`RequestParser`] → [`Args`], borrowed from the bytes received | [`Writer`] |
+//! | client | [`ReplyParser`] → [`Reply`], an owned tree | [`encode_command`] |
 //!
 //! A server's turn, from bytes to bytes:
 //!
@@ -30,19 +31,38 @@
 //! # Ok::<(), linchpin_protocol::ProtocolError>(())
 //! ```
 //!
+//! A client's turn, the other way round:
+//!
+//! ```
+//! use linchpin_protocol::{Reply, ReplyLimits, ReplyParser, encode_command};
+//!
+//! let mut request = Vec::new();
+//! encode_command(&mut request, ["INCRBY", "hits", "5"]);
+//! assert_eq!(request, b"*3\r\n$6\r\nINCRBY\r\n$4\r\nhits\r\n$1\r\n5\r\n");
+//!
+//! let mut received = b":42\r\n+ne".to_vec();
+//! let mut parser = ReplyParser::new();
+//! let progress = parser.parse(&received, &ReplyLimits::default())?;
+//! assert_eq!(progress.reply, Some(Reply::Integer(42)));
+//! received.drain(..progress.consumed);
+//! # Ok::<(), linchpin_protocol::ReplyError>(())
+//! ```
+//!
 //! # Invariants
 //!
-//! - The parser is resumable and linear: whatever the pieces the bytes arrive in, every byte is
+//! - Both parsers are resumable and linear: whatever the pieces the bytes arrive in, every byte is
 //!   looked at a bounded number of times, and the outcome is that of one piece.
 //! - Memory is taken from bytes received, never from a length the peer claims, and every length is
-//!   bounded by [`Limits`].
-//! - No input panics: it uses no `unsafe`, no recursion, no unchecked index or arithmetic.
+//!   bounded by [`Limits`] or [`ReplyLimits`].
+//! - No input panics: parsers use no `unsafe`, no recursion, no unchecked index or arithmetic.
 
+pub mod fuzzing;
 pub mod number;
-
+pub mod reply;
 pub mod request;
 pub mod text;
 pub mod writer;
 
+pub use reply::{Reply, ReplyError, ReplyLimits, ReplyParser, ReplyProgress, encode_command};
 pub use request::{Args, ArgsIter, Limits, ProtocolError, Request, RequestParser};
 pub use writer::{Version, Writer};

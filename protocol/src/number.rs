@@ -45,7 +45,8 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
 /// Reads a floating point number as Redis 7.0 does for INCRBYFLOAT and scores: what C's `strtod`
 /// reads in full, without white space before it. That includes `+1`, `1.`, `.5`, `1e-3`,
 /// hexadecimal (`0x1.8p3`), and `inf` or `infinity` in any case. Refused are `nan` in all its
-/// forms, whatever is too big or, not being zero, too small for an `f64`, and 5,120 bytes or more.
+/// forms, whatever is too big or, not being zero, too small for an `f64`, and 5,120 bytes or more
+/// (which Redis refuses for INCRBYFLOAT only).
 ///
 /// # Limitations
 ///

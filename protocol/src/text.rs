@@ -81,7 +81,8 @@ impl std::error::Error for UnbalancedQuotes {}
 
 /// Splits a line into arguments as Redis does for inline requests, redis-cli and configuration
 /// files: at white space, except inside quotes. Double quotes know `\n`, `\r`, `\t`, `\b`, `\a` and
-/// `\xHH`, and keep any other byte after a backslash as it is; single quotes know `\'` only. O(bytes).
+/// `\xHH`, and keep any other byte after a backslash as it is; single quotes know `\'` only.
+/// O(bytes).
 ///
 /// A NUL is an ordinary byte here, where Redis would stop reading.
 ///

@@ -85,6 +85,14 @@ impl<'a> Args<'a> {
         self.iter().map(<[u8]>::len).sum()
     }
 
+    /// Whether every span lies inside the buffer, as the parser promises.
+    pub(crate) fn lie_inside(&self) -> bool {
+        let end = |span: &Span| u64::from(span.at) + u64::from(span.len);
+        self.spans
+            .iter()
+            .all(|span| end(span) <= self.buffer.len() as u64)
+    }
+
     /// An owned copy of these arguments. O(bytes).
     pub fn to_request(&self) -> Request {
         let mut request = RequestBuilder::default();
@@ -238,7 +246,7 @@ mod tests {
         assert_eq!(&args[2], b"value");
         assert_eq!(args.get(1), Some(&b""[..]));
         assert_eq!(args.get(3), None);
-        assert_eq!(args.iter().rev().next(), Some(&b"value"[..]));
+        assert_eq!(args.iter().next_back(), Some(&b"value"[..]));
         assert_eq!(args.iter().len(), 3);
         assert_eq!(args.skip(2).get(0), Some(&b"value"[..]));
         assert!(args.skip(3).is_empty() && args.skip(99).is_empty());

@@ -20,7 +20,8 @@ const INLINE_BYTES_KEPT_MAX: usize = 4096;
 /// What a request may ask for. Plain values: a server makes them from its settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Arguments of a request, its name included.
+    /// Arguments of an array request, its name included. Inline requests are bounded by their
+    /// bytes alone, as in Redis.
     pub args_max: usize,
     /// Bytes of one argument. Whatever it says, a request stays below 4 GiB.
     pub bulk_bytes_max: usize,
@@ -66,7 +67,7 @@ enum Stage {
     DoneInline,
 }
 
-/// Finds requests in the bytes a client has sent. Resumable; see [the module](self) for its cost.
+/// Finds requests in the bytes a client has sent. Resumable; see [the module](super) for its cost.
 ///
 /// ```
 /// use linchpin_protocol::{Limits, RequestParser};
@@ -194,7 +195,7 @@ impl RequestParser {
             .saturating_add(self.spans.capacity().saturating_mul(size_of::<Span>()))
     }
 
-    /// The same for one line of plain text.
+    /// Reads a request that is one line of plain text.
     fn parse_inline(
         &mut self,
         input: &[u8],
@@ -319,8 +320,6 @@ impl RequestParser {
         self.stage = Stage::BulkLength;
         self.pos = pos;
         self.scanned = pos;
-        // The shortest line there is: a tag, a digit, CR, LF.
-        self.bytes_needed = pos.saturating_add(4);
     }
 
     /// Reads the line at `pos`. `None`: bytes are missing.
