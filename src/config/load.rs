@@ -299,7 +299,8 @@ fn apply(
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match settings.set(name, &words, Phase::Start) {
         Ok(Outcome::Ignored(warning)) => notes.add(origin, name, &warning),
-        Ok(Outcome::Changed | Outcome::Unchanged) => {}
+        // A later line that says the truth takes back what an earlier one claimed.
+        Ok(Outcome::Changed | Outcome::Unchanged) => notes.retract(name),
         Err(error) => return Err(explain(origin, name, &words, &error)),
     }
     Ok(())
@@ -371,9 +372,15 @@ impl Notes {
             return;
         }
         // A later line wins, so its warning does.
-        self.lines.retain(|(other, _)| *other != inert.name);
+        self.retract(inert.name);
         self.lines
             .push((inert.name, one_line(&format!("{origin}: {warning}"))));
+    }
+
+    fn retract(&mut self, name: &str) {
+        if let Some(Row::Inert(inert)) = row(name) {
+            self.lines.retain(|(other, _)| *other != inert.name);
+        }
     }
 
     fn into_warnings(self) -> Vec<String> {
@@ -654,6 +661,7 @@ mod tests {
             assert_eq!(warnings, expect, "{file}");
         };
         check("appendonly no\nsave \"\"\nmaxmemory 0\nport 1", &[]);
+        check("daemonize yes\nDaemonize no", &[]);
         check(
             "appendonly yes",
             &[
@@ -664,13 +672,15 @@ mod tests {
         check(
             "maxmemory 1gb\nmaxmemory 2gb",
             &[
-                "f:2: maxmemory 2147483648 has no effect: memory has no limit and nothing is evicted",
+                "f:2: maxmemory 2147483648 has no effect: memory has no limit and nothing is \
+               evicted",
             ],
         );
         check(
             "rdbcompression yes\nactiverehashing no\nactiverehashing no\nlua-time-limit 5",
             &[
-                "accepted without effect here: activerehashing, busy-reply-threshold, rdbcompression",
+                "accepted without effect here: activerehashing, busy-reply-threshold, \
+               rdbcompression",
             ],
         );
     }
