@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::table::{Row, row};
+use proptest::prelude::*;
+
+use super::table::{self, Row, row};
 use super::*;
 
 /// What `CONFIG GET *` of redis-server answered.
@@ -166,94 +168,115 @@ fn values_out_of_bounds() {
     );
 }
 
-/// Each reply as redis-server 7.0.15 gave it to the same CONFIG SET.
+/// Checks a refused CONFIG SET against the reply redis-server 7.0.15 gave to the same.
+fn refused(pairs: &[(&str, &str)], blamed: &str, reason: &str) {
+    let pairs: Vec<_> = pairs
+        .iter()
+        .map(|(n, v)| (n.as_bytes(), v.as_bytes()))
+        .collect();
+    let (argument, error) = Settings::default()
+        .set_many(&pairs)
+        .expect_err("it is refused");
+    let expect =
+        format!("ERR CONFIG SET failed (possibly related to argument '{blamed}') - {reason}");
+    assert_eq!(error.reply(&argument), expect);
+}
+
 #[test]
-fn errors_in_the_words_of_redis() {
-    let check = |pairs: &[(&str, &str)], blamed: &str, reason: &str| {
-        let pairs: Vec<_> = pairs
-            .iter()
-            .map(|(n, v)| (n.as_bytes(), v.as_bytes()))
-            .collect();
-        let error = Settings::default()
-            .set_many(&pairs)
-            .expect_err("it is refused");
-        let expect =
-            format!("ERR CONFIG SET failed (possibly related to argument '{blamed}') - {reason}");
-        assert_eq!(error.1.reply(&error.0), expect);
-    };
-    let one = |name: &str, value: &str, reason: &str| check(&[(name, value)], name, reason);
-    one("activerehashing", "maybe", "argument must be 'yes' or 'no'");
-    one("hz", "abc", "argument couldn't be parsed into an integer");
-    one(
+fn errors_of_single_words() {
+    let check = |name: &str, value: &str, reason: &str| refused(&[(name, value)], name, reason);
+    check("activerehashing", "maybe", "argument must be 'yes' or 'no'");
+    check("hz", "abc", "argument couldn't be parsed into an integer");
+    check(
         "timeout",
         "-1",
         "argument must be between 0 and 2147483647 inclusive",
     );
-    one(
+    check(
         "maxclients",
         "0",
         "argument must be between 1 and 4294967295 inclusive",
     );
-    one(
+    check(
         "active-expire-effort",
         "11",
         "argument must be between 1 and 10 inclusive",
     );
-    one(
+    check(
         "client-query-buffer-limit",
         "1q",
         "argument must be a memory value",
     );
     let bytes = "argument must be between 1048576 and 9223372036854775807 inclusive";
-    one("client-query-buffer-limit", "10", bytes);
-    one("proto-max-bulk-len", "1", bytes);
-    one("databases", "3", "can't set immutable config");
-    one("unixsocketperm", "777", "can't set immutable config");
-    one("tcp-backlog", "1", "can't set immutable config");
-    one("syslog-enabled", "yes", "can't set immutable config");
-    one("dir", "/nonexistent", "can't set protected config");
-    one("dbfilename", "x", "can't set protected config");
-    one(
+    check("client-query-buffer-limit", "10", bytes);
+    check("proto-max-bulk-len", "1", bytes);
+    check(
         "maxmemory-clients",
         "-5",
         "argument must be a memory or percent value",
     );
-    one(
+    check(
         "maxmemory-clients",
         "101%",
         "percentage argument must be less or equal to 100",
     );
-    one("save", "x", "Invalid save parameters");
-    one("save", "1 2 3", "Invalid save parameters");
     let events = "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.";
-    one("notify-keyspace-events", "xyz", events);
-    one("oom-score-adj-values", "1 2", "wrong number of arguments");
-    let save = "shutdown options SAVE and NOSAVE can't be used simultaneously";
-    one("shutdown-on-sigterm", "save nosave", save);
+    check("notify-keyspace-events", "xyz", events);
+    for name in [
+        "databases",
+        "unixsocketperm",
+        "tcp-backlog",
+        "syslog-enabled",
+        "logfile",
+    ] {
+        check(name, "3", "can't set immutable config");
+    }
+    for name in ["dir", "dbfilename"] {
+        check(name, "x", "can't set protected config");
+    }
+}
+
+#[test]
+fn errors_of_several_words() {
+    let check = |name: &str, value: &str, reason: &str| refused(&[(name, value)], name, reason);
+    check("save", "x", "Invalid save parameters");
+    check("save", "1 2 3", "Invalid save parameters");
+    check("oom-score-adj-values", "1 2", "wrong number of arguments");
+    let score = "Invalid oom-score-adj-values, elements must be between -2000 and 2000.";
+    check("oom-score-adj-values", "1 2 5000", score);
+    let both = "shutdown options SAVE and NOSAVE can't be used simultaneously";
+    check("shutdown-on-sigterm", "save nosave", both);
+    let flags = "argument(s) must be one of the following: default, save, nosave, now, force";
+    check("shutdown-on-sigterm", "foo", flags);
+    let range = "latency-tracking-info-percentiles parameters should sit between [0.0,100.0]";
+    check("latency-tracking-info-percentiles", "101", range);
+    let percentile = "Invalid latency-tracking-info-percentiles parameters";
+    check("latency-tracking-info-percentiles", "50 x", percentile);
+    check("latency-tracking-info-percentiles", "nan", percentile);
     let output = "client-output-buffer-limit";
     let count = "Wrong number of arguments in buffer limit configuration.";
-    one(output, "normal 1 2", count);
-    one(output, "normal  1 2 3", count);
-    one(
+    check(output, "normal 1 2", count);
+    check(output, "normal  1 2 3", count);
+    check(
         output,
         "foo 1 2 3",
         "Invalid client class specified in buffer limit configuration.",
     );
     let limit = "Error in hard, soft or soft_seconds setting in buffer limit configuration.";
-    one(output, "normal 1 2 x", limit);
-    check(&[("hz", "10"), ("HZ", "10")], "HZ", "duplicate parameter");
-    check(
-        &[("HZ", "foo")],
-        "hz",
-        "argument couldn't be parsed into an integer",
-    );
-    check(
+    check(output, "normal 1 2 x", limit);
+}
+
+#[test]
+fn errors_of_several_pairs() {
+    refused(&[("hz", "10"), ("HZ", "10")], "HZ", "duplicate parameter");
+    refused(
         &[("databases", "3"), ("nope", "1")],
         "databases",
         "can't set immutable config",
     );
     let integer = "argument couldn't be parsed into an integer";
-    check(&[("LUA-TIME-LIMIT", "x")], "lua-time-limit", integer);
+    refused(&[("timeout", "5"), ("HZ", "foo")], "hz", integer);
+    refused(&[("LUA-TIME-LIMIT", "x")], "lua-time-limit", integer);
 }
 
 #[test]
@@ -491,4 +514,50 @@ fn the_reference_page_is_current() {
         page == reference_markdown(),
         "docs/settings.md is stale: run with UPDATE=1"
     );
+}
+
+fn any_value() -> impl Strategy<Value = String> {
+    let number = any::<i64>().prop_map(|number| number.to_string());
+    prop_oneof![
+        "[ -~]{0,12}",
+        "[0-9]{1,22}(k|mb|GB|%)?",
+        "(yes|no|save|normal|-|\"|')",
+        number
+    ]
+}
+
+proptest! {
+    /// Whatever a file says, the answer is settings that fit together or one line.
+    #[test]
+    fn any_file_is_read_or_refused(
+        lines in proptest::collection::vec((0..300_usize, any_value(), any_value()), 0..6),
+    ) {
+        let names = table::names();
+        let mut text = String::new();
+        for (index, first, second) in &lines {
+            let name = names.get(*index).copied().unwrap_or("nope");
+            text.push_str(&format!("{name} {first} {second}\n"));
+        }
+        match load(&["f".into()], &[], &|_| Ok(text.clone())) {
+            Ok(Startup::Run { settings, .. }) => prop_assert_eq!(settings.validate(), Ok(())),
+            Ok(other) => prop_assert!(false, "{:?}", other),
+            Err(error) => prop_assert!(!error.to_string().contains('\n')),
+        }
+    }
+
+    /// What CONFIG SET takes, CONFIG GET answers in a form that CONFIG SET takes again.
+    #[test]
+    fn what_was_set_can_be_set_again(index in 0..220_usize, value in any_value()) {
+        let names = table::names();
+        let name = names[index % names.len()];
+        if let Ok((settings, _)) =
+            Settings::default().set_many(&[(name.as_bytes(), value.as_bytes())])
+        {
+            let shown = settings.get(name).unwrap_or_default();
+            let (again, _) = settings
+                .set_many(&[(name.as_bytes(), shown.as_bytes())])
+                .map_err(|(_, error)| TestCaseError::fail(error.to_string()))?;
+            prop_assert_eq!(again.get(name), settings.get(name));
+        }
+    }
 }
