@@ -253,6 +253,22 @@ mod tests {
         assert!(matches(&pattern, &[&b"a".repeat(4096)[..], b"b"].concat()));
     }
 
+    /// What redis-server answered to the same patterns over the same keys.
+    #[test]
+    fn agrees_with_redis() {
+        let record = include_str!("../tests/data/redis-7.0.15-glob.txt");
+        let mut lines = record.lines().filter(|line| !line.starts_with('#'));
+        let keys: Vec<&str> = lines.next().unwrap_or_default().split(' ').collect();
+        for line in lines {
+            let mut words = line.split(' ');
+            let pattern = words.next().unwrap_or_default();
+            let expect: Vec<&str> = words.collect();
+            let mut got = keys.clone();
+            got.retain(|key| matches(pattern.as_bytes(), key.as_bytes()));
+            assert_eq!(got, expect, "{pattern}");
+        }
+    }
+
     fn bytes_of(alphabet: &'static [u8]) -> impl Strategy<Value = Vec<u8>> {
         proptest::collection::vec(proptest::sample::select(alphabet), 0..9)
     }

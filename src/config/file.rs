@@ -202,3 +202,120 @@ fn single_quoted<'a>(mut rest: &'a [u8], word: &mut Vec<u8>) -> Option<&'a [u8]>
 fn ends_word(rest: &[u8]) -> bool {
     rest.first().is_none_or(u8::is_ascii_whitespace)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_a_line() {
+        let check = |line: &str, expect: &[&str]| {
+            let words = split_words(line).expect("the line is well formed");
+            assert_eq!(words, expect, "{line}");
+        };
+        check("", &[]);
+        check("  a\t b  ", &["a", "b"]);
+        check("save \"\"", &["save", ""]);
+        check("a ''", &["a", ""]);
+        check(r#"a "b c" 'd e'"#, &["a", "b c", "d e"]);
+        check(r#"a "\x41\n\t\\\"\q""#, &["a", "A\n\t\\\"q"]);
+        check(r#"a "\xZZ""#, &["a", "xZZ"]);
+        check(r#"a "\xc3\xa9""#, &["a", "é"]);
+        check(r"a 'it\'s \n'", &["a", r"it's \n"]);
+        check(r#"a b"c d""#, &["a", "bc d"]);
+        check("a #b", &["a", "#b"]);
+    }
+
+    #[test]
+    fn malformed_lines() {
+        let check = |line: &str| assert!(split_words(line).is_err(), "{line}");
+        check(r#"a "b"#);
+        check(r"a 'b");
+        check(r#"a "b"c"#);
+        check(r"a 'b'c");
+        check(r#"a "b\"#);
+        check(r#"a "\xff""#);
+    }
+
+    /// A file system of a few names.
+    fn read_all(files: &[(&str, &str)], path: &str) -> Result<Vec<Assignment>, String> {
+        let open = |path: &Path| {
+            let file = files.iter().find(|(name, _)| Path::new(name) == path);
+            file.map(|(_, text)| (*text).to_owned())
+                .ok_or(io::ErrorKind::NotFound.into())
+        };
+        read(path, &open).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn lines_and_includes_in_their_order() {
+        let files = [
+            (
+                "a",
+                "# comment\r\n\r\nport 1\r\n  include b\r\nsave 1 2\r\n",
+            ),
+            ("b", "\tport 2 # 3\nINCLUDE 'c d'"),
+            ("c d", "hz 9"),
+        ];
+        let got: Vec<String> = read_all(&files, "a")
+            .expect("all is well")
+            .iter()
+            .map(|a| format!("{} {} {}", a.origin, a.name, a.words.join(",")))
+            .collect();
+        assert_eq!(
+            got,
+            ["a:3 port 1", "b:1 port 2,#,3", "c d:1 hz 9", "a:5 save 1,2"]
+        );
+    }
+
+    #[test]
+    fn errors_name_their_place() {
+        let check = |files: &[(&str, &str)], expect: &str| {
+            let error = read_all(files, "a").expect_err("it is refused");
+            assert_eq!(error, expect);
+        };
+        check(&[], "a: cannot be read: entity not found");
+        check(
+            &[("a", "\ninclude b")],
+            "b: cannot be read: entity not found",
+        );
+        check(
+            &[("a", "hz 1\nhz \"1")],
+            "a:2: the quotes of this line are unbalanced",
+        );
+        check(&[("a", "include")], "a:1: include takes one path");
+        check(&[("a", "include b c")], "a:1: include takes one path");
+        check(
+            &[("a", "include d/*.conf")],
+            "a:1: include takes a path, not a pattern",
+        );
+        check(
+            &[("a", "include a")],
+            "a:1: includes are nested deeper than 16",
+        );
+    }
+
+    /// Two includes of itself would otherwise take 2^16 reads.
+    #[test]
+    fn includes_are_bounded_in_number() {
+        let chain = |depth: usize| {
+            (
+                format!("f{depth}"),
+                format!("include f{0}\n", depth + 1).repeat(2),
+            )
+        };
+        let mut files: Vec<(String, String)> = (0..INCLUDE_DEPTH_MAX).map(chain).collect();
+        files.push((format!("f{INCLUDE_DEPTH_MAX}"), String::new()));
+        let files: Vec<(&str, &str)> = files
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_str()))
+            .collect();
+        let error = read_all(&files, "f0").expect_err("there are too many");
+        assert!(
+            error.ends_with("more than 256 files are included"),
+            "{error}"
+        );
+        let last = files.len() - 8;
+        assert!(read_all(&files, &format!("f{last}")).is_ok());
+    }
+}

@@ -34,11 +34,13 @@ mod nearest;
 mod reference;
 mod settings;
 mod table;
+#[cfg(test)]
+mod tests;
 mod value;
 
 pub use error::{EXIT_USAGE, SettingError, StartError};
 pub use inert::{Class, INERT, Inert};
-pub use load::{Reload, Sources, Startup, load, read_source, reload};
+pub use load::{FILE_BYTES_MAX, Reload, Sources, Startup, load, read_source, reload};
 pub use reference::{help_text, reference_markdown, version_text};
 pub use settings::{
     LogFormat, LogLevel, Outcome, OutputLimit, OutputLimits, Phase, Secret, Settings,

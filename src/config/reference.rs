@@ -45,11 +45,14 @@ pub fn help_text() -> String {
 
 fn help_entry(directive: &Directive, defaults: &Settings) -> String {
     const WIDTH: usize = 80;
-    let mut entry = format!("  --{} {}", directive.name, kind_text(directive.kind()));
-    let default = default_text(directive, defaults);
-    let _ = writeln!(entry, "  [default: {default}]");
+    let mut entry = format!("  --{} {}\n", directive.name, kind_text(directive.kind()));
+    let text = format!(
+        "{} [default: {}]",
+        directive.doc,
+        default_text(directive, defaults)
+    );
     let mut column = 0;
-    for word in directive.doc.split(' ') {
+    for word in text.split(' ') {
         if column == 0 || column + 1 + word.len() > WIDTH {
             entry.push_str(if column == 0 { "      " } else { "\n      " });
             column = 6;

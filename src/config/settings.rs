@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use subtle::ConstantTimeEq;
 
 use super::error::SettingError;
-use super::inert::{Class, Inert};
+use super::inert::{Class, INERT, Inert};
 use super::table::{Directive, Live, Row, names, row};
 use crate::glob;
 
@@ -304,6 +304,20 @@ impl Settings {
     fn inert_value(&self, inert: &Inert) -> Option<&str> {
         let tuned = self.tuned.get(inert.name).map(String::as_str);
         inert.value.map(|default| tuned.unwrap_or(default))
+    }
+
+    /// Takes over the knobs without effect that differ between two readings of the configuration.
+    pub(super) fn retune(&mut self, before: &Self, after: &Self) {
+        for inert in INERT {
+            let value = after.tuned.get(inert.name);
+            if value == before.tuned.get(inert.name) {
+                continue;
+            }
+            match value {
+                Some(value) => self.tuned.insert(inert.name, value.clone()),
+                None => self.tuned.remove(inert.name),
+            };
+        }
     }
 
     /// CONFIG SET: all of `pairs` or none. Answers the new settings, valid as a whole, and what

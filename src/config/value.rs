@@ -59,12 +59,6 @@ impl Kind {
             Self::Text | Self::Secret | Self::Words { .. } => word.to_owned(),
         })
     }
-
-    /// Whether a directive of this type takes any number of words.
-    #[must_use]
-    pub const fn takes_words(&self) -> bool {
-        matches!(self, Self::Words { .. })
-    }
 }
 
 /// The one word of a directive that takes one.
