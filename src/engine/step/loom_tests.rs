@@ -39,7 +39,9 @@ impl Stage {
                 let hash = engine.hasher.hash(&[*key]);
                 engine.shared(0, NOW).step().database(0).shard_of(hash) == shard
             };
-            [(b'a'..=b'z').find(is_there).expect("a letter for each shard")]
+            [(b'a'..=b'z')
+                .find(is_there)
+                .expect("a letter for each shard")]
         };
         let (a, b) = (in_shard(0), in_shard(1));
         Arc::new(Self {
