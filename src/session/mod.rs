@@ -42,6 +42,9 @@ const BATCH_US_MAX: u64 = 1_000;
 /// The clock is read again after this many commands of a batch.
 const COMMANDS_PER_CLOCK_READ: u32 = 16;
 
+/// The first byte of a TLS handshake, which no request begins with.
+const TLS_HANDSHAKE: u8 = 0x16;
+
 /// One connection's protocol state.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -140,6 +143,11 @@ impl Session {
             }
             if out.len() - out_start >= OUTPUT_BYTES_SOFT_MAX {
                 break Stop::OutputFull;
+            }
+            if input.get(at) == Some(&TLS_HANDSHAKE) {
+                self.conn.closing = true;
+                at = input.len();
+                continue;
             }
             let limits = limits(&settings, self.conn.authenticated);
             match self.parser.parse(&input[at..], &limits) {
@@ -273,11 +281,7 @@ impl<'e> Turn<'e> {
                 self.server.note_http(conn.id);
             }
             Err(error) => {
-                if let Some(multi) = &mut conn.multi {
-                    multi.failed = true;
-                }
-                self.counts.rejected_calls += 1;
-                self.counts.errors += 1;
+                let error = self.refuse(conn, args, error);
                 Writer::new(out, conn.resp).error_bytes(&error.line());
             }
         }
@@ -287,6 +291,23 @@ impl<'e> Turn<'e> {
                 conn.replies = Replies::On;
             }
         }
+    }
+
+    /// A request that was not even queued spoils the transaction; an EXEC ends it.
+    fn refuse(&mut self, conn: &mut Conn, args: Args<'_>, error: ReplyError) -> ReplyError {
+        self.counts.rejected_calls += 1;
+        self.counts.errors += 1;
+        if args[0].eq_ignore_ascii_case(b"exec") {
+            conn.multi = None;
+            for watched in conn.watched.drain(..) {
+                self.server.engine().unwatch(watched);
+            }
+            return ReplyError::exec_aborted_by(&error);
+        }
+        if let Some(multi) = &mut conn.multi {
+            multi.failed = true;
+        }
+        error
     }
 
     fn run(&mut self, conn: &mut Conn, spec: &'static Spec, args: Args<'_>, out: &mut Vec<u8>) {
@@ -345,7 +366,7 @@ impl<'e> Turn<'e> {
         self.batch_commands += 1;
         if alone {
             self.batch = None;
-        } else if self.batch_commands % COMMANDS_PER_CLOCK_READ == 0 {
+        } else if self.batch_commands.is_multiple_of(COMMANDS_PER_CLOCK_READ) {
             let elapsed_us = self
                 .server
                 .clock()
