@@ -34,7 +34,7 @@ async function main(title, suites) {
   clearTimeout(overtime);
 }
 
-/** `promise` must be refused with an error of `type`, the client's own, and a message like `text`. */
+/** `promise` must fail with an error of `type`, the client's own, and a message like `text`. */
 async function refused(promise, type, text) {
   let reply;
   try {
