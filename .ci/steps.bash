@@ -123,5 +123,7 @@ fuzz_all() {
 # optimisation that only a release needs.
 loom() {
     RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
-        timeout "${LOOM_SECONDS_MAX:-0}" cargo test --locked --lib --release --target-dir target/loom loom_ -- "$@"
+        timeout "${LOOM_SECONDS_MAX:-0}" \
+        cargo test --locked --package linchpin-server --lib --release --target-dir target/loom \
+        loom_ -- "$@"
 }
