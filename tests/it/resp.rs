@@ -219,7 +219,7 @@ pub(crate) fn words(line: &str) -> Result<Vec<Vec<u8>>, String> {
             }
             _ => {
                 let end = rest.find(' ').unwrap_or(rest.len());
-                (rest[..end].as_bytes().to_vec(), &rest[end..])
+                (rest.as_bytes()[..end].to_vec(), &rest[end..])
             }
         };
         if !tail.is_empty() && !tail.starts_with(' ') {

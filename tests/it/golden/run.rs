@@ -1,9 +1,10 @@
 //! A transcript played against a target, step by step: checked, or written anew.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use super::target::{Target, Until};
-use super::transcript::{Action, Extent, Item, Transcript, Version, matches, merge};
+use super::transcript::{Action, Extent, Item, Transcript, Version, capture, matches, merge};
 use crate::resp::{Reply, encode};
 
 /// The longest `advance` that is a real pause outside this process.
@@ -69,6 +70,12 @@ pub(crate) fn check(
     target: &mut dyn Target,
     mode: Mode,
 ) -> Result<(), String> {
+    if let Some(item) = transcript.unfinished() {
+        return Err(format!(
+            "line {}: no reply expected; write `! none`",
+            item.number
+        ));
+    }
     Play::new(target, transcript, mode).run(transcript, mode, &mut |item, replies| {
         let expected = item.expected_in(mode.protocol);
         match matches(expected, replies)? {
@@ -112,8 +119,8 @@ pub(crate) fn update<'t>(
 }
 
 /// The protocol versions a transcript is played in.
-pub(crate) fn protocols(transcript: &Transcript) -> impl Iterator<Item = u8> + use<> {
-    (2..=if transcript.is_resp2_only { 2 } else { 3 }).into_iter()
+pub(crate) fn protocols(transcript: &Transcript) -> RangeInclusive<u8> {
+    2..=if transcript.is_resp2_only { 2 } else { 3 }
 }
 
 fn play_for_update(
@@ -135,7 +142,8 @@ fn mark_silent_steps(transcript: &mut Transcript) {
     let items = std::mem::take(&mut transcript.items);
     let mut items = items.into_iter().peekable();
     while let Some(item) = items.next() {
-        let is_silent = matches!(item.action, Action::Send(_)) && item.expected.is_empty();
+        let is_silent = item.expected.is_empty() && item.expected3.is_none();
+        let is_silent = is_silent && item.has_replies();
         let is_marked = items.peek().is_some_and(|next| next.action == Action::None);
         let number = item.number;
         transcript.items.push(item);
@@ -159,6 +167,9 @@ struct Play<'a> {
     protocol: u8,
     conns: HashMap<String, usize>,
     current: String,
+    /// The lines of the last reply, and what `! save` kept of such.
+    last: Vec<String>,
+    saved: HashMap<String, String>,
     /// Elements are sorted in groups of so many before the next comparison.
     sorted: Option<usize>,
     /// Everything that comes is wanted, not just as much as is expected.
@@ -176,6 +187,8 @@ impl<'a> Play<'a> {
             },
             conns: HashMap::new(),
             current: "a".to_owned(),
+            last: Vec::new(),
+            saved: HashMap::new(),
             sorted: None,
             is_update: false,
         }
@@ -202,14 +215,16 @@ impl<'a> Play<'a> {
     /// Does what `item` asks; the reply lines if it awaits any.
     fn step(&mut self, item: &Item) -> Result<Option<Vec<String>>, String> {
         match &item.action {
-            Action::Send(bytes) => {
+            Action::Command(_) | Action::Raw(_) | Action::Push => {
                 let conn = self.conn()?;
-                self.target.send(conn, bytes);
-                return self.receive(conn, item).map(Some);
+                let bytes = item.bytes(&self.saved)?;
+                self.target.send(conn, &bytes);
+                self.last = self.receive(conn, item)?;
+                return Ok(Some(self.last.clone()));
             }
-            Action::Push => {
-                let conn = self.conn()?;
-                return self.receive(conn, item).map(Some);
+            Action::Save(name, pattern) => {
+                self.saved
+                    .insert(name.clone(), capture(pattern, &self.last)?);
             }
             Action::Closed => {
                 let conn = self.conn()?;

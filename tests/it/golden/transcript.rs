@@ -1,5 +1,7 @@
 //! The transcript format: parsed, matched, written back. `tests/golden/README.md` describes it.
 
+use std::collections::HashMap;
+
 use regex_lite::Regex;
 
 use crate::resp;
@@ -35,8 +37,10 @@ pub(crate) struct Item {
 pub(crate) enum Action {
     /// A comment, an empty line, or a directive that stands for the whole file.
     Nothing,
-    /// Send these bytes on the current connection.
-    Send(Vec<u8>),
+    /// Send this command line on the current connection.
+    Command(String),
+    /// Send these escaped bytes on the current connection.
+    Raw(String),
     /// Await a push on the current connection; RESP3 only.
     Push,
     /// The step above has no reply.
@@ -49,6 +53,8 @@ pub(crate) enum Action {
     New,
     /// Let so many milliseconds pass.
     Advance(u64),
+    /// Keep, under this name, what the pattern's first group matches in the last reply.
+    Save(String, String),
     /// Sort the next reply, in groups of so many elements.
     Sorted(usize),
     /// Redis answers otherwise, as this row of `docs/differences.md` says.
@@ -82,7 +88,25 @@ impl Version {
 impl Item {
     /// Whether the step awaits replies.
     pub(crate) fn has_replies(&self) -> bool {
-        matches!(self.action, Action::Send(_) | Action::Push)
+        matches!(
+            self.action,
+            Action::Command(_) | Action::Raw(_) | Action::Push
+        )
+    }
+
+    /// The bytes the step sends, `{name}` replaced by what was saved under that name.
+    pub(crate) fn bytes(&self, saved: &HashMap<String, String>) -> Result<Vec<u8>, String> {
+        let filled = |text: &str| {
+            let names = saved.iter();
+            names.fold(text.to_owned(), |text, (name, value)| {
+                text.replace(&format!("{{{name}}}"), value)
+            })
+        };
+        match &self.action {
+            Action::Command(line) => Ok(resp::encode(&resp::words(&filled(line))?)),
+            Action::Raw(text) => resp::unescape(&filled(text)),
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// The lines expected in the given protocol version.
@@ -149,14 +173,19 @@ impl Transcript {
             return Ok(Action::Nothing);
         }
         if let Some(command) = line.strip_prefix("> ") {
-            return Ok(Action::Send(resp::encode(&resp::words(command)?)));
+            resp::words(command)?;
+            return Ok(Action::Command(command.to_owned()));
         }
         let Some(directive) = line.strip_prefix("! ") else {
             return Err("neither a command, a directive, a comment nor a reply".to_owned());
         };
         let (name, rest) = directive.split_once(' ').unwrap_or((directive, ""));
         match (name, rest) {
-            ("raw", _) => Ok(Action::Send(resp::unescape(rest)?)),
+            ("raw", _) => resp::unescape(rest).map(|_| Action::Raw(rest.to_owned())),
+            ("save", _) => match rest.split_once(' ') {
+                Some((name, pattern)) => Ok(Action::Save(name.to_owned(), pattern.to_owned())),
+                None => Err("written `! save <name> <pattern>`".to_owned()),
+            },
             ("none", "") => Ok(Action::None),
             ("push", "") => Ok(Action::Push),
             ("closed", "") => Ok(Action::Closed),
@@ -191,6 +220,16 @@ impl Transcript {
             }
             _ => Err("written `! config <setting> <value>` or `! only 2`".to_owned()),
         }
+    }
+
+    /// The first step without an expectation: a mistake, unless `! none` says so.
+    pub(crate) fn unfinished(&self) -> Option<&Item> {
+        let next = self.items.iter().skip(1).map(Some).chain([None]);
+        self.items.iter().zip(next).find_map(|(item, next)| {
+            let is_none = next.is_some_and(|next| next.action == Action::None);
+            let is_empty = item.expected.is_empty() && item.expected3.is_none();
+            (item.has_replies() && is_empty && !is_none).then_some(item)
+        })
     }
 
     /// The file's text.
@@ -297,6 +336,14 @@ fn line_matches(expected: &str, actual: &str) -> Result<bool, String> {
         Some(pattern) => Ok(compile(pattern)?.is_match(actual)),
         None => Ok(expected == actual),
     }
+}
+
+/// What the first group of `pattern` matches in `lines`, joined by `\n`.
+pub(crate) fn capture(pattern: &str, lines: &[String]) -> Result<String, String> {
+    let text = lines.join("\n");
+    let captures = compile(pattern)?.captures(&text);
+    let group = captures.and_then(|captures| captures.get(1).map(|m| m.as_str().to_owned()));
+    group.ok_or_else(|| format!("{pattern} matches nothing in {text}"))
 }
 
 fn compile(pattern: &str) -> Result<Regex, String> {
