@@ -6,7 +6,7 @@ use crate::tree::File;
 /// The modules of the server from the bottom up. Those of one row stand side by side and do not
 /// name each other.
 const LAYERS: &[&[&str]] = &[
-    &["sync", "clock"],
+    &["sync", "clock", "glob"],
     &["engine", "config"],
     &["journal", "pubsub", "observe", "script"],
     &["command"],
