@@ -15,6 +15,8 @@ const BENCHMARK_MAX: Duration = Duration::from_secs(60);
 const BENCHMARK_REQUESTS: u32 = 20_000;
 const PIPED_CALLS: u32 = 10_000;
 const SCANNED_KEYS: usize = 1_000;
+/// A second of the year 2100, in Unix time.
+const EXPIRY: &str = "4102444800";
 /// How often `--stat` prints its heading again; two lines of figures come well before.
 const STAT_LINES_MAX: usize = 20;
 
@@ -52,6 +54,19 @@ fn equal(found: &str, wanted: &str) -> Result<(), Failed> {
     Err(format!("found {found:?}, wanted {wanted:?}").into())
 }
 
+/// The call `arguments` must print just `wanted`.
+fn replies(server: &Server, arguments: &[&str], wanted: &str) -> Result<(), Failed> {
+    equal(&cli(server, arguments, b"")?, wanted)
+}
+
+/// What a program that must fail said; nothing when it succeeded.
+fn failure(outcome: Result<String, Failed>) -> String {
+    let failed = outcome.err();
+    failed
+        .and_then(|failed| failed.message().map(str::to_owned))
+        .unwrap_or_default()
+}
+
 fn holds(output: &str, wanted: &str) -> Result<(), Failed> {
     if output.contains(wanted) {
         return Ok(());
@@ -68,37 +83,20 @@ fn fill(server: &Server) -> Result<(), Failed> {
 }
 
 fn calls(server: &Server) -> Result<(), Failed> {
-    equal(&cli(server, &["PING"], b"")?, "PONG\n")?;
-    equal(
-        &cli(server, &["SET", "k", "a \"b\"", "EX", "100"], b"")?,
-        "OK\n",
-    )?;
-    equal(&cli(server, &["GET", "k"], b"")?, "a \"b\"\n")?;
-    equal(
-        &cli(server, &["--no-raw", "GET", "k"], b"")?,
-        "\"a \\\"b\\\"\"\n",
-    )?;
-    equal(
-        &cli(server, &["--no-raw", "TTL", "k"], b"")?,
-        "(integer) 100\n",
-    )?;
-    equal(
-        &cli(server, &["--no-raw", "GET", "absent"], b"")?,
-        "(nil)\n",
-    )?;
+    replies(server, &["PING"], "PONG\n")?;
+    replies(server, &["SET", "k", "a \"b\"", "EXAT", EXPIRY], "OK\n")?;
+    replies(server, &["GET", "k"], "a \"b\"\n")?;
+    replies(server, &["--no-raw", "GET", "k"], "\"a \\\"b\\\"\"\n")?;
+    let expiry = format!("(integer) {EXPIRY}\n");
+    replies(server, &["--no-raw", "EXPIRETIME", "k"], &expiry)?;
+    replies(server, &["--no-raw", "GET", "absent"], "(nil)\n")?;
     let bytes: Vec<u8> = (0..=255).collect();
     equal(&cli(server, &["-x", "SET", "bytes"], &bytes)?, "OK\n")?;
-    equal(&cli(server, &["STRLEN", "bytes"], b"")?, "256\n")?;
-    equal(&cli(server, &["-n", "5", "DBSIZE"], b"")?, "0\n")?;
-    equal(&cli(server, &["-r", "3", "INCR", "n"], b"")?, "1\n2\n3\n")?;
-    let error = cli(server, &["-e", "INCR", "k"], b"");
-    let text = error
-        .err()
-        .and_then(|failed| failed.message().map(str::to_owned));
-    holds(
-        &text.unwrap_or_default(),
-        "ERR value is not an integer or out of range",
-    )
+    replies(server, &["STRLEN", "bytes"], "256\n")?;
+    replies(server, &["-n", "5", "DBSIZE"], "0\n")?;
+    replies(server, &["-r", "3", "INCR", "n"], "1\n2\n3\n")?;
+    let text = failure(cli(server, &["-e", "INCR", "k"], b""));
+    holds(&text, "ERR value is not an integer or out of range")
 }
 
 fn transaction(server: &Server) -> Result<(), Failed> {
@@ -123,16 +121,13 @@ fn resp3(server: &Server) -> Result<(), Failed> {
 }
 
 fn auth(server: &Server) -> Result<(), Failed> {
-    equal(
-        &cli(server, &["CONFIG", "SET", "requirepass", "secret"], b"")?,
-        "OK\n",
-    )?;
+    replies(server, &["CONFIG", "SET", "requirepass", "secret"], "OK\n")?;
     holds(
         &cli(server, &["PING"], b"")?,
         "NOAUTH Authentication required.",
     )?;
     let secret = ["-a", "secret", "--no-auth-warning", "PING"];
-    equal(&cli(server, &secret, b"")?, "PONG\n")?;
+    replies(server, &secret, "PONG\n")?;
     let secret = [
         "--user",
         "default",
@@ -141,7 +136,7 @@ fn auth(server: &Server) -> Result<(), Failed> {
         "--no-auth-warning",
         "PING",
     ];
-    equal(&cli(server, &secret, b"")?, "PONG\n")?;
+    replies(server, &secret, "PONG\n")?;
     let wrong = ["-a", "wrong", "--no-auth-warning", "PING"];
     holds(
         &cli(server, &wrong, b"")?,
@@ -204,13 +199,10 @@ fn pipe(server: &Server) -> Result<(), Failed> {
     input.push_str("*2\r\n$4\r\nINCR\r\n$6\r\npipe:0\r\n");
     let pipe = command(server, &["--pipe"]);
     // One reply is an error, and --pipe exits with status 1 for it.
-    let output = programs::run(pipe, input.as_bytes(), CLI_MAX);
-    let text = output
-        .err()
-        .and_then(|failed| failed.message().map(str::to_owned));
+    let text = failure(programs::run(pipe, input.as_bytes(), CLI_MAX));
     let summary = format!("errors: 1, replies: {}", PIPED_CALLS + 1);
-    holds(&text.unwrap_or_default(), &summary)?;
-    equal(&cli(server, &["DBSIZE"], b"")?, &format!("{PIPED_CALLS}\n"))
+    holds(&text, &summary)?;
+    replies(server, &["DBSIZE"], &format!("{PIPED_CALLS}\n"))
 }
 
 fn benchmark(server: &Server) -> Result<(), Failed> {
