@@ -39,18 +39,17 @@ as_root() {
     fi
 }
 
+apt_install() {
+    say "installing $1"
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1"
+}
+
 # apt_for PACKAGE COMMAND...: installs the Debian package unless every command is there.
 apt_for() {
-    local package=$1 wanted
+    local package=$1
     shift
-    for wanted in "$@"; do
-        if ! command -v "$wanted" >/dev/null; then
-            say "installing $package for $wanted"
-            as_root apt-get update -qq
-            as_root apt-get install -y -qq --no-install-recommends "$package"
-            return
-        fi
-    done
+    type -- "$@" >/dev/null 2>&1 || apt_install "$package"
 }
 
 # What the tests need beside cargo. The redis-server that Debian starts as a service is left alone:
@@ -61,11 +60,7 @@ install_programs() {
     apt_for nodejs node
     apt_for npm npm
     apt_for python3 python3
-    if ! python3 -m pip --version >/dev/null 2>&1; then
-        say "installing python3-pip"
-        as_root apt-get update -qq
-        as_root apt-get install -y -qq --no-install-recommends python3-pip
-    fi
+    python3 -m pip --version >/dev/null 2>&1 || apt_install python3-pip
     if ! node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 20 ? 0 : 1)'; then
         say "node $(node --version) is too old for the clients: 20 or newer is needed"
         return 1
