@@ -66,7 +66,6 @@ const BANS: &[Ban] = &[
     text("/home/", ONE_MACHINE),
     text("/root/", ONE_MACHINE),
     text("/tmp/", ONE_MACHINE),
-    text("/work/", ONE_MACHINE),
     code("dbg!", EVERYWHERE, &[], "use an assertion or tracing"),
     code("todo!", EVERYWHERE, &[], OUTRIGHT),
     code("unimplemented!", EVERYWHERE, &[], OUTRIGHT),
