@@ -1,1 +1,16 @@
 //! Linchpin: a server of distributed primitives behind the Redis wire protocol.
+
+pub mod clock;
+pub mod command;
+pub mod config;
+pub mod engine;
+pub mod glob;
+pub mod inproc;
+pub mod observe;
+pub(crate) mod session;
+pub(crate) mod sync;
+
+/// The Redis version whose behaviour the server has for the commands it has.
+pub const REDIS_VERSION: &str = "7.2.0";
+/// What `INFO` calls the allocator that `main.rs` chooses.
+pub const ALLOCATOR: &str = "mimalloc";

@@ -75,8 +75,8 @@ fn split_one(bytes: &[u8]) -> Result<Option<(Reply, usize)>, String> {
             },
             children,
         ));
-        while let Some((reply, 0)) = open.last().cloned() {
-            open.pop();
+        while open.last().is_some_and(|(_, missing)| *missing == 0) {
+            let Some((reply, _)) = open.pop() else { break };
             match open.last_mut() {
                 None => return Ok(Some((reply, at))),
                 Some((parent, missing)) => {
@@ -93,7 +93,7 @@ fn split_head(bytes: &[u8]) -> Result<Option<(Vec<String>, usize, usize)>, Strin
     let Some(end) = bytes.windows(2).position(|pair| pair == b"\r\n") else {
         return Ok(None);
     };
-    let header = escape(&bytes[..end]);
+    let header = escape_line(&bytes[..end]);
     let after = end + 2;
     let count = || {
         let digits = std::str::from_utf8(&bytes[1..end])
@@ -124,7 +124,7 @@ fn split_head(bytes: &[u8]) -> Result<Option<(Vec<String>, usize, usize)>, Strin
                 return Err(format!("the payload of {header:?} is not ended by CRLF"));
             }
             Ok(Some((
-                vec![header, escape_payload(&payload[..len])],
+                vec![header, escape_line(&payload[..len])],
                 0,
                 after + len + 2,
             )))
@@ -148,11 +148,11 @@ pub(crate) fn escape(bytes: &[u8]) -> String {
     text
 }
 
-/// As `escape`, but kept apart from a pattern line and from what editors strip: `~ ` in front and
-/// a space at the end are escaped too.
-fn escape_payload(bytes: &[u8]) -> String {
+/// As `escape`, for a line of a transcript: a space at its end, which editors strip, is escaped,
+/// and so is a `~` before one in front, which would make it a pattern.
+fn escape_line(bytes: &[u8]) -> String {
     let mut text = escape(bytes);
-    if text.starts_with('~') {
+    if text.starts_with("~ ") || text.starts_with("~* ") {
         text.replace_range(..1, "\\x7e");
     }
     if text.ends_with(' ') {

@@ -6,12 +6,15 @@ use crate::tree::File;
 /// The modules of the server from the bottom up. Those of one row stand side by side and do not
 /// name each other.
 const LAYERS: &[&[&str]] = &[
-    &["sync", "clock", "glob"],
+    &["sync"],
+    &["clock", "glob"],
     &["engine", "config"],
-    &["journal", "pubsub", "observe", "script"],
+    &["journal", "pubsub", "script"],
     &["command"],
+    // It shows what commands ask for, through traits that `command` declares.
+    &["observe"],
     &["session"],
-    &["net"],
+    &["net", "inproc"],
 ];
 
 /// Every path in `files` that names a layer beside or above its own, and every module of the

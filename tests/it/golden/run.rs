@@ -45,7 +45,8 @@ impl Scope {
                 _ => {}
             }
             let is_push_in_2 = item.action == Action::Push && mode.protocol == 2;
-            items.push((!is_over && !is_push_in_2).then_some(differs == Extent::End));
+            let is_left_out = is_over || is_push_in_2 || differs == Extent::Begin;
+            items.push((!is_left_out).then_some(differs == Extent::End));
             if item.has_replies() && differs == Extent::Next {
                 differs = Extent::End;
             }
@@ -174,6 +175,8 @@ struct Play<'a> {
     sorted: Option<usize>,
     /// Everything that comes is wanted, not just as much as is expected.
     is_update: bool,
+    /// The step's reply counts; else it is another than expected, and of unknown length.
+    is_compared: bool,
 }
 
 impl<'a> Play<'a> {
@@ -191,6 +194,7 @@ impl<'a> Play<'a> {
             saved: HashMap::new(),
             sorted: None,
             is_update: false,
+            is_compared: true,
         }
     }
 
@@ -204,6 +208,7 @@ impl<'a> Play<'a> {
         for (item, scope) in transcript.items.iter().zip(scope.items) {
             let Some(is_compared) = scope else { continue };
             let context = |error: String| format!("line {}: {}\n{error}", item.number, item.text);
+            self.is_compared = is_compared;
             match self.step(item).map_err(context)? {
                 Some(lines) if is_compared => judge(item, &lines).map_err(context)?,
                 _ => {}
@@ -270,7 +275,7 @@ impl<'a> Play<'a> {
     }
 
     fn receive(&mut self, conn: usize, item: &Item) -> Result<Vec<String>, String> {
-        let until = match self.is_update {
+        let until = match self.is_update || !self.is_compared {
             true => Until::Quiet,
             false => Until::Lines(item.expected_in(self.protocol).len()),
         };

@@ -72,7 +72,7 @@ impl Tcp {
 impl TcpConn {
     /// Reads once, for at most `wait`; whether anything came.
     fn read(&mut self, wait: Duration) -> bool {
-        let mut bytes = [0; 16 * 1024];
+        let mut bytes = [0; 64 * 1024];
         if self.is_ended || self.stream.set_read_timeout(Some(wait)).is_err() {
             return false;
         }

@@ -1,0 +1,8 @@
+//! The crate from outside: what it promises of requests, replies and texts.
+
+mod corpus;
+mod oracle;
+mod reply;
+mod request;
+mod text;
+mod writer;

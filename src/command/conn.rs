@@ -1,0 +1,94 @@
+//! What commands know and change of the connection that calls them.
+//!
+//! A plain struct, owned by the session and handed down: nothing here does I/O.
+
+use super::spec::Spec;
+use crate::engine::Watched;
+use linchpin_protocol::{Request, Version};
+
+/// The state of one connection, as far as commands are concerned.
+#[derive(Debug)]
+pub struct Conn {
+    /// Unique for the life of the server, rising.
+    pub id: u64,
+    /// The database `SELECT` picked.
+    pub db: u32,
+    /// The protocol version `HELLO` picked.
+    pub resp: Version,
+    /// Whether commands other than `AUTH` and its like may run.
+    pub authenticated: bool,
+    /// What the client calls itself.
+    pub names: Names,
+    /// `names` changed since the registry last saw them.
+    pub names_changed: bool,
+    /// The commands queued since `MULTI`.
+    pub multi: Option<Multi>,
+    /// The keys watched for the next `EXEC`.
+    pub watched: Vec<Watched>,
+    /// Whether replies are sent.
+    pub replies: Replies,
+    /// The connection ends once what has been written so far is sent.
+    pub closing: bool,
+}
+
+/// What a client calls itself, and what it says it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// `CLIENT SETNAME`.
+    pub name: Box<str>,
+    /// `CLIENT SETINFO LIB-NAME`.
+    pub lib_name: Box<str>,
+    /// `CLIENT SETINFO LIB-VER`.
+    pub lib_ver: Box<str>,
+}
+
+/// `CLIENT REPLY`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Replies {
+    /// Every command is answered.
+    #[default]
+    On,
+    /// None is.
+    Off,
+    /// The command after this one is not answered.
+    SkipNext,
+    /// This one is not answered; the next is.
+    Skip,
+}
+
+/// Commands queued since `MULTI`.
+#[derive(Debug, Default)]
+pub struct Multi {
+    /// The commands with their arguments, in order.
+    pub queue: Vec<(&'static Spec, Request)>,
+    /// Bytes of all of them.
+    pub queue_bytes: usize,
+    /// A command could not be queued: `EXEC` will refuse.
+    pub failed: bool,
+}
+
+/// The most commands one `MULTI` can queue.
+pub const MULTI_COMMANDS_MAX: usize = 100_000;
+/// The most bytes one `MULTI` can queue.
+pub const MULTI_BYTES_MAX: usize = 64 << 20;
+/// The most keys one connection can watch.
+pub const WATCHED_KEYS_MAX: usize = 10_000;
+
+impl Conn {
+    /// A connection as it is when it opens.
+    #[must_use]
+    pub fn new(id: u64, authenticated: bool) -> Self {
+        Self {
+            id,
+            db: 0,
+            resp: Version::Resp2,
+            authenticated,
+            names: Names::default(),
+            names_changed: false,
+            multi: None,
+            watched: Vec::new(),
+            replies: Replies::On,
+            closing: false,
+        }
+    }
+}

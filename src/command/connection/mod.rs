@@ -1,0 +1,4 @@
+//! The connection itself: greeting, identity, database.
+
+pub mod ping;
+pub mod select;

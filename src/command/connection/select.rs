@@ -1,0 +1,36 @@
+//! `SELECT index`: picks the database the connection works in.
+
+use crate::command::error;
+use crate::command::spec::{Arg, ArgKind, Flags, Group, Keys, Spec};
+use crate::command::{Cx, ReplyError, words};
+use linchpin_protocol::Args;
+
+/// The rows.
+pub const SPECS: &[Spec] = &[Spec::new(
+    "select",
+    2,
+    Flags::FAST.with(Flags::LOADING).with(Flags::STALE),
+    Keys::NONE,
+    run,
+)
+.group(Group::Connection)
+.doc("Picks the database for the commands that follow.", "O(1)")
+.args(&[Arg::new("index", ArgKind::Integer)])];
+
+fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
+    cx.conn.db = database(cx, &args[1])?;
+    cx.out.ok();
+    Ok(())
+}
+
+/// The number of a database that is there.
+///
+/// # Errors
+/// Where `word` is no number, or no database has it.
+pub fn database(cx: &Cx<'_>, word: &[u8]) -> Result<u32, ReplyError> {
+    let index = words::integer(word)?;
+    u32::try_from(index)
+        .ok()
+        .filter(|&db| db < cx.step.databases())
+        .ok_or(error::DB_OUT_OF_RANGE)
+}

@@ -1,0 +1,3 @@
+//! Counters: strings that hold a number.
+
+pub mod incr;

@@ -1,0 +1,93 @@
+//! The context a command runs in.
+
+use super::conn::Conn;
+use super::error::{self, ReplyError};
+use super::host::{ClientState, Host};
+use super::spec::{Flags, Spec};
+use crate::clock::Now;
+use crate::config::Settings;
+use crate::engine::{KEY_BYTES_MAX, Step};
+use linchpin_protocol::{Args, Writer};
+
+/// Everything a command may touch.
+pub struct Cx<'a> {
+    /// The step this command is, or is part of: the way to the data.
+    pub step: Step<'a>,
+    /// The calling connection.
+    pub conn: &'a mut Conn,
+    /// Where the reply goes.
+    pub out: Writer<'a>,
+    /// The server around.
+    pub host: &'a dyn Host,
+    /// The settings in force when the batch began.
+    pub settings: &'a Settings,
+    /// The row of the command that runs.
+    pub spec: &'static Spec,
+    /// What the registry last saw of the caller.
+    pub state: ClientState,
+    /// Commands run on behalf of this one, as `EXEC` runs them.
+    pub calls: u64,
+}
+
+/// The longest key, in bytes.
+pub const KEY_LEN_MAX: usize = 64 << 10;
+const _: () = assert!(KEY_LEN_MAX <= KEY_BYTES_MAX);
+
+impl Cx<'_> {
+    /// The time of this step.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.step.now()
+    }
+
+    /// The database the caller selected.
+    #[must_use]
+    pub fn db(&self) -> u32 {
+        self.conn.db
+    }
+}
+
+/// Finds the row for a call and checks what can be known without running it: that the command and,
+/// for a container, its subcommand exist, that the number of arguments is possible and that no key is
+/// too long.
+///
+/// # Errors
+/// What the client is told.
+#[inline]
+pub fn resolve(args: Args<'_>) -> Result<&'static Spec, ReplyError> {
+    let unknown = || ReplyError::unknown_command(&args[0], args.skip(1).iter());
+    let mut spec = super::table::find(&args[0]).ok_or_else(unknown)?;
+    if spec.flags.has(Flags::CONTAINER)
+        && let Some(own) = args.get(1)
+    {
+        let unknown = || ReplyError::unknown_subcommand(spec.name, own);
+        spec = super::table::find_sub(spec, own).ok_or_else(unknown)?;
+    }
+    if !spec.takes(args.len()) {
+        return Err(ReplyError::wrong_arity(spec.name));
+    }
+    if args.bytes_len() > KEY_LEN_MAX {
+        check_keys(spec, args)?;
+    }
+    Ok(spec)
+}
+
+#[cold]
+fn check_keys(spec: &Spec, args: Args<'_>) -> Result<(), ReplyError> {
+    let positions = spec.keys.positions(args).unwrap_or_default();
+    if positions
+        .iter()
+        .any(|(at, _)| args[*at].len() > KEY_LEN_MAX)
+    {
+        return Err(error::KEY_TOO_LONG);
+    }
+    Ok(())
+}
+
+impl std::fmt::Debug for Cx<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cx")
+            .field("command", &self.spec.name)
+            .finish_non_exhaustive()
+    }
+}

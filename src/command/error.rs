@@ -1,0 +1,199 @@
+//! What a client is told when it is wrong: every error text of the command layer.
+//!
+//! An error is a code (`ERR`, `WRONGPASS` ...) and a text, written as one line `-CODE text`. The
+//! texts that Redis has are Redis' to the byte, for clients match on them.
+
+use std::borrow::Cow;
+
+/// An error reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplyError {
+    code: &'static str,
+    text: Cow<'static, [u8]>,
+}
+
+/// Bytes of a client's own words that an error text repeats, for each word.
+const QUOTED_BYTES_MAX: usize = 128;
+
+const fn err(text: &'static str) -> ReplyError {
+    coded("ERR", text)
+}
+
+const fn coded(code: &'static str, text: &'static str) -> ReplyError {
+    ReplyError {
+        code,
+        text: Cow::Borrowed(text.as_bytes()),
+    }
+}
+
+/// Arguments in an order or combination the command does not have.
+pub const SYNTAX: ReplyError = err("syntax error");
+/// A number was expected, or one in `i64`.
+pub const NOT_INTEGER: ReplyError = err("value is not an integer or out of range");
+/// A floating-point number was expected.
+pub const NOT_FLOAT: ReplyError = err("value is not a valid float");
+/// A counter would leave `i64`.
+pub const OVERFLOW: ReplyError = err("increment or decrement would overflow");
+/// `DECRBY` of the smallest `i64`, which has no opposite.
+pub const DECREMENT_OVERFLOW: ReplyError = err("decrement would overflow");
+/// A floating-point counter would leave the numbers.
+pub const NAN_OR_INFINITY: ReplyError = err("increment would produce NaN or Infinity");
+/// A string longer than `proto-max-bulk-len`.
+pub const STRING_TOO_LONG: ReplyError =
+    err("string exceeds maximum allowed size (proto-max-bulk-len)");
+/// `SETRANGE` before the first byte.
+pub const OFFSET_OUT_OF_RANGE: ReplyError = err("offset is out of range");
+/// The key has to be there.
+pub const NO_SUCH_KEY: ReplyError = err("no such key");
+/// `COPY` and `MOVE` onto the key itself.
+pub const SAME_OBJECT: ReplyError = err("source and destination objects are the same");
+/// `SELECT` of a database that is not there.
+pub const DB_OUT_OF_RANGE: ReplyError = err("DB index is out of range");
+/// A number above what any database has.
+pub const VALUE_OUT_OF_RANGE: ReplyError = err("value is out of range");
+/// A `SCAN` cursor that is no number.
+pub const INVALID_CURSOR: ReplyError = err("invalid cursor");
+/// A key longer than the server takes.
+pub const KEY_TOO_LONG: ReplyError = err("key is too long");
+/// `MULTI` inside `MULTI`.
+pub const NESTED_MULTI: ReplyError = err("MULTI calls can not be nested");
+/// `WATCH` inside `MULTI`.
+pub const WATCH_IN_MULTI: ReplyError = err("WATCH inside MULTI is not allowed");
+/// `EXEC` without `MULTI`.
+pub const EXEC_WITHOUT_MULTI: ReplyError = err("EXEC without MULTI");
+/// `DISCARD` without `MULTI`.
+pub const DISCARD_WITHOUT_MULTI: ReplyError = err("DISCARD without MULTI");
+/// `EXEC` after a command that could not be queued.
+pub const EXEC_ABORTED: ReplyError = coded(
+    "EXECABORT",
+    "Transaction discarded because of previous errors.",
+);
+/// A queue that grew past its bounds.
+pub const MULTI_TOO_LONG: ReplyError = err("MULTI queue is full");
+/// More watched keys than a connection may have.
+pub const WATCH_TOO_MANY: ReplyError = err("too many watched keys");
+/// A command that cannot run inside `MULTI`.
+pub const NOT_IN_MULTI: ReplyError = err("Command not allowed inside a transaction");
+/// A command before `AUTH`.
+pub const NO_AUTH: ReplyError = coded("NOAUTH", "Authentication required.");
+/// `HELLO` before `AUTH`, without one of its own.
+pub const HELLO_NO_AUTH: ReplyError = coded(
+    "NOAUTH",
+    "HELLO must be called with the client already authenticated, otherwise the HELLO <proto> \
+     AUTH <user> <pass> option can be used to authenticate the client and select the RESP \
+     protocol version at the same time",
+);
+/// A wrong user or password.
+pub const WRONG_PASS: ReplyError = coded(
+    "WRONGPASS",
+    "invalid username-password pair or user is disabled.",
+);
+/// `AUTH password` where no password is set.
+pub const AUTH_WITHOUT_PASSWORD: ReplyError = err(
+    "AUTH <password> called without any password configured for the default user. Are you sure \
+     your configuration is correct?",
+);
+/// `HELLO` with a version we do not speak.
+pub const NO_PROTO: ReplyError = coded("NOPROTO", "unsupported protocol version");
+/// `HELLO` with something that is no version.
+pub const PROTO_NOT_INTEGER: ReplyError = err("Protocol version is not an integer or out of range");
+/// `CLIENT SETNAME` with a character that would break `CLIENT LIST`.
+pub const BAD_CLIENT_NAME: ReplyError =
+    err("Client names cannot contain spaces, newlines or special characters.");
+/// A connection turned away: the server is full.
+pub const MAX_CLIENTS: ReplyError = err("max number of clients reached");
+
+impl ReplyError {
+    /// An error with code `ERR` whose text is made on the spot.
+    #[must_use]
+    pub fn err(text: impl Into<String>) -> Self {
+        Self {
+            code: "ERR",
+            text: Cow::Owned(text.into().into_bytes()),
+        }
+    }
+
+    /// An error with a code of its own whose text is made on the spot.
+    #[must_use]
+    pub fn with_code(code: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            code,
+            text: Cow::Owned(text.into().into_bytes()),
+        }
+    }
+
+    /// `wrong number of arguments for 'name' command`.
+    #[must_use]
+    pub fn wrong_arity(name: &str) -> Self {
+        Self::err(format!("wrong number of arguments for '{name}' command"))
+    }
+
+    /// `invalid expire time in 'name' command`.
+    #[must_use]
+    pub fn invalid_expire(name: &str) -> Self {
+        Self::err(format!("invalid expire time in '{name}' command"))
+    }
+
+    /// No such command: repeats its name and the beginning of its arguments, 128 bytes of each.
+    #[must_use]
+    pub fn unknown_command<'a>(name: &[u8], args: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut text = b"unknown command '".to_vec();
+        text.extend_from_slice(quotable(name, QUOTED_BYTES_MAX));
+        text.extend_from_slice(b"', with args beginning with: ");
+        let start = text.len();
+        for arg in args {
+            let room = QUOTED_BYTES_MAX.saturating_sub(text.len() - start);
+            if room == 0 {
+                break;
+            }
+            text.push(b'\'');
+            text.extend_from_slice(quotable(arg, room));
+            text.extend_from_slice(b"' ");
+        }
+        Self {
+            code: "ERR",
+            text: Cow::Owned(text),
+        }
+    }
+
+    /// No such subcommand of `container`.
+    #[must_use]
+    pub fn unknown_subcommand(container: &str, name: &[u8]) -> Self {
+        let mut text = b"unknown subcommand '".to_vec();
+        text.extend_from_slice(quotable(name, QUOTED_BYTES_MAX));
+        text.extend_from_slice(b"'. Try ");
+        text.extend_from_slice(container.to_ascii_uppercase().as_bytes());
+        text.extend_from_slice(b" HELP.");
+        Self {
+            code: "ERR",
+            text: Cow::Owned(text),
+        }
+    }
+
+    /// The code: the first word of the reply.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// The text after the code.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// The reply without `-` and line end.
+    #[must_use]
+    pub fn line(&self) -> Vec<u8> {
+        [self.code.as_bytes(), b" ", &self.text].concat()
+    }
+}
+
+/// What of a client's word stands in an error text: up to its first NUL, and not too much of it.
+fn quotable(word: &[u8], bytes_max: usize) -> &[u8] {
+    let end = word
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(word.len());
+    &word[..end.min(bytes_max)]
+}

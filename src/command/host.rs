@@ -1,0 +1,115 @@
+//! What commands need of the server around them, as small traits that it implements.
+
+use super::conn::Names;
+use super::error::ReplyError;
+use super::spec::Spec;
+use crate::engine::{Census, Tally};
+use linchpin_protocol::Version;
+use std::sync::Arc;
+
+/// The server, as commands see it.
+pub trait Host: Send + Sync {
+    /// The settings in force. They do not change while a command runs.
+    fn settings(&self) -> Arc<crate::config::Settings>;
+
+    /// Changes settings, all or none, in the order given.
+    ///
+    /// # Errors
+    /// What `CONFIG SET` answers.
+    fn change_settings(&self, pairs: &[(&[u8], &[u8])]) -> Result<(), ReplyError>;
+
+    /// Sets the statistics back to zero.
+    fn reset_stats(&self);
+
+    /// The text of `INFO` with these sections, lower case; none: the default ones. `tally` is what
+    /// the calling batch has counted so far and `census` the databases as the caller sees them.
+    fn info(&self, sections: &[String], census: &[Census], tally: &Tally) -> String;
+
+    /// All connections.
+    fn clients(&self) -> &dyn Clients;
+
+    /// Begins to stop the server: no new connections, what is in flight is answered.
+    fn shut_down(&self);
+
+    /// A random number, of good quality.
+    fn random(&self) -> u64;
+}
+
+/// The connections of the server.
+pub trait Clients {
+    /// Facts about every connection, in order of their ids. Those of connections that are running a
+    /// batch are those from before it.
+    fn list(&self) -> Vec<ClientFacts>;
+
+    /// Ends a connection as soon as its worker notices; answers whether it was there.
+    fn kill(&self, id: u64) -> bool;
+}
+
+/// What `CLIENT LIST` tells of a connection.
+#[derive(Clone, Debug)]
+pub struct ClientFacts {
+    /// Unique for the life of the server.
+    pub id: u64,
+    /// Where it comes from: `ip:port`, or the path of the Unix socket and `:0`.
+    pub addr: Arc<str>,
+    /// Where it arrived.
+    pub laddr: Arc<str>,
+    /// File descriptor; -1 for one without.
+    pub fd: i32,
+    /// It came through the Unix socket.
+    pub unix: bool,
+    /// What it calls itself.
+    pub names: Arc<Names>,
+    /// When it connected: monotonic milliseconds.
+    pub opened_ms: u64,
+    /// What changes from batch to batch.
+    pub state: ClientState,
+}
+
+/// What changes of a connection from batch to batch.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientState {
+    /// When it last sent something: monotonic milliseconds.
+    pub active_ms: u64,
+    /// The database `SELECT` picked.
+    pub db: u32,
+    /// Commands queued by `MULTI`; `None` outside.
+    pub multi: Option<usize>,
+    /// Bytes they take.
+    pub multi_bytes: usize,
+    /// Keys watched.
+    pub watched: usize,
+    /// Bytes of requests received but not yet executed.
+    pub input_bytes: usize,
+    /// Bytes reserved for those.
+    pub input_capacity: usize,
+    /// Bytes of replies not yet sent.
+    pub output_bytes: usize,
+    /// Bytes reserved for those.
+    pub output_capacity: usize,
+    /// The command last run.
+    pub command: Option<&'static Spec>,
+    /// Protocol version.
+    pub resp: Version,
+    /// It is to be closed once its output is sent.
+    pub closing: bool,
+}
+
+impl Default for ClientState {
+    fn default() -> Self {
+        Self {
+            active_ms: 0,
+            db: 0,
+            multi: None,
+            multi_bytes: 0,
+            watched: 0,
+            input_bytes: 0,
+            input_capacity: 0,
+            output_bytes: 0,
+            output_capacity: 0,
+            command: None,
+            resp: Version::Resp2,
+            closing: false,
+        }
+    }
+}

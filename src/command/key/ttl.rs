@@ -1,0 +1,64 @@
+//! `TTL`, `PTTL`, `EXPIRETIME`, `PEXPIRETIME`: when a key goes.
+//!
+//! Reply: the time, -1 for a key without a deadline, -2 for no such key.
+
+use crate::command::spec::{Arg, Flags, Group, KeyFlags, Keys, Spec};
+use crate::command::{Cx, ReplyError};
+use linchpin_protocol::Args;
+
+const FLAGS: Flags = Flags::READONLY.with(Flags::FAST);
+const KEYS: Keys = Keys::one(1, KeyFlags::RO.with(KeyFlags::ACCESS));
+
+/// The rows.
+pub const SPECS: &[Spec] = &[
+    // Half a second and more counts as a whole one, as in Redis.
+    Spec::new("ttl", 2, FLAGS, KEYS, |cx, args| {
+        run(cx, args, |at, now| (at - now + 500) / 1_000)
+    })
+    .group(Group::Generic)
+    .doc("Answers a key's time to live in seconds.", "O(1)")
+    .args(&[Arg::key("key")])
+    .tips(&["nondeterministic_output"])
+    .history(&[("2.8.0", "Added the -2 reply.")]),
+    Spec::new("pttl", 2, FLAGS, KEYS, |cx, args| {
+        run(cx, args, |at, now| at - now)
+    })
+    .group(Group::Generic)
+    .since("2.6.0")
+    .doc("Answers a key's time to live in milliseconds.", "O(1)")
+    .args(&[Arg::key("key")])
+    .tips(&["nondeterministic_output"])
+    .history(&[("2.8.0", "Added the -2 reply.")]),
+    Spec::new("expiretime", 2, FLAGS, KEYS, |cx, args| {
+        run(cx, args, |at, _| (at + 500) / 1_000)
+    })
+    .group(Group::Generic)
+    .since("7.0.0")
+    .doc(
+        "Answers the Unix time in seconds from which a key is gone.",
+        "O(1)",
+    )
+    .args(&[Arg::key("key")]),
+    Spec::new("pexpiretime", 2, FLAGS, KEYS, |cx, args| {
+        run(cx, args, |at, _| at)
+    })
+    .group(Group::Generic)
+    .since("7.0.0")
+    .doc(
+        "Answers the Unix time in milliseconds from which a key is gone.",
+        "O(1)",
+    )
+    .args(&[Arg::key("key")]),
+];
+
+fn run(cx: &mut Cx<'_>, args: Args<'_>, show: fn(i64, i64) -> i64) -> Result<(), ReplyError> {
+    let (db, key, now) = (cx.db(), &args[1], cx.now().wall_ms.cast_signed());
+    let mut locked = cx.step.lock(db, key);
+    let slot = locked.slot(db, key);
+    cx.out.integer(match (slot.exists(), slot.deadline_ms()) {
+        (false, _) => -2,
+        (true, None) => -1,
+        (true, Some(at)) => show(at.cast_signed(), now),
+    });
+    Ok(())
+}

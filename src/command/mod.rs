@@ -1,0 +1,28 @@
+//! The commands: one row in the table and one function each.
+//!
+//! `spec.rs` says what a row is, `table.rs` finds it. Each family has a folder, each command (or
+//! concept: INCR, DECR and their kin) a file with its rows on top and its function below. A function
+//! gets a [`Cx`] and its arguments, parses them whole, acts through the step and writes one reply.
+
+pub mod conn;
+pub mod cx;
+pub mod error;
+pub mod expiry;
+mod families;
+pub mod host;
+pub mod spec;
+pub mod table;
+pub mod value;
+pub mod words;
+
+pub mod connection;
+pub mod counter;
+pub mod key;
+pub mod server;
+pub mod string;
+pub mod transaction;
+
+pub use conn::Conn;
+pub use cx::{Cx, resolve};
+pub use error::ReplyError;
+pub use spec::Spec;

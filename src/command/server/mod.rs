@@ -1,0 +1,3 @@
+//! The server as a whole: settings, statistics, databases.
+
+pub mod flush;

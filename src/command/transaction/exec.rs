@@ -1,0 +1,55 @@
+//! `EXEC`: runs the queued commands as one step.
+//!
+//! Reply: the array of their replies; null where a watched key has changed; an error where a command
+//! could not be queued. All run under one hold of the gate, at one time, and their effects are one
+//! frame. A command that fails does not stop the others.
+
+use crate::command::error;
+use crate::command::spec::{Flags, Group, Keys, Spec};
+use crate::command::{Cx, ReplyError};
+use linchpin_protocol::Args;
+
+/// The rows.
+pub const SPECS: &[Spec] = &[Spec::new(
+    "exec",
+    1,
+    Flags::NOSCRIPT
+        .with(Flags::LOADING)
+        .with(Flags::STALE)
+        .with(Flags::IMMEDIATE)
+        .with(Flags::ALONE),
+    Keys::NONE,
+    run,
+)
+.group(Group::Transactions)
+.since("1.2.0")
+.doc(
+    "Runs the queued commands as one step.",
+    "That of the commands",
+)];
+
+fn run(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
+    let Some(multi) = cx.conn.multi.take() else {
+        return Err(error::EXEC_WITHOUT_MULTI);
+    };
+    let unchanged = !cx.step.any_changed(&cx.conn.watched);
+    super::watch::unwatch_all(cx);
+    if multi.failed {
+        return Err(error::EXEC_ABORTED);
+    }
+    if !unchanged {
+        cx.out.null_array();
+        return Ok(());
+    }
+    cx.out.array(multi.queue.len());
+    let exec = cx.spec;
+    for (spec, request) in &multi.queue {
+        cx.spec = spec;
+        cx.calls += 1;
+        if let Err(error) = (spec.run)(cx, request.args()) {
+            cx.out.error_bytes(&error.line());
+        }
+    }
+    cx.spec = exec;
+    Ok(())
+}

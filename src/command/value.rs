@@ -1,0 +1,37 @@
+//! Between the words of a client and the values of the engine.
+
+use super::Cx;
+use crate::engine::{IntText, ValueRef};
+use linchpin_protocol::{Writer, number};
+
+/// A word as the value to store: an integer where the word is exactly the text of one.
+#[inline]
+#[must_use]
+pub fn encode(word: &[u8]) -> ValueRef<'_> {
+    number::parse_i64(word).map_or(ValueRef::Bytes(word), ValueRef::Int)
+}
+
+/// Writes a value as a bulk string, nothing as null.
+#[inline]
+pub fn write(out: &mut Writer<'_>, value: Option<ValueRef<'_>>) {
+    match value {
+        Some(ValueRef::Bytes(bytes)) => out.bulk(bytes),
+        Some(ValueRef::Int(n)) => out.bulk_i64(n),
+        None => out.null(),
+    }
+}
+
+/// The text of a value, owned.
+#[must_use]
+pub fn to_vec(value: ValueRef<'_>) -> Vec<u8> {
+    value.text(&mut IntText::default()).to_vec()
+}
+
+/// Whether a string of this length may be made.
+///
+/// # Errors
+/// [`super::error::STRING_TOO_LONG`] beyond `proto-max-bulk-len`.
+pub fn check_len(cx: &Cx<'_>, len: Option<usize>) -> Result<usize, super::ReplyError> {
+    len.filter(|&len| len as u64 <= cx.settings.proto_max_bulk_len)
+        .ok_or(super::error::STRING_TOO_LONG)
+}

@@ -1,0 +1,461 @@
+//! The settings themselves: typed fields, CONFIG GET and CONFIG SET over both tables, and the
+//! checks that span several settings.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use subtle::ConstantTimeEq;
+
+use super::error::SettingError;
+use super::inert::{Class, INERT, Inert};
+use super::table::{Directive, Live, Row, names, row};
+use crate::glob;
+
+/// What the query buffer must hold beside one argument of `proto-max-bulk-len`: the rest of the
+/// command.
+const QUERY_BUFFER_HEADROOM_BYTES: u64 = 1 << 20;
+
+/// Longest password: what a client that has not logged in yet may send as one argument.
+pub(super) const PASSWORD_BYTES_MAX: usize = 16 << 10;
+
+/// A password. `Debug` does not show it; comparing two is for tests and reloads, [`Self::matches`]
+/// is for logins.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a password.
+    #[must_use]
+    pub fn new(password: &str) -> Self {
+        Self(password.to_owned())
+    }
+
+    /// Whether `candidate` is the password. Takes the same time wherever they differ; that the
+    /// lengths differ can be seen.
+    #[must_use]
+    pub fn matches(&self, candidate: &[u8]) -> bool {
+        self.0.as_bytes().ct_eq(candidate).into()
+    }
+
+    /// The password in the clear. CONFIG GET answers it, as Redis does; nothing else should.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// How much unread output a client of one class may pile up. 0 means without limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputLimit {
+    /// Cut off at once above this many bytes.
+    pub hard_bytes: u64,
+    /// Cut off after `soft_s` seconds in a row above this many bytes.
+    pub soft_bytes: u64,
+    /// See `soft_bytes`.
+    pub soft_s: u64,
+}
+
+/// The output limits of the three classes of clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputLimits {
+    /// Clients without subscriptions.
+    pub normal: OutputLimit,
+    /// Replicas. This server has none; the limit is kept for those who read it.
+    pub replica: OutputLimit,
+    /// Clients with at least one subscription.
+    pub pubsub: OutputLimit,
+}
+
+/// How much is logged; each level includes those after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Everything, for developers.
+    Debug,
+    /// What each connection does.
+    Verbose,
+    /// What an operator wants to know.
+    Notice,
+    /// Only what needs attention.
+    Warning,
+    /// Nothing at all.
+    Nothing,
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// When a directive is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// From file, environment or flags, before the server runs.
+    Start,
+    /// By CONFIG SET, while it runs.
+    Live,
+}
+
+/// What setting a directive did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The setting has a new value.
+    Changed,
+    /// It had this value already.
+    Unchanged,
+    /// The directive has no effect in this server; the text is a warning that says so.
+    Ignored(String),
+}
+
+/// Every setting, typed. Units stand in the names.
+///
+/// [`Settings::default`] is what a start without arguments runs with, but for `io_threads`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// `port`: TCP port. 0 takes a free one; beside a `unixsocket` it means no TCP (see
+    /// [`Self::listens_on_tcp`]).
+    pub port: u16,
+    /// `bind`: addresses to listen on. A leading `-` tolerates that this one cannot be bound;
+    /// `*` is every IPv4 address, `::*` every IPv6 address.
+    pub bind: Vec<String>,
+    /// `unixsocket`: path of a Unix socket to listen on as well.
+    pub unixsocket: Option<PathBuf>,
+    /// `unixsocketperm`: permission bits of that socket; without it the umask decides.
+    pub unixsocketperm: Option<u32>,
+    /// `dir`: where the server keeps its files.
+    pub dir: PathBuf,
+    /// `databases`: how many numbered keyspaces there are.
+    pub databases: u32,
+    /// `timeout`: seconds a client may idle; 0 is forever.
+    pub timeout_s: u64,
+    /// `tcp-keepalive`: seconds between probes of a silent connection; 0 is none.
+    pub tcp_keepalive_s: u64,
+    /// `tcp-backlog`: connections the kernel may hold ready for accepting.
+    pub tcp_backlog: u32,
+    /// `maxclients`: most connections at a time.
+    pub maxclients: u32,
+    /// `requirepass`: password of the default user; `None` lets everybody in.
+    pub requirepass: Option<Secret>,
+    /// `protected-mode`: refuses to be reachable from elsewhere without a password.
+    pub protected_mode: bool,
+    /// `client-query-buffer-limit`: most bytes of unparsed input a client may pile up.
+    pub client_query_buffer_limit: u64,
+    /// `client-output-buffer-limit`: most unread output a client may pile up.
+    pub client_output_buffer_limit: OutputLimits,
+    /// `proto-max-bulk-len`: most bytes of one argument.
+    pub proto_max_bulk_len: u64,
+    /// `io-threads`: workers; `None` is one per core, until the start puts the number here.
+    pub io_threads: Option<u32>,
+    /// `loglevel`: how much is logged.
+    pub loglevel: LogLevel,
+    /// `logfile`: where to; `None` is standard output.
+    pub logfile: Option<PathBuf>,
+    /// `log-format`: the shape of a log line.
+    pub log_format: LogFormat,
+    /// `hz`: turns a second of the periodic work.
+    pub hz: u32,
+    /// `active-expire-effort`: how hard expired keys are looked for, from 1 to 10.
+    pub active_expire_effort: u32,
+    /// `lazyfree-lazy-eviction`: frees what is evicted in the background.
+    pub lazyfree_lazy_eviction: bool,
+    /// `lazyfree-lazy-expire`: frees what has expired in the background.
+    pub lazyfree_lazy_expire: bool,
+    /// `lazyfree-lazy-server-del`: frees what a command overwrites in the background.
+    pub lazyfree_lazy_server_del: bool,
+    /// `lazyfree-lazy-user-del`: DEL frees as UNLINK does.
+    pub lazyfree_lazy_user_del: bool,
+    /// `lazyfree-lazy-user-flush`: FLUSHDB and FLUSHALL are ASYNC unless told SYNC.
+    pub lazyfree_lazy_user_flush: bool,
+    /// Knobs without effect that were set to something else than their default, to be answered.
+    pub(super) tuned: BTreeMap<&'static str, String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        const MIB: u64 = 1 << 20;
+        let limit = |hard_mib: u64, soft_mib: u64| OutputLimit {
+            hard_bytes: hard_mib * MIB,
+            soft_bytes: soft_mib * MIB,
+            soft_s: 60,
+        };
+        Self {
+            port: 6379,
+            bind: vec!["127.0.0.1".to_owned(), "-::1".to_owned()],
+            unixsocket: None,
+            unixsocketperm: None,
+            dir: PathBuf::from("./linchpin-data"),
+            databases: 16,
+            timeout_s: 0,
+            tcp_keepalive_s: 60,
+            tcp_backlog: 511,
+            maxclients: 10_000,
+            requirepass: None,
+            protected_mode: true,
+            client_query_buffer_limit: 128 * MIB,
+            client_output_buffer_limit: OutputLimits {
+                normal: limit(256, 64),
+                replica: limit(256, 64),
+                pubsub: limit(32, 8),
+            },
+            proto_max_bulk_len: 64 * MIB,
+            io_threads: None,
+            loglevel: LogLevel::Notice,
+            logfile: None,
+            log_format: LogFormat::Text,
+            hz: 10,
+            active_expire_effort: 1,
+            lazyfree_lazy_eviction: false,
+            lazyfree_lazy_expire: false,
+            lazyfree_lazy_server_del: false,
+            lazyfree_lazy_user_del: false,
+            lazyfree_lazy_user_flush: false,
+            tuned: BTreeMap::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// The value of `directive` as CONFIG GET shows it: bytes as a number, flags as yes and no.
+    /// `None` for a name nobody knows.
+    #[must_use]
+    pub fn get(&self, directive: &str) -> Option<String> {
+        match row(directive)? {
+            Row::Real(directive) => Some(directive.field.get(self)),
+            Row::Inert(inert) => self.inert_value(inert).map(str::to_owned),
+        }
+    }
+
+    /// Sets `directive` to `words`; a directive of several words takes them as one text, too.
+    ///
+    /// Only the value itself is checked: call [`Self::validate`] after the last change.
+    ///
+    /// # Errors
+    /// An unknown name, a bad value, a directive that cannot be set in this phase, or a feature
+    /// this server does not have. The settings are then as before.
+    pub fn set(
+        &mut self,
+        directive: &str,
+        words: &[&str],
+        phase: Phase,
+    ) -> Result<Outcome, SettingError> {
+        match row(directive).ok_or(SettingError::Unknown)? {
+            Row::Real(directive) => self.set_real(directive, words, phase),
+            Row::Inert(inert) => self.set_inert(inert, words, phase),
+        }
+    }
+
+    fn set_real(
+        &mut self,
+        directive: &Directive,
+        words: &[&str],
+        phase: Phase,
+    ) -> Result<Outcome, SettingError> {
+        may_set(directive.live, phase)?;
+        let before = directive.field.get(self);
+        directive.field.set(self, words)?;
+        let changed = directive.field.get(self) != before;
+        Ok(if changed {
+            Outcome::Changed
+        } else {
+            Outcome::Unchanged
+        })
+    }
+
+    fn set_inert(
+        &mut self,
+        inert: &'static Inert,
+        words: &[&str],
+        phase: Phase,
+    ) -> Result<Outcome, SettingError> {
+        if inert.value.is_none() && phase == Phase::Live {
+            return Err(SettingError::Unknown);
+        }
+        may_set(inert.live, phase)?;
+        let value = inert.canonical(words)?;
+        match inert.class {
+            Class::Tuning => {
+                let warning = format!("{} is accepted without effect: {}", inert.name, inert.why);
+                self.tuned.insert(inert.name, value);
+                Ok(Outcome::Ignored(warning))
+            }
+            _ if inert.value == Some(value.as_str()) => Ok(Outcome::Unchanged),
+            Class::Absent if phase == Phase::Start => Ok(Outcome::Ignored(format!(
+                "{} {value} has no effect: {}",
+                inert.name, inert.why
+            ))),
+            Class::Absent | Class::Refused => {
+                let reason = format!("{} is not supported: {}", inert.name, inert.why);
+                Err(SettingError::Unsupported(reason))
+            }
+        }
+    }
+
+    fn inert_value(&self, inert: &Inert) -> Option<&str> {
+        let tuned = self.tuned.get(inert.name).map(String::as_str);
+        inert.value.map(|default| tuned.unwrap_or(default))
+    }
+
+    /// Takes over the knobs without effect that differ between two readings of the configuration.
+    pub(super) fn retune(&mut self, before: &Self, after: &Self) {
+        for inert in INERT {
+            let value = after.tuned.get(inert.name);
+            if value == before.tuned.get(inert.name) {
+                continue;
+            }
+            match value {
+                Some(value) => self.tuned.insert(inert.name, value.clone()),
+                None => self.tuned.remove(inert.name),
+            };
+        }
+    }
+
+    /// CONFIG SET: all of `pairs` or none. Answers the new settings, valid as a whole, and what
+    /// deserves a line in the log.
+    ///
+    /// # Errors
+    /// The first pair that cannot be set, with the name to blame as Redis words it: see
+    /// [`SettingError::reply`]. `self` is untouched in any case.
+    pub fn set_many(
+        &self,
+        pairs: &[(&[u8], &[u8])],
+    ) -> Result<(Self, Vec<String>), (String, SettingError)> {
+        let mut rows: Vec<(&'static str, &[u8])> = Vec::with_capacity(pairs.len());
+        for (name, value) in pairs {
+            let asked = String::from_utf8_lossy(name);
+            let blame = |error| (asked.clone().into_owned(), error);
+            let found = row(&asked)
+                .filter(Row::is_config)
+                .ok_or(SettingError::Unknown);
+            let found = found.map_err(blame)?;
+            may_set(found.live(), Phase::Live).map_err(blame)?;
+            let name = found.name_asked(&asked);
+            if rows.iter().any(|(other, _)| *other == name) {
+                return Err(blame(SettingError::Duplicate));
+            }
+            rows.push((name, value));
+        }
+        let mut next = self.clone();
+        let mut warnings = Vec::new();
+        for (name, value) in rows {
+            let word = std::str::from_utf8(value)
+                .map_err(|_| SettingError::Value("argument must be valid UTF-8".to_owned()));
+            let outcome = word.and_then(|word| next.set(name, &[word], Phase::Live));
+            match outcome.map_err(|error| (name.to_owned(), error))? {
+                Outcome::Ignored(warning) => warnings.push(warning),
+                Outcome::Changed | Outcome::Unchanged => {}
+            }
+        }
+        next.validate().map_err(|error| match &error {
+            SettingError::Conflict { directive, .. } => ((*directive).to_owned(), error),
+            _ => (String::new(), error),
+        })?;
+        Ok((next, warnings))
+    }
+
+    /// CONFIG GET: every directive that one of `globs` matches, in any case, at most once, with
+    /// its value. A name asked for without wildcards comes back spelled as it was asked, as in
+    /// Redis.
+    #[must_use]
+    pub fn matching(&self, globs: &[&[u8]]) -> Vec<(String, String)> {
+        let mut found: Vec<(String, String)> = Vec::new();
+        for pattern in globs {
+            let asked = std::str::from_utf8(pattern).ok();
+            let exact = !pattern.iter().any(|byte| b"*?[".contains(byte));
+            let spelled = |name: &&str| match asked {
+                Some(asked) if exact => asked.eq_ignore_ascii_case(name),
+                _ => !exact && glob::matches_ignore_case(pattern, name.as_bytes()),
+            };
+            for name in names().iter().filter(|name| spelled(name)) {
+                let name = asked.filter(|_| exact).unwrap_or(name);
+                let known = found
+                    .iter()
+                    .any(|(other, _)| other.eq_ignore_ascii_case(name));
+                if let Some(value) = self.get(name).filter(|_| !known) {
+                    found.push((name.to_owned(), value));
+                }
+            }
+        }
+        found
+    }
+
+    /// Checks what no single setting can be blamed for.
+    ///
+    /// # Errors
+    /// [`SettingError::Conflict`]: a query buffer too small for the longest argument, a server
+    /// open to others without a password, or one that listens nowhere.
+    pub fn validate(&self) -> Result<(), SettingError> {
+        let needed = self
+            .proto_max_bulk_len
+            .saturating_add(QUERY_BUFFER_HEADROOM_BYTES);
+        if self.client_query_buffer_limit < needed {
+            return Err(SettingError::Conflict {
+                directive: "client-query-buffer-limit",
+                reason: format!(
+                    "client-query-buffer-limit ({}) must be at least 1 MiB above \
+                     proto-max-bulk-len ({})",
+                    self.client_query_buffer_limit, self.proto_max_bulk_len
+                ),
+            });
+        }
+        if !self.listens_on_tcp() {
+            if self.unixsocket.is_some() {
+                return Ok(());
+            }
+            return Err(SettingError::Conflict {
+                directive: "bind",
+                reason: "nothing to listen on: bind is empty and there is no unixsocket".to_owned(),
+            });
+        }
+        let exposed = self.bind.iter().find(|address| !is_loopback(address));
+        match exposed {
+            Some(address) if self.protected_mode && self.requirepass.is_none() => {
+                Err(SettingError::Conflict {
+                    directive: "protected-mode",
+                    reason: format!(
+                        "bind {address} would let anybody in: set requirepass, or \
+                         protected-mode no if the network is trusted"
+                    ),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether there are TCP listeners. There are none without an address to bind, nor with
+    /// `port 0` beside a `unixsocket`, which means "this socket only" in Redis. `port 0` alone,
+    /// with which Redis would not start, takes a free port.
+    #[must_use]
+    pub fn listens_on_tcp(&self) -> bool {
+        let socket_only = self.port == 0 && self.unixsocket.is_some();
+        !self.bind.is_empty() && !socket_only
+    }
+}
+
+/// Whether a directive of this liveness can be set in this phase.
+fn may_set(live: Live, phase: Phase) -> Result<(), SettingError> {
+    match (live, phase) {
+        (Live::Start, Phase::Live) => Err(SettingError::Immutable),
+        (Live::Protected, Phase::Live) => Err(SettingError::Protected),
+        _ => Ok(()),
+    }
+}
+
+/// Whether only this machine can reach an address of `bind`. A host name could be anything.
+fn is_loopback(address: &str) -> bool {
+    let address = address.strip_prefix('-').unwrap_or(address);
+    address.eq_ignore_ascii_case("localhost")
+        || address
+            .parse::<IpAddr>()
+            .is_ok_and(|ip| ip.to_canonical().is_loopback())
+}

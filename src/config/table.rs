@@ -1,0 +1,588 @@
+//! The table of real settings, and finding a name in either table.
+
+use std::path::PathBuf;
+
+use super::error::SettingError;
+use super::inert::{INERT, Inert};
+use super::settings::{LogFormat, LogLevel, OutputLimit, PASSWORD_BYTES_MAX, Secret, Settings};
+use super::value::{self, INT_MAX, Kind, invalid};
+
+/// When a directive may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Live {
+    /// At any time: by CONFIG SET, and by SIGHUP if the configuration now says something else.
+    Live,
+    /// Only at start.
+    Start,
+    /// Only at start; Redis words the refusal differently, as it could be told to allow it.
+    Protected,
+}
+
+/// One setting: a row of [`DIRECTIVES`].
+#[derive(Debug)]
+pub struct Directive {
+    /// Its name in files, flags (`--name`) and CONFIG.
+    pub name: &'static str,
+    /// When it may change.
+    pub live: Live,
+    /// What it does, in which unit, and what it costs.
+    pub doc: &'static str,
+    /// Where its value lives.
+    pub(super) field: Field,
+}
+
+impl Directive {
+    /// Its type and bounds.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.field.kind()
+    }
+}
+
+/// Type, bounds and the way to the value in [`Settings`].
+#[derive(Debug)]
+pub(super) enum Field {
+    Flag {
+        get: fn(&Settings) -> bool,
+        set: fn(&mut Settings, bool),
+    },
+    Integer {
+        min: i64,
+        max: i64,
+        get: fn(&Settings) -> i64,
+        set: fn(&mut Settings, i64),
+    },
+    Memory {
+        min: u64,
+        max: u64,
+        get: fn(&Settings) -> u64,
+        set: fn(&mut Settings, u64),
+    },
+    Permissions {
+        get: fn(&Settings) -> u32,
+        set: fn(&mut Settings, u32),
+    },
+    Choice {
+        names: &'static [&'static str],
+        get: fn(&Settings) -> &'static str,
+        set: fn(&mut Settings, usize),
+    },
+    Text {
+        kind: Kind,
+        get: fn(&Settings) -> String,
+        set: fn(&mut Settings, &str) -> Result<(), SettingError>,
+    },
+    Words {
+        form: &'static str,
+        get: fn(&Settings) -> String,
+        set: fn(&mut Settings, &[&str]) -> Result<(), SettingError>,
+    },
+}
+
+impl Field {
+    pub(super) fn get(&self, settings: &Settings) -> String {
+        match self {
+            Self::Flag { get, .. } => value::flag_text(get(settings)).to_owned(),
+            Self::Integer { get, .. } => get(settings).to_string(),
+            Self::Memory { get, .. } => get(settings).to_string(),
+            Self::Permissions { get, .. } => format!("{:o}", get(settings)),
+            Self::Choice { get, .. } => get(settings).to_owned(),
+            Self::Text { get, .. } | Self::Words { get, .. } => get(settings),
+        }
+    }
+
+    pub(super) fn set(&self, settings: &mut Settings, words: &[&str]) -> Result<(), SettingError> {
+        if let Self::Words { set, .. } = self {
+            return set(settings, &value::split_single(words));
+        }
+        let word = value::single(words)?;
+        match self {
+            Self::Flag { set, .. } => set(settings, value::flag(word)?),
+            Self::Integer { min, max, set, .. } => {
+                set(settings, value::integer(word, *min, *max)?);
+            }
+            Self::Memory { min, max, set, .. } => set(settings, value::memory(word, *min, *max)?),
+            Self::Permissions { set, .. } => set(settings, value::permissions(word)?),
+            Self::Choice { names, set, .. } => set(settings, value::choice(word, names)?),
+            Self::Text { set, .. } => set(settings, word)?,
+            Self::Words { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn kind(&self) -> Kind {
+        match *self {
+            Self::Flag { .. } => Kind::Flag,
+            Self::Integer { min, max, .. } => Kind::Integer { min, max },
+            Self::Memory { min, max, .. } => Kind::Memory { min, max },
+            Self::Permissions { .. } => Kind::Permissions,
+            Self::Choice { names, .. } => Kind::Choice(names),
+            Self::Text { kind, .. } => kind,
+            Self::Words { form, .. } => Kind::Words { form },
+        }
+    }
+}
+
+/// A flag that lives in the field of the same name.
+macro_rules! flag {
+    ($field:ident) => {
+        Field::Flag {
+            get: |s| s.$field,
+            set: |s, on| s.$field = on,
+        }
+    };
+}
+
+/// A number that lives in `$field`; its bounds must fit the field's type.
+macro_rules! integer {
+    ($field:ident, $min:expr, $max:expr) => {
+        Field::Integer {
+            min: $min,
+            max: $max,
+            get: |s| i64::try_from(s.$field).unwrap_or(i64::MAX),
+            set: |s, number| {
+                if let Ok(number) = number.try_into() {
+                    s.$field = number;
+                }
+            },
+        }
+    };
+}
+
+/// A number of bytes, at least a mebibyte, that lives in `$field`.
+macro_rules! memory {
+    ($field:ident) => {
+        Field::Memory {
+            min: 1 << 20,
+            max: i64::MAX as u64,
+            get: |s| s.$field,
+            set: |s, bytes| s.$field = bytes,
+        }
+    };
+}
+
+/// A path that lives in `$field`; the empty word is none.
+macro_rules! path {
+    ($field:ident, $bytes_max:expr) => {
+        Field::Text {
+            kind: Kind::Text,
+            get: |s| {
+                s.$field
+                    .as_ref()
+                    .map(|path| path.display().to_string())
+                    .unwrap_or_default()
+            },
+            set: |s, word| {
+                if word.len() > $bytes_max || word.contains('\0') {
+                    return Err(invalid("argument is not a usable path"));
+                }
+                s.$field = (!word.is_empty()).then(|| PathBuf::from(word));
+                Ok(())
+            },
+        }
+    };
+}
+
+/// Longest path the kernel takes, without its final zero.
+const PATH_BYTES_MAX: usize = 4095;
+/// Longest path of a Unix socket, without its final zero.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// Most addresses `bind` takes.
+const BIND_ADDRESSES_MAX: usize = 16;
+/// Most databases: each costs an entry of a table, used or not.
+const DATABASES_MAX: i64 = 65_536;
+
+const LOG_LEVELS: &[(&str, LogLevel)] = &[
+    ("debug", LogLevel::Debug),
+    ("verbose", LogLevel::Verbose),
+    ("notice", LogLevel::Notice),
+    ("warning", LogLevel::Warning),
+    ("nothing", LogLevel::Nothing),
+];
+
+const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+/// The real settings, sorted by name. Everything said of a setting anywhere comes from its row.
+pub static DIRECTIVES: &[Directive] = &[
+    Directive {
+        name: "active-expire-effort",
+        live: Live::Live,
+        doc: "How hard expired keys that nobody asks for are looked for. Each step up finds them \
+              sooner and takes more processor time.",
+        field: integer!(active_expire_effort, 1, 10),
+    },
+    Directive {
+        name: "bind",
+        live: Live::Start,
+        doc: "Addresses to listen on, up to 16. A leading `-` tolerates that an address cannot be \
+              bound. `*` is every IPv4 address, `::*` every IPv6 address; an empty text is no TCP \
+              at all. Anything but loopback needs `requirepass` or `protected-mode no`.",
+        field: Field::Words {
+            form: "[-]address ...",
+            get: |s| s.bind.join(" "),
+            set: set_bind,
+        },
+    },
+    Directive {
+        name: "client-output-buffer-limit",
+        live: Live::Live,
+        doc: "Most unread output a client may pile up before it is cut off: at once above the \
+              hard limit, after so many seconds in a row above the soft one; 0 is without limit. \
+              Classes are normal, replica (or slave) and pubsub; those not named keep their \
+              limits. The memory is only taken by clients that do not read.",
+        field: Field::Words {
+            form: "class hard-bytes soft-bytes soft-seconds ...",
+            get: output_limits_text,
+            set: set_output_limits,
+        },
+    },
+    Directive {
+        name: "client-query-buffer-limit",
+        live: Live::Live,
+        doc: "Most bytes of a command that has not arrived whole; a client above it is cut off. \
+              At least 1 MiB above `proto-max-bulk-len`.",
+        field: memory!(client_query_buffer_limit),
+    },
+    Directive {
+        name: "databases",
+        live: Live::Start,
+        doc: "How many numbered keyspaces SELECT can choose from. One that was never written to \
+              costs next to nothing.",
+        field: integer!(databases, 1, DATABASES_MAX),
+    },
+    Directive {
+        name: "dir",
+        live: Live::Protected,
+        doc: "Directory of the server's files; made when missing.",
+        field: Field::Text {
+            kind: Kind::Text,
+            get: |s| s.dir.display().to_string(),
+            set: set_dir,
+        },
+    },
+    Directive {
+        name: "hz",
+        live: Live::Live,
+        doc: "Turns a second of the periodic work (expiry, idle clients), from 1 to 500; numbers \
+              outside are brought to the nearer end. More turns are more even and cost more.",
+        field: Field::Integer {
+            min: 0,
+            max: INT_MAX,
+            get: |s| i64::from(s.hz),
+            set: |s, turns| s.hz = u32::try_from(turns.clamp(1, 500)).unwrap_or(500),
+        },
+    },
+    Directive {
+        name: "io-threads",
+        live: Live::Start,
+        doc: "Worker threads that serve connections. Unset, one for each core; CONFIG GET answers \
+              the number in force.",
+        field: Field::Integer {
+            min: 1,
+            max: 128,
+            get: |s| i64::from(s.io_threads.unwrap_or(0)),
+            set: |s, workers| s.io_threads = u32::try_from(workers).ok(),
+        },
+    },
+    Directive {
+        name: "lazyfree-lazy-eviction",
+        live: Live::Live,
+        doc: "Whether large evicted values are freed in the background.",
+        field: flag!(lazyfree_lazy_eviction),
+    },
+    Directive {
+        name: "lazyfree-lazy-expire",
+        live: Live::Live,
+        doc: "Whether large expired values are freed in the background.",
+        field: flag!(lazyfree_lazy_expire),
+    },
+    Directive {
+        name: "lazyfree-lazy-server-del",
+        live: Live::Live,
+        doc: "Whether large values that a command overwrites are freed in the background.",
+        field: flag!(lazyfree_lazy_server_del),
+    },
+    Directive {
+        name: "lazyfree-lazy-user-del",
+        live: Live::Live,
+        doc: "Whether DEL frees in the background, as UNLINK does.",
+        field: flag!(lazyfree_lazy_user_del),
+    },
+    Directive {
+        name: "lazyfree-lazy-user-flush",
+        live: Live::Live,
+        doc: "Whether FLUSHDB and FLUSHALL without SYNC or ASYNC free in the background.",
+        field: flag!(lazyfree_lazy_user_flush),
+    },
+    Directive {
+        name: "log-format",
+        live: Live::Start,
+        doc: "Shape of a log line: text for people, json for one object a line.",
+        field: Field::Choice {
+            names: &["text", "json"],
+            get: |s| name_of(LOG_FORMATS, s.log_format),
+            set: |s, index| s.log_format = LOG_FORMATS[index].1,
+        },
+    },
+    Directive {
+        name: "logfile",
+        live: Live::Start,
+        doc: "File that log lines are appended to; empty is standard output.",
+        field: path!(logfile, PATH_BYTES_MAX),
+    },
+    Directive {
+        name: "loglevel",
+        live: Live::Live,
+        doc: "How much is logged, from everything to nothing.",
+        field: Field::Choice {
+            names: &["debug", "verbose", "notice", "warning", "nothing"],
+            get: |s| name_of(LOG_LEVELS, s.loglevel),
+            set: |s, index| s.loglevel = LOG_LEVELS[index].1,
+        },
+    },
+    Directive {
+        name: "maxclients",
+        live: Live::Live,
+        doc: "Most connections at a time; one above it is told so and closed. Lowered to what the \
+              process may open. An idle connection costs about 2 KiB.",
+        field: integer!(maxclients, 1, u32::MAX as i64),
+    },
+    Directive {
+        name: "port",
+        live: Live::Start,
+        doc: "TCP port. 0 takes a free one, the same for all addresses; beside `unixsocket` it \
+              means no TCP at all.",
+        field: integer!(port, 0, u16::MAX as i64),
+    },
+    Directive {
+        name: "protected-mode",
+        live: Live::Live,
+        doc: "Whether the server refuses to be reachable from other machines without a password.",
+        field: flag!(protected_mode),
+    },
+    Directive {
+        name: "proto-max-bulk-len",
+        live: Live::Live,
+        doc: "Most bytes of one argument of a command. Memory is taken as bytes arrive, not as \
+              announced.",
+        field: memory!(proto_max_bulk_len),
+    },
+    Directive {
+        name: "requirepass",
+        live: Live::Live,
+        doc: "Password of the default user, up to 16384 bytes; empty lets everybody in. Better in \
+              a file than in a flag or variable, which other users of the machine may see.",
+        field: Field::Text {
+            kind: Kind::Secret,
+            get: |s| {
+                s.requirepass
+                    .as_ref()
+                    .map(Secret::expose)
+                    .unwrap_or_default()
+                    .to_owned()
+            },
+            set: set_requirepass,
+        },
+    },
+    Directive {
+        name: "tcp-backlog",
+        live: Live::Start,
+        doc: "Connections the kernel may hold ready before they are accepted; its own limit \
+              (`net.core.somaxconn`) caps it.",
+        field: integer!(tcp_backlog, 0, INT_MAX),
+    },
+    Directive {
+        name: "tcp-keepalive",
+        live: Live::Live,
+        doc: "Seconds between probes that find out whether a silent peer is still there; 0 sends \
+              none. For connections made from then on.",
+        field: integer!(tcp_keepalive_s, 0, INT_MAX),
+    },
+    Directive {
+        name: "timeout",
+        live: Live::Live,
+        doc: "Seconds a client may idle before it is closed; 0 is forever. Subscribers are exempt.",
+        field: integer!(timeout_s, 0, INT_MAX),
+    },
+    Directive {
+        name: "unixsocket",
+        live: Live::Start,
+        doc: "Path of a Unix socket to listen on, beside TCP or (with `port 0`) instead of it; up \
+              to 107 bytes. Empty is none.",
+        field: path!(unixsocket, SOCKET_PATH_BYTES_MAX),
+    },
+    Directive {
+        name: "unixsocketperm",
+        live: Live::Start,
+        doc: "Permission bits of the Unix socket; 0 leaves them to the umask.",
+        field: Field::Permissions {
+            get: |s| s.unixsocketperm.unwrap_or(0),
+            set: |s, bits| s.unixsocketperm = (bits != 0).then_some(bits),
+        },
+    },
+];
+
+/// The name `value` has in a list of choices. Every value stands in its list.
+fn name_of<T: Copy + PartialEq>(choices: &[(&'static str, T)], value: T) -> &'static str {
+    choices
+        .iter()
+        .find(|(_, choice)| *choice == value)
+        .map_or("", |(name, _)| name)
+}
+
+fn set_bind(settings: &mut Settings, words: &[&str]) -> Result<(), SettingError> {
+    if words.len() > BIND_ADDRESSES_MAX {
+        return Err(invalid("Too many bind addresses specified."));
+    }
+    if words == [""] {
+        settings.bind.clear();
+        return Ok(());
+    }
+    if words
+        .iter()
+        .any(|word| word.trim_start_matches('-').is_empty())
+    {
+        return Err(invalid("an address is empty"));
+    }
+    settings.bind = words.iter().map(|word| (*word).to_owned()).collect();
+    Ok(())
+}
+
+fn set_dir(settings: &mut Settings, word: &str) -> Result<(), SettingError> {
+    if word.is_empty() || word.len() > PATH_BYTES_MAX || word.contains('\0') {
+        return Err(invalid("argument is not a usable path"));
+    }
+    settings.dir = PathBuf::from(word);
+    Ok(())
+}
+
+fn set_requirepass(settings: &mut Settings, word: &str) -> Result<(), SettingError> {
+    if word.len() > PASSWORD_BYTES_MAX {
+        let reason = format!("a password is at most {PASSWORD_BYTES_MAX} bytes");
+        return Err(SettingError::Value(reason));
+    }
+    settings.requirepass = (!word.is_empty()).then(|| Secret::new(word));
+    Ok(())
+}
+
+fn output_limits_text(settings: &Settings) -> String {
+    let limits = &settings.client_output_buffer_limit;
+    let class = |name: &str, limit: &OutputLimit| {
+        format!(
+            "{name} {} {} {}",
+            limit.hard_bytes, limit.soft_bytes, limit.soft_s
+        )
+    };
+    // The middle one by its old name, as Redis answers it.
+    [
+        class("normal", &limits.normal),
+        class("slave", &limits.replica),
+        class("pubsub", &limits.pubsub),
+    ]
+    .join(" ")
+}
+
+fn set_output_limits(settings: &mut Settings, words: &[&str]) -> Result<(), SettingError> {
+    if words == [""] {
+        return Ok(());
+    }
+    if !words.len().is_multiple_of(4) {
+        return Err(invalid(
+            "Wrong number of arguments in buffer limit configuration.",
+        ));
+    }
+    let wrong =
+        || invalid("Error in hard, soft or soft_seconds setting in buffer limit configuration.");
+    let mut limits = settings.client_output_buffer_limit;
+    for group in words.chunks_exact(4) {
+        let limit = match group[0].to_ascii_lowercase().as_str() {
+            "normal" => &mut limits.normal,
+            "replica" | "slave" => &mut limits.replica,
+            "pubsub" => &mut limits.pubsub,
+            _ => {
+                return Err(invalid(
+                    "Invalid client class specified in buffer limit configuration.",
+                ));
+            }
+        };
+        *limit = OutputLimit {
+            hard_bytes: value::bytes(group[1]).ok_or_else(wrong)?,
+            soft_bytes: value::bytes(group[2]).ok_or_else(wrong)?,
+            soft_s: value::integer(group[3], 0, INT_MAX)
+                .ok()
+                .and_then(|seconds| u64::try_from(seconds).ok())
+                .ok_or_else(wrong)?,
+        };
+    }
+    settings.client_output_buffer_limit = limits;
+    Ok(())
+}
+
+/// A row of either table.
+#[derive(Clone, Copy)]
+pub(super) enum Row {
+    Real(&'static Directive),
+    Inert(&'static Inert),
+}
+
+impl Row {
+    /// Whether CONFIG GET and CONFIG SET know it, not only files.
+    pub(super) fn is_config(&self) -> bool {
+        match self {
+            Self::Real(_) => true,
+            Self::Inert(inert) => inert.value.is_some(),
+        }
+    }
+
+    pub(super) fn live(&self) -> Live {
+        match self {
+            Self::Real(directive) => directive.live,
+            Self::Inert(inert) => inert.live,
+        }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Real(directive) => directive.kind(),
+            Self::Inert(inert) => inert.kind,
+        }
+    }
+
+    /// Of its name and its alias, the one that was asked for.
+    pub(super) fn name_asked(&self, asked: &str) -> &'static str {
+        match self {
+            Self::Real(directive) => directive.name,
+            Self::Inert(Inert {
+                alias: Some(alias), ..
+            }) if alias.eq_ignore_ascii_case(asked) => alias,
+            Self::Inert(inert) => inert.name,
+        }
+    }
+}
+
+/// The row of `name`, an alias of it, or either in other case.
+pub(super) fn row(name: &str) -> Option<Row> {
+    let is = |other: &str| other.eq_ignore_ascii_case(name);
+    let real = DIRECTIVES
+        .iter()
+        .find(|directive| is(directive.name))
+        .map(Row::Real);
+    real.or_else(|| {
+        let inert = INERT
+            .iter()
+            .find(|inert| is(inert.name) || inert.alias.is_some_and(is));
+        inert.map(Row::Inert)
+    })
+}
+
+/// Every name CONFIG GET knows, sorted.
+pub(super) fn names() -> Vec<&'static str> {
+    let inert = INERT.iter().filter(|inert| inert.value.is_some());
+    let inert = inert
+        .flat_map(|inert| [Some(inert.name), inert.alias])
+        .flatten();
+    let real = DIRECTIVES.iter().map(|directive| directive.name);
+    let mut names: Vec<_> = real.chain(inert).collect();
+    names.sort_unstable();
+    names
+}

@@ -1,0 +1,93 @@
+//! Databases and their shards.
+//!
+//! ```text
+//!   gate --> layout: [ Arc<Database> ; databases ]      SELECT picks, SWAPDB swaps two,
+//!                         |                             FLUSHDB puts a new one in
+//!                         +--> [ Mutex<Shard> ; shards ]   made when first used
+//! ```
+//!
+//! A key's shard is decided by bits 32 and up of its hash; the table inside uses the low bits for
+//! the bucket and the top seven for the tag, so the three do not disturb each other.
+
+use super::shard::{Census, Shard};
+use crate::sync::Mutex;
+use crossbeam_utils::CachePadded;
+use std::sync::{Arc, OnceLock};
+
+/// All databases, by the number `SELECT` knows them by.
+pub(crate) type Layout = Arc<[Arc<Database>]>;
+
+/// One database.
+#[derive(Debug)]
+pub(crate) struct Database {
+    /// Identity: stays with the entries when databases change places.
+    pub(crate) id: u32,
+    shard_count: usize,
+    shards: OnceLock<Box<[CachePadded<Mutex<Shard>>]>>,
+}
+
+impl Database {
+    /// An empty database. `shard_count` is a power of two.
+    pub(crate) fn new(id: u32, shard_count: usize) -> Self {
+        debug_assert!(shard_count.is_power_of_two());
+        Self {
+            id,
+            shard_count,
+            shards: OnceLock::new(),
+        }
+    }
+
+    /// An empty database with the same identity.
+    pub(crate) fn emptied(&self) -> Self {
+        Self::new(self.id, self.shard_count)
+    }
+
+    /// The shards. The first call makes them.
+    pub(crate) fn shards(&self) -> &[CachePadded<Mutex<Shard>>] {
+        self.shards.get_or_init(|| {
+            let shard = || CachePadded::new(Mutex::new(Shard::new()));
+            std::iter::repeat_with(shard)
+                .take(self.shard_count)
+                .collect()
+        })
+    }
+
+    /// The shards, if anybody ever used this database.
+    pub(crate) fn shards_in_use(&self) -> &[CachePadded<Mutex<Shard>>] {
+        self.shards.get().map_or(&[], |shards| shards)
+    }
+
+    /// The number of the shard for a key with this hash.
+    #[inline]
+    pub(crate) fn shard_of(&self, hash: u64) -> usize {
+        (hash >> 32) as usize & (self.shard_count - 1)
+    }
+
+    /// What is counted about all shards, one after the other.
+    pub(crate) fn census(&self) -> Census {
+        let mut sum = Census::default();
+        for shard in self.shards_in_use() {
+            sum.add(shard.lock().census());
+        }
+        sum
+    }
+
+    /// Gives up the shards of a database that nobody can reach any more.
+    pub(crate) fn into_shards(self) -> impl Iterator<Item = Shard> + Send {
+        let shards = self.shards.into_inner().unwrap_or_default();
+        shards
+            .into_iter()
+            .map(|shard| into_inner(shard.into_inner()))
+    }
+}
+
+#[cfg(not(loom))]
+fn into_inner(shard: Mutex<Shard>) -> Shard {
+    shard.into_inner()
+}
+
+/// loom's mutex cannot be taken apart; models never free a database.
+#[cfg(loom)]
+fn into_inner(shard: Mutex<Shard>) -> Shard {
+    std::mem::replace(&mut *shard.lock(), Shard::new())
+}

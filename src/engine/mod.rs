@@ -1,0 +1,137 @@
+//! The engine: all state, and the only ways to change it.
+//!
+//! Pure: no socket, no clock, no global, nothing of the protocol. Time and randomness are
+//! arguments; what happened is told as effects to a [`Sink`]. `step.rs` is the door: a [`Batch`]
+//! enters the gate, a [`Step`] is one command, a [`Slot`] one key.
+//!
+//! Lock order, never back: gate (`gate.rs`), shards by (database, index), watches, sink.
+
+mod effect;
+mod entry;
+mod gate;
+mod hash;
+mod keyspace;
+mod replay;
+mod shard;
+mod step;
+mod sweep;
+mod value;
+mod walk;
+mod watch;
+
+pub use effect::{Effect, Recorder, Sink};
+pub use shard::Census;
+pub use step::{Batch, Deadline, Free, Locked, Slot, Step, Tally};
+pub use sweep::{Sweeper, Swept};
+pub use value::{Encoding, IntText, Value, ValueRef};
+pub use walk::Met;
+pub use watch::Watched;
+
+use crate::clock::Now;
+use crate::sync::Mutex;
+use entry::Entry;
+use gate::Gate;
+use hash::KeyHasher;
+use keyspace::{Database, Layout};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use watch::Watches;
+
+/// The longest key the engine can hold, in bytes.
+pub const KEY_BYTES_MAX: usize = entry::KEY_BYTES_MAX;
+
+/// Shards per database unless told otherwise.
+const SHARDS_DEFAULT: usize = 256;
+
+/// How an engine is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Number of databases, at least 1.
+    pub databases: u32,
+    /// Number of workers: the sides of the gate.
+    pub workers: usize,
+    /// Shards per database: a power of two, at most 1,024.
+    pub shards: usize,
+    /// Seed of the key hash. Random wherever strangers choose keys.
+    pub hash_seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            databases: 16,
+            workers: 1,
+            shards: SHARDS_DEFAULT,
+            hash_seed: 0,
+        }
+    }
+}
+
+/// What is left of a flushed database.
+type Remains = Box<dyn Iterator<Item = Entry> + Send>;
+
+/// All databases and what is watched in them.
+pub struct Engine {
+    gate: Gate<Layout>,
+    hasher: KeyHasher,
+    watches: Watches,
+    sink: Option<Box<dyn Sink>>,
+    discarded: Mutex<VecDeque<Remains>>,
+}
+
+impl Engine {
+    /// An engine with empty databases, telling its effects to `sink`.
+    #[must_use]
+    pub fn new(options: Options, sink: Option<Box<dyn Sink>>) -> Self {
+        let shards = options
+            .shards
+            .clamp(1, walk::SHARDS_MAX)
+            .next_power_of_two();
+        let database = |id| Arc::new(Database::new(id, shards));
+        let layout: Layout = (0..options.databases.max(1)).map(database).collect();
+        Self {
+            gate: Gate::new(options.workers, &layout),
+            hasher: KeyHasher::seeded(options.hash_seed),
+            watches: Watches::new(),
+            sink,
+            discarded: Mutex::new(VecDeque::new()),
+        }
+    }
+
+    /// Enters the gate beside others, through side `side`: a worker's own. The thread holds no
+    /// other batch.
+    #[must_use]
+    pub fn shared(&self, side: usize, now: Now) -> Batch<'_> {
+        Batch::shared(self, side, now)
+    }
+
+    /// Enters the gate alone. The thread holds no other batch.
+    #[must_use]
+    pub fn alone(&self, now: Now) -> Batch<'_> {
+        Batch::alone(self, now)
+    }
+
+    /// Ends a watch.
+    pub fn unwatch(&self, watched: Watched) {
+        self.watches.drop_one(watched);
+    }
+
+    /// Number of distinct keys that connections watch.
+    #[must_use]
+    pub fn watched_keys(&self) -> usize {
+        self.watches.keys()
+    }
+
+    fn discard(&self, database: Arc<Database>) {
+        if let Some(database) = Arc::into_inner(database) {
+            let entries = database.into_shards().flat_map(shard::Shard::into_entries);
+            self.discarded.lock().push_back(Box::new(entries));
+        }
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}

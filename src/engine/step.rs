@@ -1,0 +1,717 @@
+//! Batches, steps and slots: how handlers reach the keyspace, and the typed operations on it.
+//!
+//! ```text
+//!   Batch    one stay inside the gate, shared or alone; one reading of the clock
+//!    Step    one command, EXEC or timer's turn: one frame of effects
+//!     Locked the shards of the keys it named, locked in order
+//!      Slot  one key, past its deadline or not already decided: read, put, append, remove ...
+//! ```
+//!
+//! Invariants:
+//! - state changes only through [`Slot`] and the whole-database operations of [`Step`]; each change
+//!   leaves one effect in the step's frame and raises the version of a watched key;
+//! - a frame goes to the sink while the locks of all that the step touched are held: with a shared
+//!   batch when [`Locked`] is dropped, alone when the [`Step`] is dropped;
+//! - inside a shared batch a step holds one [`Locked`] at a time (the borrow checker sees to it), so
+//!   shards are always locked in ascending (database, index) order;
+//! - a slot never shows an entry past its deadline: opening it removes such an entry;
+//! - a panic while shards are locked ends the process: half a change must not be seen.
+
+use super::Engine;
+use super::effect::Effect;
+use super::entry::Entry;
+use super::gate;
+use super::keyspace::{Database, Layout};
+use super::shard::{Census, Shard};
+use super::value::{Encoding, ValueRef};
+use super::watch::Watched;
+use crate::clock::Now;
+use crate::sync::MutexGuard;
+use std::cell::RefCell;
+use std::sync::Arc;
+
+/// One stay inside the gate. Nothing in it waits for disk, socket, waiter or another worker.
+pub struct Batch<'e> {
+    engine: &'e Engine,
+    hold: Hold<'e>,
+    now: Now,
+}
+
+enum Hold<'e> {
+    Shared(gate::Shared<'e, Layout>),
+    Alone(RefCell<gate::Exclusive<'e, Layout>>),
+}
+
+/// What only somebody alone inside the gate can do. Erases the lifetime of the hold.
+trait Alone {
+    fn layout(&self) -> Layout;
+    fn replace(&self, layout: &Layout);
+}
+
+impl Alone for RefCell<gate::Exclusive<'_, Layout>> {
+    fn layout(&self) -> Layout {
+        Arc::clone(self.borrow().get())
+    }
+
+    fn replace(&self, layout: &Layout) {
+        self.borrow_mut().replace(layout);
+    }
+}
+
+impl<'e> Batch<'e> {
+    pub(super) fn shared(engine: &'e Engine, side: usize, now: Now) -> Self {
+        Self {
+            engine,
+            hold: Hold::Shared(engine.gate.shared(side)),
+            now,
+        }
+    }
+
+    pub(super) fn alone(engine: &'e Engine, now: Now) -> Self {
+        Self {
+            engine,
+            hold: Hold::Alone(RefCell::new(engine.gate.exclusive())),
+            now,
+        }
+    }
+
+    /// Whether nobody else is inside.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        matches!(self.hold, Hold::Alone(_))
+    }
+
+    /// Begins a step. Alone, its frame is committed when the step is dropped.
+    #[must_use]
+    pub fn step(&self) -> Step<'_> {
+        let view = match &self.hold {
+            Hold::Shared(side) => View::Shared(side.get()),
+            Hold::Alone(sides) => View::Alone(sides, sides.layout()),
+        };
+        let alone = self.is_alone();
+        let recording = self.engine.sink.is_some();
+        let tally = Tally::default();
+        let ctx = Context {
+            now: self.now,
+            frame: Vec::new(),
+            recording,
+            alone,
+            tally,
+        };
+        Step {
+            engine: self.engine,
+            view,
+            ctx,
+        }
+    }
+}
+
+impl std::fmt::Debug for Batch<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batch")
+            .field("alone", &self.is_alone())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a step counted, for whoever keeps the statistics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Reads that found their key.
+    pub hits: u64,
+    /// Reads that did not.
+    pub misses: u64,
+    /// Entries removed because their deadline had passed.
+    pub expired: u64,
+    /// Changes made.
+    pub changes: u64,
+}
+
+impl Tally {
+    /// Adds another count to this one.
+    pub fn add(&mut self, other: Self) {
+        self.hits += other.hits;
+        self.misses += other.misses;
+        self.expired += other.expired;
+        self.changes += other.changes;
+    }
+}
+
+enum View<'b> {
+    Shared(&'b Layout),
+    Alone(&'b dyn Alone, Layout),
+}
+
+impl View<'_> {
+    fn layout(&self) -> &Layout {
+        match self {
+            View::Shared(layout) => layout,
+            View::Alone(_, layout) => layout,
+        }
+    }
+}
+
+/// What the operations of one step share.
+struct Context {
+    now: Now,
+    frame: Vec<Effect>,
+    recording: bool,
+    alone: bool,
+    tally: Tally,
+}
+
+impl Context {
+    #[inline]
+    fn emit(&mut self, effect: impl FnOnce() -> Effect) {
+        self.tally.changes += 1;
+        if self.recording {
+            self.frame.push(effect());
+        }
+    }
+
+    fn commit(&mut self, engine: &Engine) {
+        if !self.frame.is_empty()
+            && let Some(sink) = &engine.sink
+        {
+            sink.commit(std::mem::take(&mut self.frame));
+        }
+    }
+
+    fn accessed_s(&self) -> u32 {
+        u32::try_from(self.now.engine_ms / 1_000).unwrap_or(u32::MAX)
+    }
+}
+
+/// One unit of change: a command, an EXEC, a timer's turn.
+pub struct Step<'b> {
+    engine: &'b Engine,
+    view: View<'b>,
+    ctx: Context,
+}
+
+/// When the memory of a flushed database is freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Free {
+    /// Before the call returns: O(entries).
+    Now,
+    /// In bounded steps, by [`Engine::free_some`].
+    Later,
+}
+
+impl Step<'_> {
+    /// The time of this step, the same for all it does.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.ctx.now
+    }
+
+    /// Number of databases.
+    #[must_use]
+    pub fn databases(&self) -> u32 {
+        u32::try_from(self.view.layout().len()).unwrap_or(u32::MAX)
+    }
+
+    /// What the step counted so far, starting anew.
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.ctx.tally)
+    }
+
+    /// Locks the shard of one key.
+    #[inline]
+    pub fn lock(&mut self, db: u32, key: &[u8]) -> Locked<'_> {
+        let layout = self.view.layout();
+        let hash = self.engine.hasher.hash(key);
+        let database = &layout[db as usize];
+        let shard = database.shards()[database.shard_of(hash)].lock();
+        Locked {
+            engine: self.engine,
+            layout,
+            held: Held::One(shard, hash),
+            ctx: &mut self.ctx,
+        }
+    }
+
+    /// Locks the shards of several keys of one database.
+    pub fn lock_all<'k>(&mut self, db: u32, keys: impl Iterator<Item = &'k [u8]>) -> Locked<'_> {
+        self.lock_each(keys.map(|key| (db, key)))
+    }
+
+    /// Locks the shards of keys in any databases, in ascending order, each once.
+    pub fn lock_each<'k>(&mut self, keys: impl Iterator<Item = (u32, &'k [u8])>) -> Locked<'_> {
+        let layout = self.view.layout();
+        let place = |(db, key): (u32, &[u8])| {
+            (
+                db,
+                layout[db as usize].shard_of(self.engine.hasher.hash(key)),
+            )
+        };
+        let mut places: Vec<(u32, usize)> = keys.map(place).collect();
+        places.sort_unstable();
+        places.dedup();
+        let lock = |place: (u32, usize)| (place, layout[place.0 as usize].shards()[place.1].lock());
+        let shards = places.into_iter().map(lock).collect();
+        Locked {
+            engine: self.engine,
+            layout,
+            held: Held::Many(shards),
+            ctx: &mut self.ctx,
+        }
+    }
+
+    /// Locks one shard by its number, to sweep it.
+    pub(super) fn lock_shard(&mut self, db: u32, shard: usize) -> Locked<'_> {
+        let layout = self.view.layout();
+        let guard = layout[db as usize].shards()[shard].lock();
+        let shards = vec![((db, shard), guard)];
+        Locked {
+            engine: self.engine,
+            layout,
+            held: Held::Many(shards),
+            ctx: &mut self.ctx,
+        }
+    }
+
+    /// The database that `SELECT db` picks.
+    pub(super) fn database(&self, db: u32) -> &Database {
+        &self.view.layout()[db as usize]
+    }
+
+    /// Number of keys in a database, those due but not yet removed among them.
+    #[must_use]
+    pub fn len(&self, db: u32) -> usize {
+        self.database(db)
+            .shards_in_use()
+            .iter()
+            .map(|shard| shard.lock().len())
+            .sum()
+    }
+
+    /// What is counted about each database, by its `SELECT` number.
+    #[must_use]
+    pub fn census(&self) -> Vec<Census> {
+        self.view
+            .layout()
+            .iter()
+            .map(|database| database.census())
+            .collect()
+    }
+
+    /// Whether nobody else is inside the gate: what changes whole databases needs it.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.ctx.alone
+    }
+
+    /// Empties a database.
+    ///
+    /// # Panics
+    /// If the batch is not alone inside the gate.
+    pub fn clear(&mut self, db: u32, free: Free) {
+        let old = Arc::clone(&self.view.layout()[db as usize]);
+        if old.census().keys == 0 {
+            return;
+        }
+        self.note_changes_of_watched(&[db]);
+        let fresh = Arc::new(old.emptied());
+        self.replace_layout(|databases| databases[db as usize] = fresh);
+        self.ctx.emit(|| Effect::Clear { db: old.id });
+        match free {
+            Free::Now => drop(old),
+            Free::Later => self.engine.discard(old),
+        }
+    }
+
+    /// Lets two databases change places.
+    ///
+    /// # Panics
+    /// If the batch is not alone inside the gate.
+    pub fn swap(&mut self, a: u32, b: u32) {
+        if a == b {
+            return;
+        }
+        self.note_changes_of_watched(&[a, b]);
+        let (a_id, b_id) = (self.database(a).id, self.database(b).id);
+        self.replace_layout(|databases| databases.swap(a as usize, b as usize));
+        self.ctx.emit(|| Effect::Swap { a: a_id, b: b_id });
+    }
+
+    /// Whether any of these keys changed since it was watched. Opens each key first, so one that
+    /// has passed its deadline in between has changed.
+    #[must_use]
+    pub fn any_changed(&mut self, watched: &[Watched]) -> bool {
+        watched.iter().any(|watch| {
+            self.lock(watch.db, &watch.key).slot(watch.db, &watch.key);
+            self.engine.watches.changed(watch)
+        })
+    }
+
+    /// Ends a watch.
+    pub fn unwatch(&self, watched: Watched) {
+        self.engine.unwatch(watched);
+    }
+
+    fn note_changes_of_watched(&self, databases: &[u32]) {
+        let layout = self.view.layout();
+        self.engine.watches.note_changes(|db, key| {
+            let hash = self.engine.hasher.hash(key);
+            databases.contains(&db)
+                && databases.iter().any(|&db| {
+                    let database = &layout[db as usize];
+                    let shards = database.shards_in_use();
+                    shards
+                        .get(database.shard_of(hash))
+                        .is_some_and(|s| s.lock().find(hash, key).is_some())
+                })
+        });
+    }
+
+    fn replace_layout(&mut self, change: impl FnOnce(&mut Vec<Arc<Database>>)) {
+        let View::Alone(alone, layout) = &mut self.view else {
+            panic!("whole databases change only with the gate held alone");
+        };
+        let mut databases = layout.to_vec();
+        change(&mut databases);
+        *layout = databases.into();
+        alone.replace(layout);
+    }
+}
+
+impl Drop for Step<'_> {
+    fn drop(&mut self) {
+        // With a shared batch the frame went with the locks; what is left is that of a step alone.
+        self.ctx.commit(self.engine);
+        abort_if_panicking_with(!self.ctx.frame.is_empty() || self.ctx.alone);
+    }
+}
+
+impl std::fmt::Debug for Step<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Step")
+            .field("now", &self.ctx.now)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The shards of the keys a step named, locked.
+pub struct Locked<'s> {
+    engine: &'s Engine,
+    layout: &'s Layout,
+    held: Held<'s>,
+    ctx: &'s mut Context,
+}
+
+enum Held<'s> {
+    /// One shard, and the hash of the key it was locked for.
+    One(MutexGuard<'s, Shard>, u64),
+    Many(Vec<((u32, usize), MutexGuard<'s, Shard>)>),
+}
+
+impl Locked<'_> {
+    /// Opens a key that was named when locking. An entry past its deadline is removed first.
+    ///
+    /// # Panics
+    /// If the key's shard is not among the locked ones.
+    #[inline]
+    pub fn slot<'l>(&'l mut self, db: u32, key: &'l [u8]) -> Slot<'l> {
+        let database = &self.layout[db as usize];
+        let (shard, hash) = match &mut self.held {
+            Held::One(shard, hash) => {
+                debug_assert_eq!(
+                    *hash,
+                    self.engine.hasher.hash(key),
+                    "this key was not named"
+                );
+                (&mut **shard, *hash)
+            }
+            Held::Many(shards) => {
+                let hash = self.engine.hasher.hash(key);
+                let place = (db, database.shard_of(hash));
+                let at = shards.binary_search_by_key(&place, |(place, _)| *place);
+                (&mut *shards[at.expect("this key was not named")].1, hash)
+            }
+        };
+        let bucket = shard.find(hash, key);
+        let (id, engine) = (database.id, self.engine);
+        let mut slot = Slot {
+            engine,
+            shard,
+            bucket,
+            hash,
+            key,
+            db,
+            id,
+            ctx: self.ctx,
+        };
+        slot.expire();
+        slot
+    }
+
+    /// Begins to watch a key that was named when locking.
+    pub fn watch(&mut self, db: u32, key: &[u8]) -> Watched {
+        self.slot(db, key);
+        self.engine.watches.add(db, key)
+    }
+
+    /// Sweeps the shard locked by [`Step::lock_shard`]; answers how many entries with a deadline it
+    /// saw and how many of them it removed.
+    pub(super) fn sweep(&mut self, buckets: usize) -> (usize, usize) {
+        let Held::Many(shards) = &mut self.held else {
+            unreachable!("a sweep locks its shard by number");
+        };
+        let ((db, _), shard) = &mut shards[0];
+        let (db, id) = (*db, self.layout[*db as usize].id);
+        let (engine, ctx) = (self.engine, &mut *self.ctx);
+        let mut removed = 0;
+        let seen = shard.sweep(ctx.now.wall_ms, buckets, |entry| {
+            removed += 1;
+            note_expired(engine, ctx, db, id, entry.key());
+        });
+        (seen, removed)
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        abort_if_panicking_with(true);
+        if !self.ctx.alone {
+            self.ctx.commit(self.engine);
+        }
+    }
+}
+
+impl std::fmt::Debug for Locked<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Locked").finish_non_exhaustive()
+    }
+}
+
+/// Nobody may go on with a state that a panic left half changed.
+fn abort_if_panicking_with(changing: bool) {
+    if changing && std::thread::panicking() {
+        std::process::abort();
+    }
+}
+
+fn note_expired(engine: &Engine, ctx: &mut Context, db: u32, id: u32, key: &[u8]) {
+    ctx.tally.expired += 1;
+    ctx.emit(|| Effect::Remove {
+        db: id,
+        key: key.into(),
+    });
+    engine.watches.note_change(db, key);
+}
+
+/// One key of the keyspace, its shard locked, its deadline looked at.
+pub struct Slot<'l> {
+    engine: &'l Engine,
+    shard: &'l mut Shard,
+    bucket: Option<usize>,
+    hash: u64,
+    key: &'l [u8],
+    /// The database as `SELECT` numbers it.
+    db: u32,
+    /// The identity of the database.
+    id: u32,
+    ctx: &'l mut Context,
+}
+
+/// What becomes of a key's deadline when its value is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deadline {
+    /// It stays.
+    Keep,
+    /// The key lives until it is removed.
+    None,
+    /// The key is gone from this Unix time in milliseconds on.
+    At(u64),
+}
+
+impl Slot<'_> {
+    #[inline]
+    fn entry(&self) -> Option<&Entry> {
+        self.shard.at(self.bucket?)
+    }
+
+    /// Removes an entry that has passed its deadline.
+    #[inline]
+    fn expire(&mut self) {
+        let deadline_ms = self.entry().and_then(Entry::deadline_ms);
+        if let (Some(bucket), Some(at)) = (self.bucket, deadline_ms)
+            && at <= self.ctx.now.wall_ms
+        {
+            self.bucket = None;
+            self.shard.remove(bucket, &self.engine.hasher);
+            note_expired(self.engine, self.ctx, self.db, self.id, self.key);
+        }
+    }
+
+    /// Whether the key is there.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.bucket.is_some()
+    }
+
+    /// The value, counted as a read: a hit or a miss, and a use of the key.
+    #[inline]
+    pub fn read(&mut self) -> Option<ValueRef<'_>> {
+        let Some(bucket) = self.bucket else {
+            self.ctx.tally.misses += 1;
+            return None;
+        };
+        self.ctx.tally.hits += 1;
+        self.shard.touch(bucket, self.ctx.accessed_s());
+        self.value()
+    }
+
+    /// The value, without a trace.
+    #[must_use]
+    pub fn value(&self) -> Option<ValueRef<'_>> {
+        self.entry().map(Entry::value)
+    }
+
+    /// The deadline of a key that is there and has one: Unix milliseconds.
+    #[must_use]
+    pub fn deadline_ms(&self) -> Option<u64> {
+        self.entry().and_then(Entry::deadline_ms)
+    }
+
+    /// How the value is held.
+    #[must_use]
+    pub fn encoding(&self) -> Option<Encoding> {
+        self.entry().map(Entry::encoding)
+    }
+
+    /// Seconds since the key was last used.
+    #[must_use]
+    pub fn idle_s(&self) -> Option<u32> {
+        self.entry()
+            .map(|entry| self.ctx.accessed_s().saturating_sub(entry.accessed_s()))
+    }
+
+    /// Bytes the entry takes, its table slot included.
+    #[must_use]
+    pub fn memory_bytes(&self) -> Option<usize> {
+        self.entry()
+            .map(|entry| size_of::<Entry>() + entry.heap_bytes())
+    }
+
+    /// Gives the key this value. A deadline already passed is stored as it is; the next to look
+    /// finds the key gone.
+    pub fn put(&mut self, value: ValueRef<'_>, deadline: Deadline) {
+        let accessed_s = self.ctx.accessed_s();
+        let deadline_ms = match deadline {
+            Deadline::Keep => self.deadline_ms(),
+            Deadline::None => None,
+            Deadline::At(at) => Some(at),
+        };
+        if let Some(bucket) = self.bucket {
+            self.shard.change(bucket, |entry| {
+                entry.set_value(value);
+                entry.set_deadline_ms(deadline_ms);
+                entry.set_accessed_s(accessed_s);
+            });
+        } else {
+            let entry = Entry::new(self.key, value, deadline_ms, accessed_s);
+            self.bucket = Some(self.shard.insert(self.hash, entry, &self.engine.hasher));
+        }
+        let (id, key) = (self.id, self.key);
+        self.ctx.emit(|| Effect::Put {
+            db: id,
+            key: key.into(),
+            value: value.into(),
+            deadline_ms,
+        });
+        self.note_change();
+    }
+
+    /// Adds bytes to the value of a key that is there; answers the new length.
+    ///
+    /// # Panics
+    /// If the key is not there.
+    pub fn append(&mut self, suffix: &[u8]) -> usize {
+        let accessed_s = self.ctx.accessed_s();
+        let len = self.change(|entry| {
+            entry.append(suffix);
+            entry.set_accessed_s(accessed_s);
+            entry.value().text_bytes()
+        });
+        let (db, key) = (self.id, self.key);
+        self.ctx.emit(|| Effect::Append {
+            db,
+            key: key.into(),
+            suffix: suffix.into(),
+        });
+        self.note_change();
+        len
+    }
+
+    /// Writes bytes at a place in the value of a key that is there, zeros before them where the
+    /// value is shorter; answers the new length.
+    ///
+    /// # Panics
+    /// If the key is not there.
+    pub fn write_range(&mut self, offset: usize, bytes: &[u8]) -> usize {
+        let accessed_s = self.ctx.accessed_s();
+        let len = self.change(|entry| {
+            entry.write_range(offset, bytes);
+            entry.set_accessed_s(accessed_s);
+            entry.value().text_bytes()
+        });
+        let (db, key) = (self.id, self.key);
+        self.ctx.emit(|| Effect::WriteRange {
+            db,
+            key: key.into(),
+            offset,
+            bytes: bytes.into(),
+        });
+        self.note_change();
+        len
+    }
+
+    /// Sets or takes away the deadline of a key that is there.
+    ///
+    /// # Panics
+    /// If the key is not there.
+    pub fn set_deadline(&mut self, deadline_ms: Option<u64>) {
+        self.change(|entry| entry.set_deadline_ms(deadline_ms));
+        let (db, key) = (self.id, self.key);
+        self.ctx.emit(|| Effect::Deadline {
+            db,
+            key: key.into(),
+            deadline_ms,
+        });
+        self.note_change();
+    }
+
+    /// Removes the key; answers whether it was there.
+    pub fn remove(&mut self) -> bool {
+        let Some(bucket) = self.bucket.take() else {
+            return false;
+        };
+        self.shard.remove(bucket, &self.engine.hasher);
+        let (db, key) = (self.id, self.key);
+        self.ctx.emit(|| Effect::Remove {
+            db,
+            key: key.into(),
+        });
+        self.note_change();
+        true
+    }
+
+    fn change<R>(&mut self, change: impl FnOnce(&mut Entry) -> R) -> R {
+        self.shard
+            .change(self.bucket.expect("the key is there"), change)
+    }
+
+    fn note_change(&self) {
+        self.engine.watches.note_change(self.db, self.key);
+    }
+}
+
+impl std::fmt::Debug for Slot<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Slot")
+            .field("exists", &self.exists())
+            .finish_non_exhaustive()
+    }
+}

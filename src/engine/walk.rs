@@ -1,0 +1,157 @@
+//! Walking a whole database: `SCAN`, `KEYS`, `RANDOMKEY`.
+//!
+//! A `SCAN` cursor names the place where the walk goes on:
+//!
+//! ```text
+//!   bit 62                               0
+//!       +--------+------------+-----------+
+//!       | shard  | generation | bucket    |      0 begins a walk and ends it
+//!       | 10     | 22         | 31        |
+//!       +--------+------------+-----------+
+//! ```
+//!
+//! GUARANTEE: a key that is there from the first call to the last is answered at least once. Entries
+//! keep their bucket as long as their shard's generation stands (`shard.rs`); with another generation
+//! the walk begins that shard again, which may answer keys twice but misses none. Keys that come or
+//! go meanwhile may be answered or not.
+//!
+//! LIMITATIONS: a generation that rises by exactly a multiple of 2^22 between two calls is not
+//! noticed. A shard that is rehashed between every two calls is begun again each time; with the
+//! bucket limit of a call growing with COUNT, a larger COUNT gets past it.
+
+use super::entry::Entry;
+use super::step::Step;
+use super::value::Encoding;
+
+const BUCKET_BITS: u32 = 31;
+const GENERATION_BITS: u32 = 22;
+const SHARD_BITS: u32 = 10;
+/// The most shards a database can have, so that a cursor can name them.
+pub(super) const SHARDS_MAX: usize = 1 << SHARD_BITS;
+
+/// Buckets visited per call, for each key asked for: sparse tables end a call early.
+const BUCKETS_PER_KEY: usize = 10;
+/// How often `RANDOMKEY` draws a bucket before it takes the first key it finds.
+const DRAWS_MAX: u32 = 200;
+
+struct Cursor {
+    shard: usize,
+    generation: u32,
+    bucket: usize,
+}
+
+const fn low_bits(n: u64, bits: u32) -> u64 {
+    n & ((1 << bits) - 1)
+}
+
+impl Cursor {
+    fn decode(cursor: u64) -> Self {
+        Self {
+            shard: low_bits(cursor >> (BUCKET_BITS + GENERATION_BITS), SHARD_BITS) as usize,
+            generation: low_bits(cursor >> BUCKET_BITS, GENERATION_BITS) as u32,
+            bucket: low_bits(cursor, BUCKET_BITS) as usize,
+        }
+    }
+
+    fn encode(&self) -> u64 {
+        (self.shard as u64) << (BUCKET_BITS + GENERATION_BITS)
+            | low_bits(u64::from(self.generation), GENERATION_BITS) << BUCKET_BITS
+            | low_bits(self.bucket as u64, BUCKET_BITS)
+    }
+}
+
+/// A key met on a walk.
+#[derive(Clone, Copy, Debug)]
+pub struct Met<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// How its value is held.
+    pub encoding: Encoding,
+}
+
+impl Step<'_> {
+    /// Goes on with a walk: visits about `count` keys from `cursor` on and answers the next cursor,
+    /// 0 when the walk is over. Keys past their deadline are left out. Any number is a cursor; one
+    /// that no call answered goes on somewhere.
+    pub fn scan(&self, db: u32, cursor: u64, count: usize, mut visit: impl FnMut(Met<'_>)) -> u64 {
+        let now_ms = self.now().wall_ms;
+        let mut at = Cursor::decode(cursor);
+        let (mut keys, mut buckets) = (0, 0);
+        let shards = self.database(db).shards_in_use();
+        while let Some(shard) = shards.get(at.shard) {
+            let shard = shard.lock();
+            if low_bits(u64::from(shard.generation()), GENERATION_BITS) != u64::from(at.generation)
+            {
+                at.bucket = 0;
+            }
+            while shard.len() > 0 && at.bucket < shard.buckets() {
+                if keys >= count || buckets >= count.saturating_mul(BUCKETS_PER_KEY) {
+                    at.generation = shard.generation();
+                    return at.encode();
+                }
+                shard.walk(at.bucket, 1, |entry| {
+                    keys += 1;
+                    if entry.deadline_ms().is_none_or(|deadline| deadline > now_ms) {
+                        visit(Met {
+                            key: entry.key(),
+                            encoding: entry.encoding(),
+                        });
+                    }
+                });
+                (at.bucket, buckets) = (at.bucket + 1, buckets + 1);
+            }
+            at = Cursor {
+                shard: at.shard + 1,
+                generation: 0,
+                bucket: 0,
+            };
+        }
+        0
+    }
+
+    /// Visits every key of a database once, without those past their deadline.
+    pub fn each_key(&self, db: u32, mut visit: impl FnMut(&[u8])) {
+        let now_ms = self.now().wall_ms;
+        for shard in self.database(db).shards_in_use() {
+            shard.lock().walk(0, usize::MAX, |entry| {
+                if entry.deadline_ms().is_none_or(|deadline| deadline > now_ms) {
+                    visit(entry.key());
+                }
+            });
+        }
+    }
+
+    /// A key of the database, each as likely as any other while nobody writes, or `None` when there
+    /// is none. Expected O(shards); O(keys) where nearly all keys are past their deadline.
+    pub fn random_key(&self, db: u32, mut random: impl FnMut() -> u64) -> Option<Box<[u8]>> {
+        let shards = self.database(db).shards_in_use();
+        let now_ms = self.now().wall_ms;
+        let live = |entry: &Entry| entry.deadline_ms().is_none_or(|deadline| deadline > now_ms);
+        for _ in 0..DRAWS_MAX {
+            let total = self.len(db) as u64;
+            if total == 0 {
+                return None;
+            }
+            let mut nth = random() % total;
+            let shard = shards.iter().map(|shard| shard.lock()).find(|shard| {
+                let here = shard.len() as u64;
+                let found = nth < here;
+                nth = nth.saturating_sub(here);
+                found
+            });
+            let Some(shard) = shard else { continue };
+            for _ in 0..DRAWS_MAX {
+                match shard.at((random() % shard.buckets() as u64) as usize) {
+                    Some(entry) if live(entry) => return Some(entry.key().into()),
+                    Some(_) => break,
+                    None => {}
+                }
+            }
+        }
+        let mut found = None;
+        self.each_key(db, |key| {
+            found.get_or_insert_with(|| key.into());
+        });
+        found
+    }
+}

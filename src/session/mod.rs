@@ -1,0 +1,400 @@
+//! Sessions: the protocol state of one connection, without the connection.
+//!
+//! ```text
+//!   bytes --> RequestParser --> resolve --> may it? --+--> run     (a step of the engine)
+//!             (linchpin-        (the row)             +--> queue   (inside MULTI)
+//!              protocol)                              +--> refuse
+//!                                                             replies --> bytes
+//! ```
+//!
+//! A session is a state machine: [`Session::run`] takes bytes received and appends bytes to send. It
+//! never waits, does no I/O and asks nobody but the clock it was given for the time, so the driver
+//! around it is thin and tests drive it without a socket.
+//!
+//! Invariants:
+//! - replies leave in the order of their requests;
+//! - all commands of one call run in as few batches as the time limit of a batch allows, and no batch
+//!   outlives the call;
+//! - whatever ends a connection, [`Session::close`] gives back what it held (watches, its place in
+//!   the registry).
+
+pub(crate) mod outbox;
+pub(crate) mod registry;
+pub(crate) mod server;
+
+use crate::command::conn::{Conn, MULTI_BYTES_MAX, MULTI_COMMANDS_MAX, Replies};
+use crate::command::error::{self, ReplyError};
+use crate::command::host::{ClientState, Host};
+use crate::command::spec::{Flags, Spec};
+use crate::command::{Cx, resolve};
+use crate::config::Settings;
+use crate::engine::Batch;
+use crate::observe::stats::Counts;
+use linchpin_protocol::{Args, Limits, RequestParser, Writer};
+use registry::Client;
+use server::Server;
+use std::sync::Arc;
+
+/// After this much output a call returns, so that it can be sent before more is made.
+const OUTPUT_BYTES_SOFT_MAX: usize = 64 << 10;
+/// A batch ends with the first command past this many microseconds.
+const BATCH_US_MAX: u64 = 1_000;
+/// The clock is read again after this many commands of a batch.
+const COMMANDS_PER_CLOCK_READ: u32 = 16;
+
+/// One connection's protocol state.
+#[derive(Debug)]
+pub(crate) struct Session {
+    conn: Conn,
+    parser: RequestParser,
+    client: Arc<Client>,
+    command: Option<&'static Spec>,
+}
+
+/// What a worker lends to the sessions it runs.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    /// Its number: its side of the gate, its counters.
+    pub(crate) index: usize,
+    /// The server it works for.
+    pub(crate) server: Arc<Server>,
+    settings: Arc<Settings>,
+    settings_version: u64,
+}
+
+impl Worker {
+    /// Worker number `index` of `server`.
+    pub(crate) fn new(index: usize, server: Arc<Server>) -> Self {
+        let (settings_version, settings) = (server.settings_version(), server.settings());
+        Self {
+            index,
+            server,
+            settings,
+            settings_version,
+        }
+    }
+
+    /// The settings in force, read anew if they changed.
+    pub(crate) fn settings(&mut self) -> &Arc<Settings> {
+        let version = self.server.settings_version();
+        if version != self.settings_version {
+            self.settings = self.server.settings();
+            self.settings_version = version;
+        }
+        &self.settings
+    }
+}
+
+/// What a call of [`Session::run`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ran {
+    /// Bytes of the input that are done with.
+    pub(crate) consumed: usize,
+    /// Why it stopped.
+    pub(crate) stop: Stop,
+}
+
+/// Why a call of [`Session::run`] stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// What is left of the input is no whole request.
+    NeedsInput,
+    /// There is enough output to send before going on.
+    OutputFull,
+    /// The connection is to be closed once the output is sent.
+    Close,
+}
+
+/// How full the driver's buffers are, for `CLIENT LIST`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct BufferUse {
+    pub(crate) input_bytes: usize,
+    pub(crate) input_capacity: usize,
+    pub(crate) output_bytes: usize,
+    pub(crate) output_capacity: usize,
+}
+
+impl Session {
+    /// The session of a connection that has just opened.
+    pub(crate) fn new(client: Arc<Client>, settings: &Settings) -> Self {
+        let conn = Conn::new(client.id(), settings.requirepass.is_none());
+        Self {
+            conn,
+            parser: RequestParser::new(),
+            client,
+            command: None,
+        }
+    }
+
+    /// Executes the complete requests in `input`, which begins where the last call stopped, and
+    /// appends their replies to `out`.
+    pub(crate) fn run(&mut self, input: &[u8], out: &mut Vec<u8>, worker: &mut Worker) -> Ran {
+        let settings = Arc::clone(worker.settings());
+        let server = &*worker.server;
+        let mut turn = Turn::new(server, &settings, worker.index, self.client.state());
+        let out_start = out.len();
+        let mut at = 0;
+        let stop = loop {
+            if self.conn.closing {
+                break Stop::Close;
+            }
+            if out.len() - out_start >= OUTPUT_BYTES_SOFT_MAX {
+                break Stop::OutputFull;
+            }
+            let limits = limits(&settings, self.conn.authenticated);
+            match self.parser.parse(&input[at..], &limits) {
+                Ok(None) => break Stop::NeedsInput,
+                Ok(Some(consumed)) => {
+                    let args = self.parser.args(&input[at..]);
+                    at += consumed;
+                    if !args.is_empty() {
+                        turn.execute(&mut self.conn, args, out);
+                    }
+                }
+                Err(error) => {
+                    self.conn.closing = true;
+                    at = input.len();
+                    let mut line = b"ERR Protocol error: ".to_vec();
+                    error.write_text(&mut line);
+                    Writer::new(out, self.conn.resp).error_bytes(&line);
+                    turn.counts.errors += 1;
+                }
+            }
+        };
+        turn.counts.input_bytes += at as u64;
+        self.command = turn.command.or(self.command);
+        server.stats().add(worker.index, &turn.counts);
+        Ran { consumed: at, stop }
+    }
+
+    /// Shows others what the connection is like after a batch.
+    pub(crate) fn refresh(&mut self, active_ms: u64, buffers: BufferUse) {
+        let state = ClientState {
+            active_ms,
+            db: self.conn.db,
+            multi: self.conn.multi.as_ref().map(|multi| multi.queue.len()),
+            multi_bytes: self
+                .conn
+                .multi
+                .as_ref()
+                .map_or(0, |multi| multi.queue_bytes),
+            watched: self.conn.watched.len(),
+            input_bytes: buffers.input_bytes,
+            input_capacity: buffers.input_capacity,
+            output_bytes: buffers.output_bytes,
+            output_capacity: buffers.output_capacity,
+            command: self.command,
+            resp: self.conn.resp,
+            closing: self.conn.closing,
+        };
+        self.client.refresh(state, &mut self.conn);
+    }
+
+    /// The least length of input at which another call of `run` can do something.
+    pub(crate) fn input_needed(&self) -> usize {
+        self.parser.bytes_needed()
+    }
+
+    /// Whether commands other than `AUTH` and its like may run.
+    pub(crate) fn is_authenticated(&self) -> bool {
+        self.conn.authenticated
+    }
+
+    /// The connection as others see it.
+    pub(crate) fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+
+    /// Gives back what the connection held. The last call.
+    pub(crate) fn close(&mut self, server: &Server) {
+        for watched in self.conn.watched.drain(..) {
+            server.engine().unwatch(watched);
+        }
+        server.registry().close(self.client.id());
+    }
+}
+
+fn limits(settings: &Settings, authenticated: bool) -> Limits {
+    if !authenticated {
+        return Limits::unauthenticated();
+    }
+    let bulk_bytes_max = usize::try_from(settings.proto_max_bulk_len).unwrap_or(usize::MAX);
+    Limits {
+        bulk_bytes_max,
+        ..Limits::default()
+    }
+}
+
+/// One call of [`Session::run`]: the batch it is in, if any, and what it counts.
+struct Turn<'e> {
+    server: &'e Server,
+    settings: &'e Settings,
+    worker: usize,
+    state: ClientState,
+    batch: Option<Batch<'e>>,
+    batch_started_us: u64,
+    batch_commands: u32,
+    counts: Counts,
+    command: Option<&'static Spec>,
+}
+
+impl<'e> Turn<'e> {
+    fn new(server: &'e Server, settings: &'e Settings, worker: usize, state: ClientState) -> Self {
+        Self {
+            server,
+            settings,
+            worker,
+            state,
+            batch: None,
+            batch_started_us: 0,
+            batch_commands: 0,
+            counts: Counts::default(),
+            command: None,
+        }
+    }
+
+    /// One request: refused, queued or run.
+    fn execute(&mut self, conn: &mut Conn, args: Args<'_>, out: &mut Vec<u8>) {
+        let start = out.len();
+        let silent = match conn.replies {
+            Replies::On => false,
+            Replies::Off => true,
+            Replies::SkipNext => {
+                conn.replies = Replies::Skip;
+                true
+            }
+            Replies::Skip => true,
+        };
+        match admit(conn, args) {
+            Ok(Admitted::Run(spec)) => self.run(conn, spec, args, out),
+            Ok(Admitted::Queued) => Writer::new(out, conn.resp).simple("QUEUED"),
+            Ok(Admitted::HangUp) => {
+                conn.closing = true;
+                self.server.note_http(conn.id);
+            }
+            Err(error) => {
+                if let Some(multi) = &mut conn.multi {
+                    multi.failed = true;
+                }
+                self.counts.rejected_calls += 1;
+                self.counts.errors += 1;
+                Writer::new(out, conn.resp).error_bytes(&error.line());
+            }
+        }
+        if silent && conn.replies != Replies::On {
+            out.truncate(start);
+            if conn.replies == Replies::Skip {
+                conn.replies = Replies::On;
+            }
+        }
+    }
+
+    fn run(&mut self, conn: &mut Conn, spec: &'static Spec, args: Args<'_>, out: &mut Vec<u8>) {
+        let alone = spec.flags.has(Flags::ALONE);
+        let (host, settings, state, resp) = (self.server, self.settings, self.state, conn.resp);
+        let step = self.batch(alone).step();
+        let mut cx = Cx {
+            step,
+            conn,
+            out: Writer::new(out, resp),
+            host,
+            settings,
+            spec,
+            state,
+            calls: 1,
+        };
+        let result = (spec.run)(&mut cx, args);
+        if let Err(error) = &result {
+            cx.out.error_bytes(&error.line());
+        }
+        let (tally, calls) = (cx.step.take_tally(), cx.calls);
+        drop(cx);
+        self.counts.errors += u64::from(result.is_err());
+        self.counts.denied_logins += u64::from(result == Err(error::WRONG_PASS));
+        self.counts.add_tally(&tally);
+        self.counts.commands += calls;
+        self.command = Some(spec);
+        self.end_batch_if_due(alone);
+    }
+
+    /// The batch to run in, begun now if there is none of the kind.
+    fn batch(&mut self, alone: bool) -> &Batch<'e> {
+        if self
+            .batch
+            .as_ref()
+            .is_some_and(|batch| batch.is_alone() != alone)
+        {
+            // Before the next one is asked for: nobody waits for the gate holding a side of it.
+            self.batch = None;
+        }
+        let (server, worker) = (self.server, self.worker);
+        let (started_us, commands) = (&mut self.batch_started_us, &mut self.batch_commands);
+        self.batch.get_or_insert_with(|| {
+            let now = server.clock().now();
+            (*started_us, *commands) = (now.mono_us, 0);
+            let engine = server.engine();
+            if alone {
+                engine.alone(now)
+            } else {
+                engine.shared(worker, now)
+            }
+        })
+    }
+
+    fn end_batch_if_due(&mut self, alone: bool) {
+        self.batch_commands += 1;
+        if alone {
+            self.batch = None;
+        } else if self.batch_commands % COMMANDS_PER_CLOCK_READ == 0 {
+            let elapsed_us = self
+                .server
+                .clock()
+                .mono_us()
+                .saturating_sub(self.batch_started_us);
+            if elapsed_us > BATCH_US_MAX {
+                self.batch = None;
+            }
+        }
+    }
+}
+
+enum Admitted {
+    Run(&'static Spec),
+    Queued,
+    HangUp,
+}
+
+/// Decides what becomes of a request, in the order in which Redis looks.
+fn admit(conn: &mut Conn, args: Args<'_>) -> Result<Admitted, ReplyError> {
+    let spec = match resolve(args) {
+        Ok(spec) => spec,
+        Err(_) if is_http(&args[0]) => return Ok(Admitted::HangUp),
+        Err(error) => return Err(error),
+    };
+    if !conn.authenticated && !spec.flags.has(Flags::NO_AUTH) {
+        return Err(error::NO_AUTH);
+    }
+    let Some(multi) = &mut conn.multi else {
+        return Ok(Admitted::Run(spec));
+    };
+    if spec.flags.has(Flags::IMMEDIATE) {
+        return Ok(Admitted::Run(spec));
+    }
+    if spec.flags.has(Flags::NO_MULTI) {
+        return Err(error::NOT_IN_MULTI);
+    }
+    let bytes = multi.queue_bytes + args.bytes_len();
+    if multi.queue.len() == MULTI_COMMANDS_MAX || bytes > MULTI_BYTES_MAX {
+        return Err(error::MULTI_TOO_LONG);
+    }
+    multi.queue_bytes = bytes;
+    if !multi.failed {
+        multi.queue.push((spec, args.to_request()));
+    }
+    Ok(Admitted::Queued)
+}
+
+/// The first words of an HTTP request: somebody's browser was sent here, perhaps against its will.
+fn is_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"POST") || name.eq_ignore_ascii_case(b"Host:")
+}

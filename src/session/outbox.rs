@@ -1,0 +1,77 @@
+//! The outbox: how another worker reaches a connection.
+//!
+//! Whoever has something for a connection posts it and wakes the connection's task; the task takes
+//! what is there, in order. The task may be anywhere in its loop at that moment, so the order on both
+//! sides is fixed:
+//!
+//! ```text
+//!   poster: push under the lock; if the box was quiet, mark it and wake
+//!   task:   unmark; take all under the lock; only then sleep
+//! ```
+//!
+//! Invariant: a post that is in the box while the task sleeps has woken it. `loom_tests` below runs
+//! every interleaving of two posters and the task.
+//!
+//! Bound: equal posts are kept once, so a box holds at most one post of each kind.
+
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, Wake};
+
+/// Something another worker has for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Post {
+    /// The connection is to end at once.
+    Close,
+}
+
+/// Posts for one connection, and the way to wake its task.
+pub(crate) struct Outbox<W> {
+    posts: Mutex<Vec<Post>>,
+    /// There may be posts that the task has not taken.
+    marked: AtomicBool,
+    task: W,
+}
+
+impl<W: Wake> Outbox<W> {
+    /// An empty box for the task that `task` wakes.
+    pub(crate) fn new(task: W) -> Self {
+        Self {
+            posts: Mutex::new(Vec::new()),
+            marked: AtomicBool::new(false),
+            task,
+        }
+    }
+
+    /// Leaves a post and sees to it that the task looks.
+    pub(crate) fn post(&self, post: Post) {
+        let mut posts = self.posts.lock();
+        if !posts.contains(&post) {
+            posts.push(post);
+        }
+        drop(posts);
+        if !self.marked.swap(true, Ordering::AcqRel) {
+            self.task.wake();
+        }
+    }
+
+    /// Takes what is there. Called by the task alone. Costs one load when there is nothing.
+    pub(crate) fn take(&self) -> Vec<Post> {
+        if !self.marked.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        // Before looking: a post that comes after the look marks and wakes again.
+        self.marked.store(false, Ordering::Release);
+        std::mem::take(&mut *self.posts.lock())
+    }
+
+    /// How the task is woken.
+    pub(crate) fn task(&self) -> &W {
+        &self.task
+    }
+}
+
+impl<W> std::fmt::Debug for Outbox<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbox").finish_non_exhaustive()
+    }
+}

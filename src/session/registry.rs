@@ -1,0 +1,153 @@
+//! The registry: every open connection, for `CLIENT LIST` and its kin.
+//!
+//! A connection enters when it opens and leaves when it closes. Its own worker refreshes what changes
+//! once per batch; anybody reads it or posts to its outbox.
+//!
+//! Cost: one uncontended lock per batch; a list costs O(connections).
+
+use super::outbox::{Outbox, Post};
+use crate::command::conn::{Conn, Names};
+use crate::command::host::{ClientFacts, ClientState, Clients};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Mutex, Wake};
+use dashmap::DashMap;
+use std::sync::Arc;
+
+/// Wakes a connection's task, whatever runs it.
+pub(crate) type Waker = Arc<dyn Wake>;
+
+/// Where a connection comes from and where it arrived.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    /// `ip:port`, or the path of the Unix socket and `:0`.
+    pub(crate) addr: Arc<str>,
+    /// The same of our side.
+    pub(crate) laddr: Arc<str>,
+    /// File descriptor, -1 for none.
+    pub(crate) fd: i32,
+    /// It came through the Unix socket.
+    pub(crate) unix: bool,
+}
+
+/// One open connection, as others see it.
+#[derive(Debug)]
+pub(crate) struct Client {
+    id: u64,
+    origin: Origin,
+    opened_ms: u64,
+    seen: Mutex<(Arc<Names>, ClientState)>,
+    outbox: Outbox<Waker>,
+}
+
+impl std::fmt::Debug for dyn Wake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Wake")
+    }
+}
+
+impl Client {
+    /// The connection's number.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// What others posted.
+    pub(crate) fn outbox(&self) -> &Outbox<Waker> {
+        &self.outbox
+    }
+
+    /// Shows others what the connection is like now.
+    pub(crate) fn refresh(&self, state: ClientState, conn: &mut Conn) {
+        let mut seen = self.seen.lock();
+        seen.1 = state;
+        if std::mem::take(&mut conn.names_changed) {
+            seen.0 = Arc::new(conn.names.clone());
+        }
+    }
+
+    /// What others saw last.
+    pub(crate) fn state(&self) -> ClientState {
+        self.seen.lock().1
+    }
+
+    fn facts(&self) -> ClientFacts {
+        let (names, state) = {
+            let seen = self.seen.lock();
+            (Arc::clone(&seen.0), seen.1)
+        };
+        ClientFacts {
+            id: self.id,
+            addr: Arc::clone(&self.origin.addr),
+            laddr: Arc::clone(&self.origin.laddr),
+            fd: self.origin.fd,
+            unix: self.origin.unix,
+            names,
+            opened_ms: self.opened_ms,
+            state,
+        }
+    }
+}
+
+/// All open connections.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    next_id: AtomicU64,
+    open: AtomicUsize,
+    clients: DashMap<u64, Arc<Client>>,
+}
+
+impl Registry {
+    /// Enters a connection.
+    pub(crate) fn open(&self, origin: Origin, opened_ms: u64, waker: Waker) -> Arc<Client> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
+        let state = ClientState {
+            active_ms: opened_ms,
+            ..ClientState::default()
+        };
+        let client = Arc::new(Client {
+            id,
+            origin,
+            opened_ms,
+            seen: Mutex::new((Arc::default(), state)),
+            outbox: Outbox::new(waker),
+        });
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.clients.insert(id, Arc::clone(&client));
+        client
+    }
+
+    /// Takes a connection out.
+    pub(crate) fn close(&self, id: u64) {
+        if self.clients.remove(&id).is_some() {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Number of open connections.
+    pub(crate) fn len(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Wakes the task of every connection.
+    pub(crate) fn wake_all(&self) {
+        for client in &self.clients {
+            client.outbox.task().wake();
+        }
+    }
+}
+
+impl Clients for Registry {
+    fn list(&self) -> Vec<ClientFacts> {
+        let mut facts: Vec<_> = self.clients.iter().map(|client| client.facts()).collect();
+        facts.sort_unstable_by_key(|client| client.id);
+        facts
+    }
+
+    fn kill(&self, id: u64) -> bool {
+        // Not under the registry's guard: waking may run the task, which may leave the registry.
+        let client = self.clients.get(&id).map(|client| Arc::clone(&client));
+        client
+            .inspect(|client| client.outbox.post(Post::Close))
+            .is_some()
+    }
+}

@@ -1,0 +1,210 @@
+//! The server around the sessions: engine, clock, settings, connections, statistics.
+//!
+//! One value, shared by all workers; the `Host` that commands see.
+
+use super::registry::Registry;
+use crate::clock::Clock;
+use crate::command::ReplyError;
+use crate::command::host::{Clients, Host};
+use crate::config::Settings;
+use crate::engine::{Census, Engine, Sink, Tally};
+use crate::observe::info::{self, Identity, InfoFacts};
+use crate::observe::stats::{Counts, Stats};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// How a server is made.
+pub(crate) struct ServerOptions {
+    /// The settings to begin with.
+    pub(crate) settings: Settings,
+    /// The file they came from.
+    pub(crate) config_file: Option<PathBuf>,
+    /// Number of workers.
+    pub(crate) workers: usize,
+    /// Where time comes from.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Where effects go.
+    pub(crate) sink: Option<Box<dyn Sink>>,
+    /// The first of the server's random numbers.
+    pub(crate) seed: u64,
+    /// Called once, when somebody asks the server to stop.
+    pub(crate) on_shut_down: Box<dyn Fn() + Send + Sync>,
+}
+
+/// What all workers share.
+pub(crate) struct Server {
+    engine: Engine,
+    clock: Arc<dyn Clock>,
+    settings: Mutex<Arc<Settings>>,
+    /// Rises with every change of the settings, so that workers notice.
+    settings_version: AtomicU64,
+    registry: Registry,
+    stats: Stats,
+    identity: Identity,
+    random: Mutex<rand::rngs::StdRng>,
+    stopping: AtomicBool,
+    on_shut_down: Box<dyn Fn() + Send + Sync>,
+    http_noted_ms: AtomicU64,
+}
+
+/// HTTP requests are noted in the log at most this often, in milliseconds.
+const HTTP_NOTE_MS_MIN: u64 = 60_000;
+
+impl Server {
+    /// A server without connections.
+    pub(crate) fn new(options: ServerOptions) -> Self {
+        use rand::{Rng, SeedableRng};
+        let mut random = rand::rngs::StdRng::seed_from_u64(options.seed);
+        let engine_options = crate::engine::Options {
+            databases: options.settings.databases,
+            workers: options.workers,
+            hash_seed: random.next_u64(),
+            ..crate::engine::Options::default()
+        };
+        let mut run_id = [0; 20];
+        random.fill_bytes(&mut run_id);
+        let identity = Identity {
+            run_id: run_id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            config_file: options.config_file,
+            workers: options.workers,
+            started: options.clock.now(),
+            port: AtomicU64::new(u64::from(options.settings.port)),
+        };
+        Self {
+            engine: Engine::new(engine_options, options.sink),
+            clock: options.clock,
+            settings: Mutex::new(Arc::new(options.settings)),
+            settings_version: AtomicU64::new(0),
+            registry: Registry::default(),
+            stats: Stats::new(options.workers),
+            identity,
+            random: Mutex::new(random),
+            stopping: AtomicBool::new(false),
+            on_shut_down: options.on_shut_down,
+            http_noted_ms: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    pub(crate) fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Tells which port the server really listens on.
+    pub(crate) fn set_port(&self, port: u16) {
+        self.identity.port.store(u64::from(port), Ordering::Relaxed);
+    }
+
+    /// Writes, at most once a minute, that somebody sends HTTP here.
+    pub(crate) fn note_http(&self, client_id: u64) {
+        let now_ms = self.clock.now().engine_ms;
+        let last_ms = self.http_noted_ms.load(Ordering::Relaxed);
+        if last_ms == 0 || now_ms.saturating_sub(last_ms) >= HTTP_NOTE_MS_MIN {
+            self.http_noted_ms.store(now_ms.max(1), Ordering::Relaxed);
+            tracing::warn!(
+                client_id,
+                "an HTTP request arrived and was cut off: either a service is misconfigured or \
+                 somebody uses a browser to attack this server"
+            );
+        }
+    }
+
+    /// Whether somebody asked the server to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Rises with every change of the settings.
+    pub(crate) fn settings_version(&self) -> u64 {
+        self.settings_version.load(Ordering::Acquire)
+    }
+
+    /// Replaces the settings by what `change` makes of them, if it makes anything.
+    pub(crate) fn update_settings<T, E>(
+        &self,
+        change: impl FnOnce(&Settings) -> Result<(Settings, T), E>,
+    ) -> Result<T, E> {
+        let mut current = self.settings.lock();
+        let (next, result) = change(&current)?;
+        *current = Arc::new(next);
+        #[cfg(not(loom))]
+        crate::observe::log::set_level(current.loglevel);
+        drop(current);
+        self.settings_version.fetch_add(1, Ordering::Release);
+        Ok(result)
+    }
+}
+
+impl Host for Server {
+    fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.lock())
+    }
+
+    fn change_settings(&self, pairs: &[(&[u8], &[u8])]) -> Result<(), ReplyError> {
+        let changed = self.update_settings(|settings| settings.set_many(pairs));
+        let warnings = changed.map_err(|(argument, error)| {
+            let line = error.reply(&argument);
+            ReplyError::err(line.strip_prefix("ERR ").unwrap_or(&line))
+        })?;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(())
+    }
+
+    fn reset_stats(&self) {
+        self.stats.reset();
+    }
+
+    fn info(&self, sections: &[String], census: &[Census], tally: &Tally) -> String {
+        let mut counts: Counts = self.stats.sum();
+        counts.add_tally(tally);
+        let settings = self.settings();
+        let clients = self.registry.list();
+        let facts = InfoFacts {
+            identity: &self.identity,
+            settings: &settings,
+            counts: &counts,
+            rates: self.stats.rates(),
+            census,
+            clients: &clients,
+            watched_keys: self.engine.watched_keys(),
+            now: self.clock.now(),
+        };
+        info::render(sections, &facts)
+    }
+
+    fn clients(&self) -> &dyn Clients {
+        &self.registry
+    }
+
+    fn shut_down(&self) {
+        if !self.stopping.swap(true, Ordering::AcqRel) {
+            (self.on_shut_down)();
+        }
+    }
+
+    fn random(&self) -> u64 {
+        use rand::Rng;
+        self.random.lock().next_u64()
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").finish_non_exhaustive()
+    }
+}
