@@ -171,12 +171,9 @@ fn parse_decimal(text: &[u8]) -> Option<i128> {
         }
         let digit = i128::from(byte - b'0');
         if at < kept {
-            units = units * 10 + digit;
+            units = units.checked_mul(10)?.checked_add(digit)?;
         } else if at == kept {
             units += i128::from(digit >= 5);
-        }
-        if units >= EXACT_MAX {
-            return None;
         }
     }
     let digits = (whole.len() + fraction.len()) as i64;
