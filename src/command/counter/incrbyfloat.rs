@@ -36,7 +36,7 @@ fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let mut slot = locked.slot(db, key);
     let old = slot.value().map_or(Ok(Number::ZERO), as_number)?;
     let new = old
-        .add(increment)
+        .checked_add(increment)
         .ok_or(error::NAN_OR_INFINITY)?
         .to_string();
     slot.put(ValueRef::Bytes(new.as_bytes()), Deadline::Keep);

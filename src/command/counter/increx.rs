@@ -213,11 +213,11 @@ fn run_float(cx: &mut Cx<'_>, key: &[u8], options: &Options<'_>) -> Result<(), R
     if old.is_infinite() {
         return Err(error::VALUE_INFINITE);
     }
-    let sum = old.add(addition.increment);
+    let sum = old.checked_add(addition.increment);
     let new = addition.arrive(sum, addition.increment.is_negative());
     let added = new
         .unwrap_or(old)
-        .subtract(old)
+        .checked_sub(old)
         .ok_or(error::APPLIED_INFINITE)?;
     if let Some(new) = new {
         let text = new.to_string();

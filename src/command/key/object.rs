@@ -1,5 +1,5 @@
-//! `OBJECT ENCODING | FREQ | IDLETIME | REFCOUNT key`: how a value is held and used. All answer null
-//! where there is no such key, and none is a use of it.
+//! `OBJECT ENCODING | FREQ | IDLETIME | REFCOUNT key`: how a value is held and used. All answer
+//! null where there is no such key, and none is a use of it.
 //!
 //! LIMITATIONS: accesses are not counted, so FREQ is an error; values are not shared, so REFCOUNT
 //! is 1.

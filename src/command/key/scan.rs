@@ -1,8 +1,8 @@
 //! `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`: a walk over the keys, some per call.
 //!
 //! Reply: the cursor for the next call, `0` at the end, and the keys met. A key that is there from
-//! the first call to the last is met at least once (`engine/walk.rs`). COUNT is how many keys a call
-//! looks at, not how many it answers; a type that is unknown matches nothing.
+//! the first call to the last is met at least once (`engine/walk.rs`). COUNT is how many keys a
+//! call looks at, not how many it answers; a type that is unknown matches nothing.
 
 use crate::command::error;
 use crate::command::spec::{Arg, ArgKind, Flags, Group, Keys, Spec};

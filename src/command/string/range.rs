@@ -96,8 +96,9 @@ fn run_getrange(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     Ok(())
 }
 
-/// The bytes from `start` to `end`, both included, of a text of `len` bytes. Places before the first
-/// byte are the first, places after the last are the last; an end before the start is nothing.
+/// The bytes from `start` to `end`, both included, of a text of `len` bytes. Places before the
+/// first byte are the first, places after the last are the last; an end before the start is
+/// nothing.
 fn part(len: usize, start: i64, end: i64) -> Range<usize> {
     let len = i64::try_from(len).unwrap_or(i64::MAX);
     if start < 0 && end < 0 && start > end {
