@@ -9,6 +9,7 @@ pub mod cx;
 pub mod error;
 pub mod expiry;
 mod families;
+pub mod help;
 pub mod host;
 pub mod spec;
 pub mod table;

@@ -299,6 +299,8 @@ bit_set! {
         NO_MULTI = "no_multi",
         /// Does not work while data is being loaded in the background.
         NO_ASYNC_LOADING = "no_async_loading",
+        /// Reads keys it does not name.
+        TOUCHES_ARBITRARY_KEYS = "touches_arbitrary_keys",
         /// Runs with the gate held alone.
         ALONE = "",
         /// Runs at once inside MULTI instead of being queued.
