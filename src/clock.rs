@@ -19,6 +19,8 @@ const GAP_MS_MAX: u64 = 1_000;
 pub struct Now {
     /// Unix time in milliseconds.
     pub wall_ms: u64,
+    /// Microseconds by which Unix time is past `wall_ms`, below 1,000: for `TIME` alone.
+    pub wall_us_rest: u16,
     /// Monotonic milliseconds in which the server ran.
     pub engine_ms: u64,
     /// Monotonic microseconds since the clock was made: for measuring, never for deadlines.
@@ -96,6 +98,7 @@ impl Clock for SystemClock {
             .unwrap_or(Duration::ZERO);
         Now {
             wall_ms: millis(wall),
+            wall_us_rest: (wall.subsec_micros() % 1_000) as u16,
             engine_ms: self.engine_ms(millis(mono)),
             mono_us: micros(mono),
         }
@@ -140,6 +143,7 @@ impl Clock for ManualClock {
         let engine_ms = self.engine_ms.load(Ordering::SeqCst);
         Now {
             wall_ms: self.wall_ms.load(Ordering::SeqCst),
+            wall_us_rest: 0,
             engine_ms,
             mono_us: engine_ms.saturating_mul(1_000),
         }
@@ -191,6 +195,7 @@ mod tests {
             clock.now(),
             Now {
                 wall_ms: 1_000,
+                wall_us_rest: 0,
                 engine_ms: 0,
                 mono_us: 0
             }
@@ -201,6 +206,7 @@ mod tests {
             clock.now(),
             Now {
                 wall_ms: 10,
+                wall_us_rest: 0,
                 engine_ms: 5,
                 mono_us: 5_000
             }
