@@ -9,9 +9,11 @@ pub mod cx;
 pub mod error;
 pub mod expiry;
 mod families;
+pub mod help;
 pub mod host;
 pub mod spec;
 pub mod table;
+pub mod usage;
 pub mod value;
 pub mod words;
 

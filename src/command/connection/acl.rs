@@ -18,19 +18,31 @@ pub const SPECS: &[Spec] = &[
     Spec::new("acl", -2, Flags::CONTAINER, Keys::NONE, help::run_bare)
         .group(Group::Server)
         .since("6.0.0")
-        .doc("Commands about users and what they may do.", "Depends on subcommand."),
+        .doc(
+            "Commands about users and what they may do.",
+            "Depends on subcommand.",
+        ),
     Spec::new("acl|whoami", 2, FLAGS, Keys::NONE, run_whoami)
         .group(Group::Server)
         .since("6.0.0")
         .doc("Answers the name of the connection's user.", "O(1)"),
-    Spec::new("acl|list", 2, FLAGS.with(Flags::ADMIN), Keys::NONE, run_list)
-        .group(Group::Server)
-        .since("6.0.0")
-        .doc("Answers the rules of every user.", "O(N) with N users"),
+    Spec::new(
+        "acl|list",
+        2,
+        FLAGS.with(Flags::ADMIN),
+        Keys::NONE,
+        run_list,
+    )
+    .group(Group::Server)
+    .since("6.0.0")
+    .doc("Answers the rules of every user.", "O(N) with N users"),
     Spec::new("acl|cat", -2, FLAGS, Keys::NONE, run_cat)
         .group(Group::Server)
         .since("6.0.0")
-        .doc("Answers all categories, or the commands of one.", "O(N) with N commands")
+        .doc(
+            "Answers all categories, or the commands of one.",
+            "O(N) with N commands",
+        )
         .args(&[Arg::new("category", ArgKind::String).optional()]),
     help::row("acl|help").group(Group::Server).since("6.0.0"),
 ];
@@ -61,7 +73,9 @@ fn run_cat(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
         Some(word) => {
             let unknown = || ReplyError::quoting("Unknown category '", word, "'");
             let category = Categories::from_word(word).ok_or_else(unknown)?;
-            let of_category = table::all().iter().filter(|s| s.all_categories().has(category));
+            let of_category = table::all()
+                .iter()
+                .filter(|s| s.all_categories().has(category));
             of_category.map(|spec| spec.name).collect()
         }
     };

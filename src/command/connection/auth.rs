@@ -25,7 +25,9 @@ pub const SPECS: &[Spec] = &[Spec::new("auth", -2, FLAGS, Keys::NONE, run)
     .group(Group::Connection)
     .doc("Shows who the caller is, by a password.", "O(1)")
     .args(&[
-        Arg::new("username", ArgKind::String).optional().since("6.0.0"),
+        Arg::new("username", ArgKind::String)
+            .optional()
+            .since("6.0.0"),
         Arg::new("password", ArgKind::String),
     ])
     .history(&[("6.0.0", "Takes a user name.")])];

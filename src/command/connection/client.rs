@@ -5,12 +5,12 @@
 //! until `REPLY ON`. `UNBLOCK` ends the wait of another connection; no command of this version waits,
 //! so it finds nobody and answers 0.
 
+use crate::command::Cx;
 use crate::command::conn::{Conn, Replies};
 use crate::command::error::{self, ReplyError};
 use crate::command::help;
 use crate::command::spec::{Arg, ArgKind, Flags, Group, Keys, Spec};
 use crate::command::words::{self, Words};
-use crate::command::Cx;
 use linchpin_protocol::Args;
 
 /// At any time, in no script.
@@ -48,14 +48,20 @@ pub const SPECS: &[Spec] = &[
         .since("3.2.0")
         .doc("Says which commands are to be answered.", "O(1)")
         .args(&[Arg::new("action", ArgKind::OneOf(REPLY_ARGS))]),
-    Spec::new("client|unblock", -3, FLAGS.with(Flags::ADMIN), Keys::NONE, run_unblock)
-        .group(Group::Connection)
-        .since("5.0.0")
-        .doc("Ends the wait of another connection.", "O(1)")
-        .args(&[
-            Arg::new("client-id", ArgKind::Integer),
-            Arg::new("unblock-type", ArgKind::OneOf(UNBLOCK_ARGS)).optional(),
-        ]),
+    Spec::new(
+        "client|unblock",
+        -3,
+        FLAGS.with(Flags::ADMIN),
+        Keys::NONE,
+        run_unblock,
+    )
+    .group(Group::Connection)
+    .since("5.0.0")
+    .doc("Ends the wait of another connection.", "O(1)")
+    .args(&[
+        Arg::new("client-id", ArgKind::Integer),
+        Arg::new("unblock-type", ArgKind::OneOf(UNBLOCK_ARGS)).optional(),
+    ]),
     help::row("client|help").group(Group::Connection),
 ];
 
@@ -68,13 +74,11 @@ const REPLY_ARGS: &[Arg] = &[
     Arg::word("off", "OFF"),
     Arg::word("skip", "SKIP"),
 ];
-const UNBLOCK_ARGS: &[Arg] = &[
-    Arg::word("timeout", "TIMEOUT"),
-    Arg::word("error", "ERROR"),
-];
+const UNBLOCK_ARGS: &[Arg] = &[Arg::word("timeout", "TIMEOUT"), Arg::word("error", "ERROR")];
 
 fn run_id(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
-    cx.out.integer(i64::try_from(cx.conn.id).unwrap_or(i64::MAX));
+    cx.out
+        .integer(i64::try_from(cx.conn.id).unwrap_or(i64::MAX));
     Ok(())
 }
 
@@ -138,7 +142,11 @@ fn run_unblock(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
         return Err(ReplyError::bad_subcommand_call("client", &args[1]));
     }
     let reasons: [&[u8]; 2] = [b"TIMEOUT", b"ERROR"];
-    let known = |word: &[u8]| reasons.iter().any(|reason| word.eq_ignore_ascii_case(reason));
+    let known = |word: &[u8]| {
+        reasons
+            .iter()
+            .any(|reason| word.eq_ignore_ascii_case(reason))
+    };
     if args.get(3).is_some_and(|reason| !known(reason)) {
         return Err(error::BAD_UNBLOCK_REASON);
     }

@@ -7,42 +7,59 @@
 use super::auth::DEFAULT_USER;
 use super::client::FLAGS;
 use super::client_list::{CLIENT_TYPE_ARGS, ClientType};
+use crate::command::Cx;
 use crate::command::error::{self, ReplyError};
 use crate::command::host::ClientFacts;
 use crate::command::spec::{Arg, ArgKind, Flags, Group, Keys, Spec};
-use crate::command::Cx;
 use linchpin_protocol::{Args, number};
 
 /// The rows.
 pub const SPECS: &[Spec] =
-    &[Spec::new("client|kill", -3, FLAGS.with(Flags::ADMIN), Keys::NONE, run)
-        .group(Group::Connection)
-        .since("2.4.0")
-        .doc("Ends connections.", "O(N) with N connections")
-        .args(&[Arg::new("filter", ArgKind::OneOf(FILTER_ARGS))])
-        .history(&[
-            ("2.8.12", "Added the form with options, and the `ID` option."),
-            ("3.2.0", "`TYPE` takes `master`."),
-            ("5.0.0", "`TYPE` takes `replica`, the newer word for `slave`."),
-            ("6.2.0", "Added the `LADDR` option."),
-            ("7.4.0", "Added the `MAXAGE` option."),
-        ])];
+    &[
+        Spec::new("client|kill", -3, FLAGS.with(Flags::ADMIN), Keys::NONE, run)
+            .group(Group::Connection)
+            .since("2.4.0")
+            .doc("Ends connections.", "O(N) with N connections")
+            .args(&[Arg::new("filter", ArgKind::OneOf(FILTER_ARGS))])
+            .history(&[
+                (
+                    "2.8.12",
+                    "Added the form with options, and the `ID` option.",
+                ),
+                ("3.2.0", "`TYPE` takes `master`."),
+                (
+                    "5.0.0",
+                    "`TYPE` takes `replica`, the newer word for `slave`.",
+                ),
+                ("6.2.0", "Added the `LADDR` option."),
+                ("7.4.0", "Added the `MAXAGE` option."),
+            ]),
+    ];
 
 const FILTER_ARGS: &[Arg] = &[
     Arg::new("ip:port", ArgKind::String),
     Arg::new("new-format", ArgKind::OneOf(OPTION_ARGS)).multiple(),
 ];
 const OPTION_ARGS: &[Arg] = &[
-    Arg::new("client-id", ArgKind::Integer).token("ID").since("2.8.12"),
+    Arg::new("client-id", ArgKind::Integer)
+        .token("ID")
+        .since("2.8.12"),
     Arg::new("client-type", ArgKind::OneOf(&CLIENT_TYPE_ARGS))
         .token("TYPE")
         .since("2.8.12"),
     Arg::new("username", ArgKind::String).token("USER"),
     Arg::new("ip:port", ArgKind::String).token("ADDR"),
-    Arg::new("ip:port", ArgKind::String).token("LADDR").since("6.2.0"),
-    Arg::new("skipme", ArgKind::OneOf(&[Arg::word("yes", "YES"), Arg::word("no", "NO")]))
-        .token("SKIPME"),
-    Arg::new("maxage", ArgKind::Integer).token("MAXAGE").since("7.4.0"),
+    Arg::new("ip:port", ArgKind::String)
+        .token("LADDR")
+        .since("6.2.0"),
+    Arg::new(
+        "skipme",
+        ArgKind::OneOf(&[Arg::word("yes", "YES"), Arg::word("no", "NO")]),
+    )
+    .token("SKIPME"),
+    Arg::new("maxage", ArgKind::Integer)
+        .token("MAXAGE")
+        .since("7.4.0"),
 ];
 
 /// What a connection must be like to be ended.
@@ -99,7 +116,9 @@ impl<'a> Filter<'a> {
         self.id.is_none_or(|id| id == client.id)
             && self.kind.is_none_or(|kind| kind == ClientType::Normal)
             && self.addr.is_none_or(|addr| addr == client.addr.as_bytes())
-            && self.laddr.is_none_or(|laddr| laddr == client.laddr.as_bytes())
+            && self
+                .laddr
+                .is_none_or(|laddr| laddr == client.laddr.as_bytes())
             && self.age_s_min.is_none_or(|age_s_min| age_s >= age_s_min)
     }
 }
@@ -112,7 +131,9 @@ fn positive(word: &[u8]) -> Option<u64> {
 fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     if args.len() == 3 {
         let clients = cx.host.clients().list();
-        let found = clients.iter().find(|client| client.addr.as_bytes() == &args[2]);
+        let found = clients
+            .iter()
+            .find(|client| client.addr.as_bytes() == &args[2]);
         let found = found.is_some_and(|client| kill(cx, client.id));
         return if found {
             cx.out.ok();

@@ -36,32 +36,47 @@ pub const SPECS: &[Spec] = &[
         .since("6.2.0")
         .doc("Tells about this connection.", "O(1)")
         .tips(&["nondeterministic_output"]),
-    Spec::new("client|list", -2, FLAGS.with(Flags::ADMIN), Keys::NONE, run_list)
-        .group(Group::Connection)
-        .since("2.4.0")
-        .doc("Tells about all connections, or some.", "O(N) with N connections")
-        .args(&[
-            Arg::new("client-type", ArgKind::OneOf(&CLIENT_TYPE_ARGS))
-                .token("TYPE")
-                .optional()
-                .since("5.0.0"),
-            Arg::new("client-id", ArgKind::Integer)
-                .token("ID")
-                .optional()
-                .multiple()
-                .since("6.2.0"),
-        ])
-        .tips(&["nondeterministic_output"])
-        .history(&[
-            ("2.8.12", "Added the `id` field."),
-            ("5.0.0", "Added the `TYPE` option."),
-            ("6.0.0", "Added the `user` field."),
-            ("6.2.0", "Added the `ID` option and `argv-mem`, `tot-mem`, `laddr`, `redir`."),
-            ("7.0.0", "Added the `resp`, `multi-mem`, `rbs` and `rbp` fields."),
-            ("7.0.3", "Added the `ssub` field."),
-            ("7.2.0", "Added the `lib-name` and `lib-ver` fields."),
-            ("7.4.0", "Added the `watch` field."),
-        ]),
+    Spec::new(
+        "client|list",
+        -2,
+        FLAGS.with(Flags::ADMIN),
+        Keys::NONE,
+        run_list,
+    )
+    .group(Group::Connection)
+    .since("2.4.0")
+    .doc(
+        "Tells about all connections, or some.",
+        "O(N) with N connections",
+    )
+    .args(&[
+        Arg::new("client-type", ArgKind::OneOf(&CLIENT_TYPE_ARGS))
+            .token("TYPE")
+            .optional()
+            .since("5.0.0"),
+        Arg::new("client-id", ArgKind::Integer)
+            .token("ID")
+            .optional()
+            .multiple()
+            .since("6.2.0"),
+    ])
+    .tips(&["nondeterministic_output"])
+    .history(&[
+        ("2.8.12", "Added the `id` field."),
+        ("5.0.0", "Added the `TYPE` option."),
+        ("6.0.0", "Added the `user` field."),
+        (
+            "6.2.0",
+            "Added the `ID` option and `argv-mem`, `tot-mem`, `laddr`, `redir`.",
+        ),
+        (
+            "7.0.0",
+            "Added the `resp`, `multi-mem`, `rbs` and `rbp` fields.",
+        ),
+        ("7.0.3", "Added the `ssub` field."),
+        ("7.2.0", "Added the `lib-name` and `lib-ver` fields."),
+        ("7.4.0", "Added the `watch` field."),
+    ]),
 ];
 
 /// The documentation of the types of connections.
@@ -73,7 +88,7 @@ pub(super) const CLIENT_TYPE_ARGS: [Arg; 5] = [
     Arg::word("pubsub", "PUBSUB"),
 ];
 
-/// What kind of connection it is. There are only normal ones, for now nobody can be another.
+/// What kind of connection it is. All are normal ones: there are neither replicas nor subscribers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ClientType {
     /// One that calls commands.
@@ -165,17 +180,18 @@ fn write_line(text: &mut String, cx: &Cx<'_>, mut facts: ClientFacts, args: Args
     }
     let (now_ms, state) = (cx.now().mono_us / 1_000, &facts.state);
     let seconds_since = |ms: u64| now_ms.saturating_sub(ms) / 1_000;
-    let multi = state.multi.map_or(-1, |queued| i64::try_from(queued).unwrap_or(i64::MAX));
+    let multi = state
+        .multi
+        .map_or(-1, |queued| i64::try_from(queued).unwrap_or(i64::MAX));
     let argv_bytes = if is_caller { args.bytes_len() } else { 0 };
-    let total_bytes =
-        state.input_capacity + state.output_capacity + state.multi_bytes + argv_bytes;
+    let total_bytes = state.input_capacity + state.output_capacity + state.multi_bytes + argv_bytes;
     let output_beyond = state.output_bytes.saturating_sub(state.output_capacity);
-    let _ = write!(
+    let _ = writeln!(
         text,
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 \
          multi={multi} watch={} qbuf={} qbuf-free={} argv-mem={argv_bytes} multi-mem={} rbs={} \
          rbp=0 obl={} oll=0 omem={output_beyond} tot-mem={total_bytes} events={} cmd={} \
-         user=default redir=-1 resp={} lib-name={} lib-ver={}\n",
+         user=default redir=-1 resp={} lib-name={} lib-ver={}",
         facts.id,
         facts.addr,
         facts.laddr,
@@ -208,6 +224,10 @@ fn flags(facts: &ClientFacts) -> String {
         (facts.state.closing, 'c'),
         (facts.unix, 'U'),
     ];
-    let set: String = letters.iter().filter(|(is, _)| *is).map(|(_, letter)| letter).collect();
+    let set: String = letters
+        .iter()
+        .filter(|(is, _)| *is)
+        .map(|(_, letter)| letter)
+        .collect();
     if set.is_empty() { "N".to_owned() } else { set }
 }

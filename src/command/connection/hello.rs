@@ -9,7 +9,7 @@ use super::client;
 use crate::REDIS_VERSION;
 use crate::command::spec::{Arg, ArgKind, Group, Keys, Spec};
 use crate::command::{Cx, ReplyError, error};
-use linchpin_protocol::{Args, Version, Writer, number};
+use linchpin_protocol::{Args, Version, number};
 
 /// The rows.
 pub const SPECS: &[Spec] = &[Spec::new("hello", -1, FLAGS, Keys::NONE, run)
@@ -67,7 +67,13 @@ fn parse<'a>(args: Args<'a>) -> Result<Greeting<'a>, ReplyError> {
                 greeting.name = Some(client::plain_word(name).ok_or(error::BAD_CLIENT_NAME)?);
                 at += 2;
             }
-            _ => return Err(ReplyError::quoting("Syntax error in HELLO option '", option, "'")),
+            _ => {
+                return Err(ReplyError::quoting(
+                    "Syntax error in HELLO option '",
+                    option,
+                    "'",
+                ));
+            }
         }
     }
     Ok(greeting)
@@ -86,9 +92,9 @@ fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     }
     if let Some(version) = greeting.version {
         cx.conn.resp = version;
+        cx.out.set_version(version);
     }
-    let (version, id) = (cx.conn.resp, cx.conn.id);
-    let mut out = Writer::new(cx.out.out(), version);
+    let (version, id, out) = (cx.conn.resp, cx.conn.id, &mut cx.out);
     out.map(7);
     out.bulk(b"server");
     out.bulk(b"redis");

@@ -15,14 +15,26 @@ use linchpin_protocol::{Args, Version};
 
 /// The rows.
 pub const SPECS: &[Spec] = &[
-    Spec::new("quit", -1, FLAGS.with(Flags::IMMEDIATE), Keys::NONE, run_quit)
-        .group(Group::Connection)
-        .doc("Closes the connection.", "O(1)")
-        .deprecated("7.2.0", "just closing the connection"),
-    Spec::new("reset", 1, FLAGS.with(Flags::IMMEDIATE), Keys::NONE, run_reset)
-        .group(Group::Connection)
-        .since("6.2.0")
-        .doc("Makes the connection as it was when it opened.", "O(1)"),
+    Spec::new(
+        "quit",
+        -1,
+        FLAGS.with(Flags::IMMEDIATE),
+        Keys::NONE,
+        run_quit,
+    )
+    .group(Group::Connection)
+    .doc("Closes the connection.", "O(1)")
+    .deprecated("7.2.0", "just closing the connection"),
+    Spec::new(
+        "reset",
+        1,
+        FLAGS.with(Flags::IMMEDIATE),
+        Keys::NONE,
+        run_reset,
+    )
+    .group(Group::Connection)
+    .since("6.2.0")
+    .doc("Makes the connection as it was when it opened.", "O(1)"),
 ];
 
 fn run_quit(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
