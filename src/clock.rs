@@ -19,12 +19,22 @@ const GAP_MS_MAX: u64 = 1_000;
 pub struct Now {
     /// Unix time in milliseconds.
     pub wall_ms: u64,
-    /// Microseconds by which Unix time is past `wall_ms`, below 1,000: for `TIME` alone.
-    pub wall_us_rest: u16,
+    /// The microseconds after `wall_ms`, below 1,000: for telling the time, never for deadlines.
+    pub wall_sub_us: u16,
     /// Monotonic milliseconds in which the server ran.
     pub engine_ms: u64,
     /// Monotonic microseconds since the clock was made: for measuring, never for deadlines.
     pub mono_us: u64,
+}
+
+impl Now {
+    /// Unix time in microseconds.
+    #[must_use]
+    pub const fn wall_us(&self) -> u64 {
+        self.wall_ms
+            .saturating_mul(1_000)
+            .saturating_add(self.wall_sub_us as u64)
+    }
 }
 
 /// A source of time. The server has a [`SystemClock`], tests a [`ManualClock`].
@@ -98,7 +108,7 @@ impl Clock for SystemClock {
             .unwrap_or(Duration::ZERO);
         Now {
             wall_ms: millis(wall),
-            wall_us_rest: (wall.subsec_micros() % 1_000) as u16,
+            wall_sub_us: (wall.subsec_micros() % 1_000) as u16,
             engine_ms: self.engine_ms(millis(mono)),
             mono_us: micros(mono),
         }
@@ -143,7 +153,7 @@ impl Clock for ManualClock {
         let engine_ms = self.engine_ms.load(Ordering::SeqCst);
         Now {
             wall_ms: self.wall_ms.load(Ordering::SeqCst),
-            wall_us_rest: 0,
+            wall_sub_us: 0,
             engine_ms,
             mono_us: engine_ms.saturating_mul(1_000),
         }
@@ -195,7 +205,7 @@ mod tests {
             clock.now(),
             Now {
                 wall_ms: 1_000,
-                wall_us_rest: 0,
+                wall_sub_us: 0,
                 engine_ms: 0,
                 mono_us: 0
             }
@@ -206,7 +216,7 @@ mod tests {
             clock.now(),
             Now {
                 wall_ms: 10,
-                wall_us_rest: 0,
+                wall_sub_us: 0,
                 engine_ms: 5,
                 mono_us: 5_000
             }

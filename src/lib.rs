@@ -1,12 +1,18 @@
 //! Linchpin: a server of distributed primitives behind the Redis wire protocol.
 
-/// The Redis version whose behaviour the server has, for the commands it has: what `INFO` and
-/// `HELLO` tell clients, some of which refuse to work with less.
-pub const REDIS_VERSION: &str = "7.2.0";
-
 pub mod clock;
 pub mod command;
 pub mod config;
 pub mod engine;
 pub mod glob;
+pub mod inproc;
+#[cfg(not(loom))]
+pub mod net;
+pub mod observe;
+pub(crate) mod session;
 pub(crate) mod sync;
+
+/// The Redis version whose behaviour the server has for the commands it has.
+pub const REDIS_VERSION: &str = "7.2.0";
+/// What `INFO` calls the allocator that `main.rs` chooses.
+pub const ALLOCATOR: &str = "mimalloc";

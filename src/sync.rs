@@ -44,3 +44,9 @@ pub(crate) trait Wake: Send + Sync {
     /// Makes the sleeper look again. May be called from any thread, any number of times.
     fn wake(&self);
 }
+
+impl<W: Wake + ?Sized> Wake for std::sync::Arc<W> {
+    fn wake(&self) {
+        (**self).wake();
+    }
+}

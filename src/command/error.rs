@@ -49,8 +49,9 @@ pub const NO_SUCH_KEY: ReplyError = err("no such key");
 pub const SAME_OBJECT: ReplyError = err("source and destination objects are the same");
 /// `SELECT` of a database that is not there.
 pub const DB_OUT_OF_RANGE: ReplyError = err("DB index is out of range");
-/// A number above what any database has.
-pub const VALUE_OUT_OF_RANGE: ReplyError = err("value is out of range");
+/// A number of a database that leaves `i32`.
+pub const INDEX_OUT_OF_RANGE: ReplyError =
+    err("value is out of range, value must between -2147483648 and 2147483647");
 /// A `SCAN` cursor that is no number.
 pub const INVALID_CURSOR: ReplyError = err("invalid cursor");
 /// A key longer than the server takes.
@@ -146,6 +147,21 @@ impl ReplyError {
         Self {
             code,
             text: Cow::Owned(text.into().into_bytes()),
+        }
+    }
+
+    /// What `EXEC` answers where it was refused itself.
+    #[must_use]
+    pub fn exec_aborted_by(error: &Self) -> Self {
+        let mut text = b"Transaction discarded because of: ".to_vec();
+        if error.code == "ERR" {
+            text.extend_from_slice(&error.text);
+        } else {
+            text.extend_from_slice(&error.line());
+        }
+        Self {
+            code: "EXECABORT",
+            text: Cow::Owned(text),
         }
     }
 

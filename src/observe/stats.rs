@@ -3,8 +3,10 @@
 //! Cost: a worker touches its counters once per batch, on a cache line no other worker writes.
 
 use crate::engine::Tally;
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
+use std::collections::VecDeque;
 
 /// Declares the counters once: as atomics of a worker and as plain sums.
 macro_rules! counters {
@@ -46,6 +48,10 @@ counters! {
     connections,
     /// Connections turned away.
     rejected_connections,
+    /// Reads from sockets.
+    reads,
+    /// Writes to sockets.
+    writes,
     /// Bytes received.
     input_bytes,
     /// Bytes sent.
@@ -82,13 +88,29 @@ impl Counts {
     }
 }
 
+/// What happened per second, averaged over the last second and a half.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rates {
+    /// Commands.
+    pub commands: f64,
+    /// Bytes received.
+    pub input_bytes: f64,
+    /// Bytes sent.
+    pub output_bytes: f64,
+}
+
 /// The counters of all workers.
 #[derive(Debug)]
 pub struct Stats {
     workers: Box<[CachePadded<Counters>]>,
     /// The sums at the last `CONFIG RESETSTAT`.
-    base: crate::sync::Mutex<Counts>,
+    base: Mutex<Counts>,
+    /// Sums of late with their times in monotonic microseconds, oldest first.
+    samples: Mutex<VecDeque<(u64, Counts)>>,
 }
+
+/// Samples kept: at ten a second, what [`Stats::rates`] averages over.
+const SAMPLES: usize = 16;
 
 impl Stats {
     /// Counters for this many workers, all zero.
@@ -97,7 +119,8 @@ impl Stats {
         let counters = std::iter::repeat_with(CachePadded::<Counters>::default);
         Self {
             workers: counters.take(workers.max(1)).collect(),
-            base: crate::sync::Mutex::new(Counts::default()),
+            base: Mutex::new(Counts::default()),
+            samples: Mutex::new(VecDeque::with_capacity(SAMPLES)),
         }
     }
 
@@ -117,6 +140,38 @@ impl Stats {
         *self.base.lock() = self.total();
     }
 
+    /// Notes the sums of this moment. To be called about ten times a second.
+    pub fn sample(&self, mono_us: u64) {
+        let mut samples = self.samples.lock();
+        if samples.len() == SAMPLES {
+            samples.pop_front();
+        }
+        samples.push_back((mono_us, self.total()));
+    }
+
+    /// What happened per second, averaged over the samples kept.
+    #[must_use]
+    pub fn rates(&self) -> Rates {
+        let samples = self.samples.lock();
+        let (Some((from_us, from)), Some((to_us, to))) = (samples.front(), samples.back()) else {
+            return Rates::default();
+        };
+        let seconds = to_us.saturating_sub(*from_us) as f64 / 1e6;
+        let counts = to.since(from);
+        let per_s = |n: u64| {
+            if seconds > 0.0 {
+                n as f64 / seconds
+            } else {
+                0.0
+            }
+        };
+        Rates {
+            commands: per_s(counts.commands),
+            input_bytes: per_s(counts.input_bytes),
+            output_bytes: per_s(counts.output_bytes),
+        }
+    }
+
     fn total(&self) -> Counts {
         let mut sum = Counts::default();
         for worker in &self.workers {
@@ -133,11 +188,66 @@ mod tests {
     #[test]
     fn sums_are_over_workers_and_since_the_reset() {
         let stats = Stats::new(2);
-        stats.add(0, &Counts { commands: 2, ..Counts::default() });
-        stats.add(1, &Counts { commands: 3, errors: 1, ..Counts::default() });
-        assert_eq!(stats.sum(), Counts { commands: 5, errors: 1, ..Counts::default() });
+        stats.add(
+            0,
+            &Counts {
+                commands: 2,
+                ..Counts::default()
+            },
+        );
+        stats.add(
+            1,
+            &Counts {
+                commands: 3,
+                errors: 1,
+                ..Counts::default()
+            },
+        );
+        assert_eq!(
+            stats.sum(),
+            Counts {
+                commands: 5,
+                errors: 1,
+                ..Counts::default()
+            }
+        );
         stats.reset();
-        stats.add(1, &Counts { commands: 1, ..Counts::default() });
-        assert_eq!(stats.sum(), Counts { commands: 1, ..Counts::default() });
+        stats.add(
+            1,
+            &Counts {
+                commands: 1,
+                ..Counts::default()
+            },
+        );
+        assert_eq!(
+            stats.sum(),
+            Counts {
+                commands: 1,
+                ..Counts::default()
+            }
+        );
+    }
+
+    #[test]
+    fn rates_are_over_the_last_samples() {
+        let stats = Stats::new(1);
+        assert_eq!(stats.rates(), Rates::default());
+        for tenth in 0..40 {
+            stats.sample(tenth * 100_000);
+            stats.add(
+                0,
+                &Counts {
+                    commands: 7,
+                    ..Counts::default()
+                },
+            );
+        }
+        assert_eq!(
+            stats.rates(),
+            Rates {
+                commands: 70.0,
+                ..Rates::default()
+            }
+        );
     }
 }

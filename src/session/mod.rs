@@ -42,6 +42,9 @@ const BATCH_US_MAX: u64 = 1_000;
 /// The clock is read again after this many commands of a batch.
 const COMMANDS_PER_CLOCK_READ: u32 = 16;
 
+/// The first byte of a TLS handshake, which no request begins with.
+const TLS_HANDSHAKE: u8 = 0x16;
+
 /// One connection's protocol state.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -66,7 +69,12 @@ impl Worker {
     /// Worker number `index` of `server`.
     pub(crate) fn new(index: usize, server: Arc<Server>) -> Self {
         let (settings_version, settings) = (server.settings_version(), server.settings());
-        Self { index, server, settings, settings_version }
+        Self {
+            index,
+            server,
+            settings,
+            settings_version,
+        }
     }
 
     /// The settings in force, read anew if they changed.
@@ -113,7 +121,12 @@ impl Session {
     /// The session of a connection that has just opened.
     pub(crate) fn new(client: Arc<Client>, settings: &Settings) -> Self {
         let conn = Conn::new(client.id(), settings.requirepass.is_none());
-        Self { conn, parser: RequestParser::new(), client, command: None }
+        Self {
+            conn,
+            parser: RequestParser::new(),
+            client,
+            command: None,
+        }
     }
 
     /// Executes the complete requests in `input`, which begins where the last call stopped, and
@@ -130,6 +143,11 @@ impl Session {
             }
             if out.len() - out_start >= OUTPUT_BYTES_SOFT_MAX {
                 break Stop::OutputFull;
+            }
+            if input.get(at) == Some(&TLS_HANDSHAKE) {
+                self.conn.closing = true;
+                at = input.len();
+                continue;
             }
             let limits = limits(&settings, self.conn.authenticated);
             match self.parser.parse(&input[at..], &limits) {
@@ -163,7 +181,11 @@ impl Session {
             active_ms,
             db: self.conn.db,
             multi: self.conn.multi.as_ref().map(|multi| multi.queue.len()),
-            multi_bytes: self.conn.multi.as_ref().map_or(0, |multi| multi.queue_bytes),
+            multi_bytes: self
+                .conn
+                .multi
+                .as_ref()
+                .map_or(0, |multi| multi.queue_bytes),
             watched: self.conn.watched.len(),
             input_bytes: buffers.input_bytes,
             input_capacity: buffers.input_capacity,
@@ -205,7 +227,10 @@ fn limits(settings: &Settings, authenticated: bool) -> Limits {
         return Limits::unauthenticated();
     }
     let bulk_bytes_max = usize::try_from(settings.proto_max_bulk_len).unwrap_or(usize::MAX);
-    Limits { bulk_bytes_max, ..Limits::default() }
+    Limits {
+        bulk_bytes_max,
+        ..Limits::default()
+    }
 }
 
 /// One call of [`Session::run`]: the batch it is in, if any, and what it counts.
@@ -222,12 +247,7 @@ struct Turn<'e> {
 }
 
 impl<'e> Turn<'e> {
-    fn new(
-        server: &'e Server,
-        settings: &'e Settings,
-        worker: usize,
-        state: ClientState,
-    ) -> Self {
+    fn new(server: &'e Server, settings: &'e Settings, worker: usize, state: ClientState) -> Self {
         Self {
             server,
             settings,
@@ -256,13 +276,12 @@ impl<'e> Turn<'e> {
         match admit(conn, args) {
             Ok(Admitted::Run(spec)) => self.run(conn, spec, args, out),
             Ok(Admitted::Queued) => Writer::new(out, conn.resp).simple("QUEUED"),
-            Ok(Admitted::HangUp) => conn.closing = true,
+            Ok(Admitted::HangUp) => {
+                conn.closing = true;
+                self.server.note_http(conn.id);
+            }
             Err(error) => {
-                if let Some(multi) = &mut conn.multi {
-                    multi.failed = true;
-                }
-                self.counts.rejected_calls += 1;
-                self.counts.errors += 1;
+                let error = self.refuse(conn, args, error);
                 Writer::new(out, conn.resp).error_bytes(&error.line());
             }
         }
@@ -274,19 +293,35 @@ impl<'e> Turn<'e> {
         }
     }
 
+    /// A request that was not even queued spoils the transaction; an EXEC ends it.
+    fn refuse(&mut self, conn: &mut Conn, args: Args<'_>, error: ReplyError) -> ReplyError {
+        self.counts.rejected_calls += 1;
+        self.counts.errors += 1;
+        if args[0].eq_ignore_ascii_case(b"exec") {
+            conn.multi = None;
+            for watched in conn.watched.drain(..) {
+                self.server.engine().unwatch(watched);
+            }
+            return ReplyError::exec_aborted_by(&error);
+        }
+        if let Some(multi) = &mut conn.multi {
+            multi.failed = true;
+        }
+        error
+    }
+
     fn run(&mut self, conn: &mut Conn, spec: &'static Spec, args: Args<'_>, out: &mut Vec<u8>) {
         let alone = spec.flags.has(Flags::ALONE);
-        let batch = self.batch(alone);
-        let step = batch.step();
-        let resp = conn.resp;
+        let (host, settings, state, resp) = (self.server, self.settings, self.state, conn.resp);
+        let step = self.batch(alone).step();
         let mut cx = Cx {
             step,
             conn,
             out: Writer::new(out, resp),
-            host: self.server,
-            settings: self.settings,
+            host,
+            settings,
             spec,
-            state: self.state,
+            state,
             calls: 1,
         };
         let result = (spec.run)(&mut cx, args);
@@ -305,7 +340,11 @@ impl<'e> Turn<'e> {
 
     /// The batch to run in, begun now if there is none of the kind.
     fn batch(&mut self, alone: bool) -> &Batch<'e> {
-        if self.batch.as_ref().is_some_and(|batch| batch.is_alone() != alone) {
+        if self
+            .batch
+            .as_ref()
+            .is_some_and(|batch| batch.is_alone() != alone)
+        {
             // Before the next one is asked for: nobody waits for the gate holding a side of it.
             self.batch = None;
         }
@@ -315,7 +354,11 @@ impl<'e> Turn<'e> {
             let now = server.clock().now();
             (*started_us, *commands) = (now.mono_us, 0);
             let engine = server.engine();
-            if alone { engine.alone(now) } else { engine.shared(worker, now) }
+            if alone {
+                engine.alone(now)
+            } else {
+                engine.shared(worker, now)
+            }
         })
     }
 
@@ -323,8 +366,12 @@ impl<'e> Turn<'e> {
         self.batch_commands += 1;
         if alone {
             self.batch = None;
-        } else if self.batch_commands % COMMANDS_PER_CLOCK_READ == 0 {
-            let elapsed_us = self.server.clock().mono_us().saturating_sub(self.batch_started_us);
+        } else if self.batch_commands.is_multiple_of(COMMANDS_PER_CLOCK_READ) {
+            let elapsed_us = self
+                .server
+                .clock()
+                .mono_us()
+                .saturating_sub(self.batch_started_us);
             if elapsed_us > BATCH_US_MAX {
                 self.batch = None;
             }
@@ -342,10 +389,7 @@ enum Admitted {
 fn admit(conn: &mut Conn, args: Args<'_>) -> Result<Admitted, ReplyError> {
     let spec = match resolve(args) {
         Ok(spec) => spec,
-        Err(_) if is_http(&args[0]) => {
-            crate::observe::log::http_on_redis_port(conn.id);
-            return Ok(Admitted::HangUp);
-        }
+        Err(_) if is_http(&args[0]) => return Ok(Admitted::HangUp),
         Err(error) => return Err(error),
     };
     if !conn.authenticated && !spec.flags.has(Flags::NO_AUTH) {

@@ -35,7 +35,11 @@ pub(crate) struct Outbox<W> {
 impl<W: Wake> Outbox<W> {
     /// An empty box for the task that `task` wakes.
     pub(crate) fn new(task: W) -> Self {
-        Self { posts: Mutex::new(Vec::new()), marked: AtomicBool::new(false), task }
+        Self {
+            posts: Mutex::new(Vec::new()),
+            marked: AtomicBool::new(false),
+            task,
+        }
     }
 
     /// Leaves a post and sees to it that the task looks.

@@ -100,7 +100,10 @@ impl Registry {
     /// Enters a connection.
     pub(crate) fn open(&self, origin: Origin, opened_ms: u64, waker: Waker) -> Arc<Client> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
-        let state = ClientState { active_ms: opened_ms, ..ClientState::default() };
+        let state = ClientState {
+            active_ms: opened_ms,
+            ..ClientState::default()
+        };
         let client = Arc::new(Client {
             id,
             origin,
@@ -147,6 +150,8 @@ impl Clients for Registry {
     fn kill(&self, id: u64) -> bool {
         // Not under the registry's guard: waking may run the task, which may leave the registry.
         let client = self.clients.get(&id).map(|client| Arc::clone(&client));
-        client.inspect(|client| client.outbox.post(Post::Close)).is_some()
+        client
+            .inspect(|client| client.outbox.post(Post::Close))
+            .is_some()
     }
 }

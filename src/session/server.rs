@@ -46,7 +46,11 @@ pub(crate) struct Server {
     random: Mutex<rand::rngs::StdRng>,
     stopping: AtomicBool,
     on_shut_down: Box<dyn Fn() + Send + Sync>,
+    http_noted_ms: AtomicU64,
 }
+
+/// HTTP requests are noted in the log at most this often, in milliseconds.
+const HTTP_NOTE_MS_MIN: u64 = 60_000;
 
 impl Server {
     /// A server without connections.
@@ -79,6 +83,7 @@ impl Server {
             random: Mutex::new(random),
             stopping: AtomicBool::new(false),
             on_shut_down: options.on_shut_down,
+            http_noted_ms: AtomicU64::new(0),
         }
     }
 
@@ -103,6 +108,20 @@ impl Server {
         self.identity.port.store(u64::from(port), Ordering::Relaxed);
     }
 
+    /// Writes, at most once a minute, that somebody sends HTTP here.
+    pub(crate) fn note_http(&self, client_id: u64) {
+        let now_ms = self.clock.now().engine_ms;
+        let last_ms = self.http_noted_ms.load(Ordering::Relaxed);
+        if last_ms == 0 || now_ms.saturating_sub(last_ms) >= HTTP_NOTE_MS_MIN {
+            self.http_noted_ms.store(now_ms.max(1), Ordering::Relaxed);
+            tracing::warn!(
+                client_id,
+                "an HTTP request arrived and was cut off: either a service is misconfigured or \
+                 somebody uses a browser to attack this server"
+            );
+        }
+    }
+
     /// Whether somebody asked the server to stop.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
@@ -121,6 +140,8 @@ impl Server {
         let mut current = self.settings.lock();
         let (next, result) = change(&current)?;
         *current = Arc::new(next);
+        #[cfg(not(loom))]
+        crate::observe::log::set_level(current.loglevel);
         drop(current);
         self.settings_version.fetch_add(1, Ordering::Release);
         Ok(result)
@@ -134,10 +155,12 @@ impl Host for Server {
 
     fn change_settings(&self, pairs: &[(&[u8], &[u8])]) -> Result<(), ReplyError> {
         let changed = self.update_settings(|settings| settings.set_many(pairs));
-        let warnings = changed
-            .map_err(|(argument, error)| ReplyError::from_line(&error.reply(&argument)))?;
+        let warnings = changed.map_err(|(argument, error)| {
+            let line = error.reply(&argument);
+            ReplyError::err(line.strip_prefix("ERR ").unwrap_or(&line))
+        })?;
         for warning in warnings {
-            crate::observe::log::warning(&warning);
+            tracing::warn!("{warning}");
         }
         Ok(())
     }
@@ -155,6 +178,7 @@ impl Host for Server {
             identity: &self.identity,
             settings: &settings,
             counts: &counts,
+            rates: self.stats.rates(),
             census,
             clients: &clients,
             watched_keys: self.engine.watched_keys(),

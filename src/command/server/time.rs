@@ -22,7 +22,7 @@ pub const SPECS: &[Spec] = &[Spec::new(
 
 fn run(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
     let now = cx.now();
-    let micros = now.wall_ms % 1_000 * 1_000 + u64::from(now.wall_us_rest);
+    let micros = now.wall_ms % 1_000 * 1_000 + u64::from(now.wall_sub_us);
     cx.out.array(2);
     cx.out
         .bulk_i64(i64::try_from(now.wall_ms / 1_000).unwrap_or(i64::MAX));

@@ -1,0 +1,219 @@
+//! The server without sockets, in virtual time: for tests, fuzzers and models.
+//!
+//! The same sessions, commands and engine as behind a socket, driven by hand. Time moves only when it
+//! is told to. Every effect is recorded and can be replayed into a second engine whose state must
+//! then be the same ([`Inproc::check_replay`]).
+
+use crate::clock::{Clock, ManualClock};
+use crate::config::Settings;
+use crate::engine::{Effect, Engine, Recorder, Sweeper, Tally};
+use crate::session::outbox::Post;
+use crate::session::registry::{Client, Origin};
+use crate::session::server::{Server, ServerOptions};
+use crate::session::{Session, Stop, Worker};
+use crate::sync::Wake;
+use std::sync::Arc;
+
+/// When virtual time begins: a second that no deadline of a test is near.
+const START_WALL_MS: u64 = 1_700_000_000_000;
+const SEED: u64 = 0x1157_c41f;
+
+/// A server in this thread.
+pub struct Inproc {
+    clock: Arc<ManualClock>,
+    recorder: Arc<Recorder>,
+    server: Arc<Server>,
+    worker: Worker,
+    connections: Vec<Connection>,
+    replica: Engine,
+}
+
+struct Connection {
+    session: Session,
+    client: Arc<Client>,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    closed: bool,
+}
+
+/// Nobody sleeps here, so nobody is woken.
+struct Nobody;
+
+impl Wake for Nobody {
+    fn wake(&self) {}
+}
+
+impl Inproc {
+    /// A server with these settings and no connection.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let clock = Arc::new(ManualClock::at(START_WALL_MS));
+        let recorder = Arc::new(Recorder::new());
+        let replica_options = crate::engine::Options {
+            databases: settings.databases,
+            ..Default::default()
+        };
+        let server = Arc::new(Server::new(ServerOptions {
+            settings,
+            config_file: None,
+            workers: 1,
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            sink: Some(Box::new(Arc::clone(&recorder))),
+            seed: SEED,
+            on_shut_down: Box::new(|| {}),
+        }));
+        Self {
+            clock,
+            recorder,
+            worker: Worker::new(0, Arc::clone(&server)),
+            server,
+            connections: Vec::new(),
+            replica: Engine::new(replica_options, None),
+        }
+    }
+
+    /// Opens a connection and answers its number.
+    pub fn connect(&mut self) -> usize {
+        let number = self.connections.len();
+        let origin = Origin {
+            addr: format!("127.0.0.1:{}", 50_000 + number).into(),
+            laddr: "127.0.0.1:6379".into(),
+            fd: -1,
+            unix: false,
+        };
+        let opened_ms = self.clock.now().mono_us / 1_000;
+        let client = self
+            .server
+            .registry()
+            .open(origin, opened_ms, Arc::new(Nobody));
+        let session = Session::new(Arc::clone(&client), self.worker.settings());
+        let (input, output) = (Vec::new(), Vec::new());
+        self.connections.push(Connection {
+            session,
+            client,
+            input,
+            output,
+            closed: false,
+        });
+        number
+    }
+
+    /// Lets a connection receive bytes and execute what is complete.
+    ///
+    /// # Panics
+    /// If no connection has this number.
+    pub fn send(&mut self, connection: usize, bytes: &[u8]) {
+        let this = &mut self.connections[connection];
+        if this.closed {
+            return;
+        }
+        this.input.extend_from_slice(bytes);
+        loop {
+            let ran = this
+                .session
+                .run(&this.input, &mut this.output, &mut self.worker);
+            this.input.drain(..ran.consumed);
+            let now_ms = self.clock.now().mono_us / 1_000;
+            this.session
+                .refresh(now_ms, crate::session::BufferUse::default());
+            match ran.stop {
+                Stop::NeedsInput => break,
+                Stop::OutputFull => {}
+                Stop::Close => {
+                    self.close(connection);
+                    break;
+                }
+            }
+        }
+        self.deliver_posts();
+    }
+
+    /// What a connection was sent since the last call.
+    ///
+    /// # Panics
+    /// If no connection has this number.
+    pub fn take_output(&mut self, connection: usize) -> Vec<u8> {
+        std::mem::take(&mut self.connections[connection].output)
+    }
+
+    /// Whether a connection has ended.
+    ///
+    /// # Panics
+    /// If no connection has this number.
+    #[must_use]
+    pub fn is_closed(&self, connection: usize) -> bool {
+        self.connections[connection].closed
+    }
+
+    /// Ends a connection from the client's side.
+    ///
+    /// # Panics
+    /// If no connection has this number.
+    pub fn close(&mut self, connection: usize) {
+        let this = &mut self.connections[connection];
+        if !this.closed {
+            this.closed = true;
+            this.session.close(&self.server);
+        }
+    }
+
+    /// Lets time pass.
+    pub fn advance_ms(&mut self, ms: u64) {
+        self.clock.advance_ms(ms);
+    }
+
+    /// Lets the sweeper go once round every shard.
+    pub fn sweep(&mut self) {
+        let mut tally = Tally::default();
+        let batch = self.server.engine().shared(0, self.clock.now());
+        while Sweeper::new(0, 1).run(&batch, usize::MAX, &mut tally).rich {}
+    }
+
+    /// Takes out the frames recorded since the last call, having applied them to the replica.
+    fn replay(&self) -> Vec<Vec<Effect>> {
+        let frames = self.recorder.take();
+        for frame in &frames {
+            self.replica.apply(frame);
+        }
+        frames
+    }
+
+    /// Applies what was recorded to a second engine and compares the two.
+    ///
+    /// # Panics
+    /// If the states differ: some change left no effect, or a wrong one.
+    pub fn check_replay(&self) {
+        let frames = self.replay();
+        let same = self.server.engine().state_hash() == self.replica.state_hash();
+        assert!(
+            same,
+            "the effects do not lead to the same state; the last were {frames:?}"
+        );
+    }
+
+    /// Number of open connections and of keys they watch: both 0 when all have gone.
+    #[must_use]
+    pub fn leftovers(&self) -> (usize, usize) {
+        (
+            self.server.registry().len(),
+            self.server.engine().watched_keys(),
+        )
+    }
+
+    fn deliver_posts(&mut self) {
+        for number in 0..self.connections.len() {
+            let posts = self.connections[number].client.outbox().take();
+            if posts.contains(&Post::Close) {
+                self.close(number);
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Inproc {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inproc")
+            .field("connections", &self.connections.len())
+            .finish()
+    }
+}

@@ -1,0 +1,329 @@
+//! `INFO`: the sections and their fields, as clients and exporters know them.
+//!
+//! Every field is true of this server. A field of Redis that speaks of something we do not have
+//! (replicas, snapshots) has the value Redis gives where the feature is off.
+
+use super::process::ProcessUse;
+use super::stats::{Counts, Rates};
+use crate::clock::Now;
+use crate::command::host::ClientFacts;
+use crate::config::Settings;
+use crate::engine::Census;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// What stays the same as long as the server runs.
+#[derive(Debug)]
+pub struct Identity {
+    /// 40 hexadecimal digits, drawn at start.
+    pub run_id: String,
+    /// The configuration file, if there was one.
+    pub config_file: Option<PathBuf>,
+    /// Number of workers.
+    pub workers: usize,
+    /// When the server started.
+    pub started: Now,
+    /// The TCP port; 0 for none.
+    pub port: AtomicU64,
+}
+
+/// What `INFO` is made from.
+#[derive(Debug)]
+pub struct InfoFacts<'a> {
+    /// The server.
+    pub identity: &'a Identity,
+    /// The settings in force.
+    pub settings: &'a Settings,
+    /// Statistics since the last reset.
+    pub counts: &'a Counts,
+    /// Commands, bytes in and bytes out per second, of late.
+    pub rates: Rates,
+    /// The databases.
+    pub census: &'a [Census],
+    /// The connections.
+    pub clients: &'a [ClientFacts],
+    /// Distinct keys that connections watch.
+    pub watched_keys: usize,
+    /// The time.
+    pub now: Now,
+}
+
+type Section = fn(&mut Lines, &InfoFacts<'_>);
+
+/// Sections in the order in which they are shown.
+const SECTIONS: &[(&str, Section)] = &[
+    ("Server", server),
+    ("Clients", clients),
+    ("Memory", memory),
+    ("Persistence", persistence),
+    ("Stats", stats),
+    ("Replication", replication),
+    ("CPU", cpu),
+    ("Modules", |_, _| {}),
+    ("Cluster", cluster),
+    ("Keyspace", keyspace),
+];
+
+/// The text of the sections named, in lower case, in the order above; `default`, `all` and
+/// `everything`, or no name at all, mean every section. Unknown names mean nothing.
+#[must_use]
+pub fn render(sections: &[String], facts: &InfoFacts<'_>) -> String {
+    let every = ["default", "all", "everything"];
+    let all = sections.is_empty() || sections.iter().any(|name| every.contains(&name.as_str()));
+    let mut lines = Lines(String::new());
+    for (title, write) in SECTIONS {
+        if all || sections.iter().any(|name| name.eq_ignore_ascii_case(title)) {
+            if !lines.0.is_empty() {
+                lines.0.push_str("\r\n");
+            }
+            lines.title(title);
+            write(&mut lines, facts);
+        }
+    }
+    lines.0
+}
+
+/// Lines of `name:value`.
+struct Lines(String);
+
+impl Lines {
+    fn title(&mut self, title: &str) {
+        self.put(format_args!("# {title}"));
+    }
+
+    fn field(&mut self, name: &str, value: impl std::fmt::Display) {
+        self.put(format_args!("{name}:{value}"));
+    }
+
+    fn put(&mut self, line: std::fmt::Arguments<'_>) {
+        // Writing to a String cannot fail.
+        let _ = write!(self.0, "{line}\r\n");
+    }
+
+    /// A number of bytes, and again for people.
+    fn bytes(&mut self, name: &str, bytes: u64) {
+        self.field(name, bytes);
+        self.put(format_args!("{name}_human:{}", human(bytes)));
+    }
+}
+
+/// Bytes as `1.50M`, as Redis prints them.
+fn human(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "K", "M", "G", "T"];
+    if bytes < 1_024 {
+        return format!("{bytes}B");
+    }
+    let mut amount = bytes as f64;
+    let mut unit = 0;
+    while amount >= 1_024.0 && unit + 1 < UNITS.len() {
+        amount /= 1_024.0;
+        unit += 1;
+    }
+    format!("{amount:.2}{}", UNITS[unit])
+}
+
+fn server(lines: &mut Lines, facts: &InfoFacts<'_>) {
+    let id = facts.identity;
+    let uptime_s = facts.now.mono_us.saturating_sub(id.started.mono_us) / 1_000_000;
+    lines.field("redis_version", crate::REDIS_VERSION);
+    lines.field("redis_git_sha1", "00000000");
+    lines.field("redis_git_dirty", 0);
+    lines.field("redis_build_id", "0");
+    lines.field("redis_mode", "standalone");
+    lines.field("linchpin_version", env!("CARGO_PKG_VERSION"));
+    lines.field(
+        "os",
+        format_args!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+    );
+    lines.field("arch_bits", usize::BITS);
+    lines.field("monotonic_clock", "POSIX clock_gettime");
+    lines.field("multiplexing_api", "epoll");
+    lines.field("process_id", std::process::id());
+    lines.field("process_supervised", "no");
+    lines.field("run_id", &id.run_id);
+    lines.field("tcp_port", id.port.load(Ordering::Relaxed));
+    lines.field("server_time_usec", facts.now.wall_us());
+    lines.field("uptime_in_seconds", uptime_s);
+    lines.field("uptime_in_days", uptime_s / 86_400);
+    lines.field("hz", facts.settings.hz);
+    lines.field("configured_hz", facts.settings.hz);
+    lines.field("lru_clock", facts.now.engine_ms / 1_000 % (1 << 24));
+    let executable = std::env::current_exe().unwrap_or_default();
+    lines.field("executable", executable.display());
+    let config_file = id.config_file.as_deref().unwrap_or("".as_ref());
+    lines.field("config_file", config_file.display());
+    lines.field("io_threads_active", u8::from(id.workers > 1));
+    lines.field("worker_threads", id.workers);
+}
+
+fn clients(lines: &mut Lines, facts: &InfoFacts<'_>) {
+    let largest = |bytes: fn(&ClientFacts) -> usize| facts.clients.iter().map(bytes).max();
+    lines.field("connected_clients", facts.clients.len());
+    lines.field("cluster_connections", 0);
+    lines.field("maxclients", facts.settings.maxclients);
+    let input = largest(|client| client.state.input_bytes).unwrap_or(0);
+    lines.field("client_recent_max_input_buffer", input);
+    let output = largest(|client| client.state.output_bytes).unwrap_or(0);
+    lines.field("client_recent_max_output_buffer", output);
+    lines.field("blocked_clients", 0);
+    lines.field("tracking_clients", 0);
+    lines.field("pubsub_clients", 0);
+    let watching = facts
+        .clients
+        .iter()
+        .filter(|client| client.state.watched > 0)
+        .count();
+    lines.field("watching_clients", watching);
+    lines.field("clients_in_timeout_table", 0);
+    lines.field("total_watched_keys", facts.watched_keys);
+    lines.field("total_blocking_keys", 0);
+    lines.field("total_blocking_keys_on_nokey", 0);
+}
+
+fn memory(lines: &mut Lines, facts: &InfoFacts<'_>) {
+    let process = ProcessUse::read();
+    let dataset: u64 = facts.census.iter().map(|db| db.bytes as u64).sum();
+    let buffers = |c: &ClientFacts| {
+        (c.state.input_capacity + c.state.output_capacity + c.state.multi_bytes) as u64
+    };
+    let client_bytes: u64 = facts.clients.iter().map(buffers).sum();
+    let used = dataset + client_bytes;
+    lines.bytes("used_memory", used);
+    lines.bytes("used_memory_rss", process.rss_bytes);
+    lines.bytes("used_memory_peak", process.rss_peak_bytes);
+    lines.field("used_memory_overhead", client_bytes);
+    lines.field("used_memory_startup", 0);
+    lines.field("used_memory_dataset", dataset);
+    lines.bytes("total_system_memory", process.machine_bytes);
+    lines.bytes("maxmemory", 0);
+    lines.field("maxmemory_policy", "noeviction");
+    let fragmentation = process.rss_bytes as f64 / used.max(1) as f64;
+    lines.field(
+        "mem_fragmentation_ratio",
+        format_args!("{fragmentation:.2}"),
+    );
+    lines.field("mem_clients_normal", client_bytes);
+    lines.field("mem_clients_slaves", 0);
+    lines.field("mem_allocator", crate::ALLOCATOR);
+    lines.field("lazyfree_pending_objects", 0);
+}
+
+fn persistence(lines: &mut Lines, facts: &InfoFacts<'_>) {
+    lines.field("loading", 0);
+    lines.field("async_loading", 0);
+    lines.field("rdb_changes_since_last_save", facts.counts.changes);
+    lines.field("rdb_bgsave_in_progress", 0);
+    lines.field("rdb_last_save_time", facts.identity.started.wall_ms / 1_000);
+    lines.field("rdb_last_bgsave_status", "ok");
+    lines.field("rdb_last_bgsave_time_sec", -1);
+    lines.field("rdb_current_bgsave_time_sec", -1);
+    lines.field("aof_enabled", 0);
+    lines.field("aof_rewrite_in_progress", 0);
+    lines.field("aof_rewrite_scheduled", 0);
+    lines.field("aof_last_rewrite_time_sec", -1);
+    lines.field("aof_current_rewrite_time_sec", -1);
+    lines.field("aof_last_bgrewrite_status", "ok");
+    lines.field("aof_last_write_status", "ok");
+}
+
+fn stats(lines: &mut Lines, facts: &InfoFacts<'_>) {
+    let (counts, rates) = (facts.counts, facts.rates);
+    lines.field("total_connections_received", counts.connections);
+    lines.field("total_commands_processed", counts.commands);
+    lines.field(
+        "instantaneous_ops_per_sec",
+        format_args!("{:.0}", rates.commands),
+    );
+    lines.field("total_net_input_bytes", counts.input_bytes);
+    lines.field("total_net_output_bytes", counts.output_bytes);
+    let kib = |bytes: f64| format!("{:.2}", bytes / 1_024.0);
+    lines.field("instantaneous_input_kbps", kib(rates.input_bytes));
+    lines.field("instantaneous_output_kbps", kib(rates.output_bytes));
+    lines.field("rejected_connections", counts.rejected_connections);
+    lines.field("expired_keys", counts.expired);
+    lines.field("evicted_keys", 0);
+    lines.field("evicted_clients", 0);
+    lines.field("keyspace_hits", counts.hits);
+    lines.field("keyspace_misses", counts.misses);
+    lines.field("pubsub_channels", 0);
+    lines.field("pubsub_patterns", 0);
+    lines.field("pubsubshard_channels", 0);
+    lines.field("latest_fork_usec", 0);
+    lines.field("total_forks", 0);
+    lines.field("total_error_replies", counts.errors);
+    lines.field("total_reads_processed", counts.reads);
+    lines.field("total_writes_processed", counts.writes);
+    lines.field("acl_access_denied_auth", counts.denied_logins);
+    lines.field(
+        "client_query_buffer_limit_disconnections",
+        counts.query_limit_disconnections,
+    );
+    lines.field(
+        "client_output_buffer_limit_disconnections",
+        counts.output_limit_disconnections,
+    );
+    lines.field("rejected_calls", counts.rejected_calls);
+    lines.field("connection_panics", counts.panics);
+}
+
+fn replication(lines: &mut Lines, facts: &InfoFacts<'_>) {
+    lines.field("role", "master");
+    lines.field("connected_slaves", 0);
+    lines.field("master_failover_state", "no-failover");
+    lines.field("master_replid", &facts.identity.run_id);
+    lines.field("master_replid2", "0".repeat(40));
+    lines.field("master_repl_offset", 0);
+    lines.field("second_repl_offset", -1);
+    lines.field("repl_backlog_active", 0);
+    lines.field("repl_backlog_size", 0);
+    lines.field("repl_backlog_first_byte_offset", 0);
+    lines.field("repl_backlog_histlen", 0);
+}
+
+fn cpu(lines: &mut Lines, _: &InfoFacts<'_>) {
+    let process = ProcessUse::read();
+    lines.field("used_cpu_sys", format_args!("{:.6}", process.system_s));
+    lines.field("used_cpu_user", format_args!("{:.6}", process.user_s));
+    lines.field("used_cpu_sys_children", "0.000000");
+    lines.field("used_cpu_user_children", "0.000000");
+}
+
+fn cluster(lines: &mut Lines, _: &InfoFacts<'_>) {
+    lines.field("cluster_enabled", 0);
+}
+
+fn keyspace(lines: &mut Lines, facts: &InfoFacts<'_>) {
+    for (db, census) in facts
+        .census
+        .iter()
+        .enumerate()
+        .filter(|(_, census)| census.keys > 0)
+    {
+        let mean_ms = census
+            .deadline_sum_ms
+            .checked_div(census.volatile as u128)
+            .unwrap_or(0);
+        let ttl_ms = mean_ms.saturating_sub(u128::from(facts.now.wall_ms));
+        let (keys, volatile) = (census.keys, census.volatile);
+        let ttl_ms = if volatile == 0 { 0 } else { ttl_ms };
+        lines.put(format_args!(
+            "db{db}:keys={keys},expires={volatile},avg_ttl={ttl_ms}"
+        ));
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    #[test]
+    fn bytes_for_people() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (1_023, "1023B"),
+            (1_024, "1.00K"),
+            (1_572_864, "1.50M"),
+        ] {
+            assert_eq!(super::human(bytes), text);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! What the server tells about itself: statistics, INFO, logs.
+
+pub mod info;
+#[cfg(not(loom))]
+pub mod log;
+pub mod process;
+pub mod stats;
