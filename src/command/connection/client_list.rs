@@ -156,11 +156,13 @@ fn run_list(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
 }
 
 /// Puts what the running batch has changed in place of what the registry last saw of the caller.
-fn refresh(cx: &Cx<'_>, facts: &mut ClientFacts) {
+fn refresh(cx: &mut Cx<'_>, facts: &mut ClientFacts) {
+    let now_ms = cx.now().mono_us / 1_000;
     let conn = &*cx.conn;
     facts.names = Arc::new(conn.names.clone());
     let state = &mut facts.state;
-    state.active_ms = cx.now().mono_us / 1_000;
+    state.active_ms = now_ms;
+    state.output_bytes = cx.out.out().len();
     state.db = conn.db;
     state.resp = conn.resp;
     state.closing = conn.closing;
@@ -173,7 +175,7 @@ fn refresh(cx: &Cx<'_>, facts: &mut ClientFacts) {
     }
 }
 
-fn write_line(text: &mut String, cx: &Cx<'_>, mut facts: ClientFacts, args: Args<'_>) {
+fn write_line(text: &mut String, cx: &mut Cx<'_>, mut facts: ClientFacts, args: Args<'_>) {
     let is_caller = facts.id == cx.conn.id;
     if is_caller {
         refresh(cx, &mut facts);
