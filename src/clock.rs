@@ -205,6 +205,7 @@ mod tests {
             clock.now(),
             Now {
                 wall_ms: 1_000,
+                wall_sub_us: 0,
                 engine_ms: 0,
                 mono_us: 0
             }
@@ -215,6 +216,7 @@ mod tests {
             clock.now(),
             Now {
                 wall_ms: 10,
+                wall_sub_us: 0,
                 engine_ms: 5,
                 mono_us: 5_000
             }

@@ -23,7 +23,7 @@ pub struct Cx<'a> {
     pub settings: &'a Settings,
     /// The row of the command that runs.
     pub spec: &'static Spec,
-    /// What the registry last saw of the caller.
+    /// What the registry last saw of the caller; `multi` is that of the `EXEC` in course, if any.
     pub state: ClientState,
     /// Commands run on behalf of this one, as `EXEC` runs them.
     pub calls: u64,
@@ -38,6 +38,12 @@ impl Cx<'_> {
     #[must_use]
     pub fn now(&self) -> Now {
         self.step.now()
+    }
+
+    /// Whether this command runs on behalf of `EXEC`.
+    #[must_use]
+    pub fn is_in_exec(&self) -> bool {
+        self.calls > 1
     }
 
     /// The database the caller selected.

@@ -56,7 +56,7 @@ impl<'a> Ttl<'a> {
     /// counts; two different ones are a syntax error.
     pub fn read(&mut self, words: &mut Words<'a>, word: &str, meaning: Self) -> bool {
         let told = if let Some(unit) = Unit::read(words) {
-            Self::New(unit, words.next())
+            Self::New(unit, words.take())
         } else if words.keyword(word) {
             meaning
         } else {

@@ -1,29 +1,34 @@
-//! `HELP` of every command that has subcommands, made from their rows.
+//! `HELP` of every container: its subcommands, made from their rows.
+//!
+//! Reply: an array of simple strings, as Redis': a title, then for each subcommand how it is written
+//! and, indented, what it does.
 
-use super::spec::{Arg, ArgKind};
-use super::{Cx, ReplyError, table};
+use super::spec::{Flags, Keys, Spec};
+use super::{Cx, ReplyError, table, usage};
 use linchpin_protocol::Args;
 
-/// Answers one line per subcommand with its arguments and one with what it does, in Redis' layout.
+/// The row of a container's `HELP`.
+#[must_use]
+pub const fn row(name: &'static str) -> Spec {
+    let flags = Flags::LOADING.with(Flags::STALE);
+    Spec::new(name, 2, flags, Keys::NONE, run)
+        .since("5.0.0")
+        .doc("Lists the subcommands.", "O(N) with N subcommands")
+}
+
+/// What a container that does nothing by itself does when it is called alone.
 ///
 /// # Errors
-/// None.
-pub fn run(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
+/// Always: the subcommand is missing.
+pub fn run_bare(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
+    Err(ReplyError::wrong_arity(cx.spec.name))
+}
+
+fn run(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
     let (container, _) = cx.spec.split_name();
-    let upper = container.to_ascii_uppercase();
-    let mut lines = vec![format!(
-        "{upper} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"
-    )];
-    let spec = table::find(container.as_bytes()).unwrap_or(cx.spec);
-    for sub in table::subcommands(spec) {
-        let (_, own) = sub.split_name();
-        if let Some(own) = own.filter(|own| *own != "help") {
-            lines.push(format!("{}{}", own.to_ascii_uppercase(), all(sub.args)));
-            lines.push(format!("    {}", sub.summary));
-        }
-    }
-    lines.push("HELP".to_owned());
-    lines.push("    Prints this help.".to_owned());
+    let lines = table::find(container.as_bytes())
+        .map(lines)
+        .unwrap_or_default();
     cx.out.array(lines.len());
     for line in &lines {
         cx.out.simple(line);
@@ -31,34 +36,19 @@ pub fn run(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
     Ok(())
 }
 
-/// Arguments as they are written, a space before each.
-fn all(args: &[Arg]) -> String {
-    args.iter().map(|arg| format!(" {}", one(arg))).collect()
-}
-
-fn one(arg: &Arg) -> String {
-    let own = match arg.kind {
-        ArgKind::PureToken => String::new(),
-        ArgKind::OneOf(args) => {
-            let args: Vec<_> = args.iter().map(one).collect();
-            args.join("|")
-        }
-        ArgKind::Block(args) => all(args).trim_start().to_owned(),
-        _ => format!("<{}>", arg.name),
+fn lines(container: &'static Spec) -> Vec<String> {
+    let name = container.name.to_uppercase();
+    let title = "<subcommand> [<arg> [value] [opt] ...]. Subcommands are:";
+    let mut lines = vec![format!("{name} {title}")];
+    let mut add = |usage: String, summary: &str| {
+        lines.push(usage);
+        lines.push(format!("    {summary}"));
     };
-    let word = match (arg.token, own.as_str()) {
-        (Some(token), "") => token.to_owned(),
-        (Some(token), own) => format!("{token} {own}"),
-        (None, _) => own,
-    };
-    let word = if arg.multiple {
-        format!("{word} [{word} ...]")
-    } else {
-        word
-    };
-    match (arg.optional, arg.kind) {
-        (true, _) => format!("[{word}]"),
-        (false, ArgKind::OneOf(_)) => format!("({word})"),
-        (false, _) => word,
+    if container.takes(1) {
+        add("(no subcommand)".to_owned(), container.summary);
     }
+    for spec in table::subcommands(container) {
+        add(usage::own_line(spec), spec.summary);
+    }
+    lines
 }

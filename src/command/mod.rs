@@ -13,6 +13,7 @@ pub mod help;
 pub mod host;
 pub mod spec;
 pub mod table;
+pub mod usage;
 pub mod value;
 pub mod words;
 

@@ -79,11 +79,14 @@ impl Spec {
         }
     }
 
-    /// Sets the chapter, and the ACL category that goes with it.
+    /// Sets the chapter, and the ACL category that goes with it; a container has none, as it does
+    /// nothing by itself.
     #[must_use]
     pub const fn group(mut self, group: Group) -> Self {
         self.group = group;
-        self.categories = self.categories.with(group.category());
+        if !self.flags.has(Flags::CONTAINER) {
+            self.categories = self.categories.with(group.category());
+        }
         self
     }
 
@@ -291,14 +294,14 @@ bit_set! {
         FAST = "fast",
         /// Allowed before authentication.
         NO_AUTH = "no_auth",
+        /// Does not work while data is being loaded in the background.
+        NO_ASYNC_LOADING = "no_async_loading",
+        /// Cannot be queued by MULTI.
+        NO_MULTI = "no_multi",
         /// Its keys stand at places that depend on its arguments.
         MOVABLE_KEYS = "movablekeys",
         /// Works while a script is overdue.
         ALLOW_BUSY = "allow_busy",
-        /// Cannot be queued by MULTI.
-        NO_MULTI = "no_multi",
-        /// Does not work while data is being loaded in the background.
-        NO_ASYNC_LOADING = "no_async_loading",
         /// Reads keys it does not name.
         TOUCHES_ARBITRARY_KEYS = "touches_arbitrary_keys",
         /// Runs with the gate held alone.
@@ -395,6 +398,8 @@ pub enum Group {
     Generic,
     /// Transactions.
     Transactions,
+    /// What a server that is part of a cluster answers.
+    Cluster,
 }
 
 impl Group {
@@ -407,13 +412,14 @@ impl Group {
             Self::String => "string",
             Self::Generic => "generic",
             Self::Transactions => "transactions",
+            Self::Cluster => "cluster",
         }
     }
 
     const fn category(self) -> Categories {
         match self {
             Self::Connection => Categories::CONNECTION,
-            Self::Server => Categories::NONE,
+            Self::Server | Self::Cluster => Categories::NONE,
             Self::String => Categories::STRING,
             Self::Generic => Categories::KEYSPACE,
             Self::Transactions => Categories::TRANSACTION,

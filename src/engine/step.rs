@@ -211,6 +211,12 @@ impl Step<'_> {
         u32::try_from(self.view.layout().len()).unwrap_or(u32::MAX)
     }
 
+    /// What the step counted so far.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.ctx.tally
+    }
+
     /// What the step counted so far, starting anew.
     pub fn take_tally(&mut self) -> Tally {
         std::mem::take(&mut self.ctx.tally)

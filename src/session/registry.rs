@@ -143,6 +143,10 @@ impl Clients for Registry {
         facts
     }
 
+    fn find(&self, id: u64) -> Option<ClientFacts> {
+        self.clients.get(&id).map(|client| client.facts())
+    }
+
     fn kill(&self, id: u64) -> bool {
         // Not under the registry's guard: waking may run the task, which may leave the registry.
         let client = self.clients.get(&id).map(|client| Arc::clone(&client));

@@ -96,13 +96,13 @@ fn parse(mut words: Words<'_>) -> Result<Options<'_>, ReplyError> {
         let again = if options.ttl.read(&mut words, "PERSIST", Ttl::Persist) {
             told
         } else if words.keyword("BYINT") {
-            options.integer.replace(words.next()).is_some() || options.float.is_some()
+            options.integer.replace(words.take()).is_some() || options.float.is_some()
         } else if words.keyword("BYFLOAT") {
-            options.float.replace(words.next()).is_some() || options.integer.is_some()
+            options.float.replace(words.take()).is_some() || options.integer.is_some()
         } else if words.keyword("LBOUND") {
-            options.lower.replace(words.next()).is_some()
+            options.lower.replace(words.take()).is_some()
         } else if words.keyword("UBOUND") {
-            options.upper.replace(words.next()).is_some()
+            options.upper.replace(words.take()).is_some()
         } else if words.keyword("SATURATE") {
             std::mem::replace(&mut options.saturate, true)
         } else if words.keyword("ENX") {

@@ -69,7 +69,7 @@ fn parse(cx: &Cx<'_>, mut words: Words<'_>) -> Result<(u32, bool), ReplyError> {
         if words.keyword("REPLACE") {
             replace = true;
         } else if words.left() >= 2 && words.keyword("DB") {
-            to_db = select::database(cx, words.next())?;
+            to_db = select::database(cx, words.take())?;
         } else {
             words.reject();
         }

@@ -23,15 +23,13 @@ const fn row(name: &'static str, run: Run) -> Spec {
 
 /// The rows.
 pub const SPECS: &[Spec] = &[
-    Spec::new("object", -2, Flags::CONTAINER, Keys::NONE, |cx, _| {
-        Err(ReplyError::wrong_arity(cx.spec.name))
-    })
-    .group(Group::Generic)
-    .since("2.2.3")
-    .doc(
-        "Looks at how values are held and used.",
-        "as the subcommand says",
-    ),
+    Spec::new("object", -2, Flags::CONTAINER, Keys::NONE, help::run_bare)
+        .group(Group::Generic)
+        .since("2.2.3")
+        .doc(
+            "Looks at how values are held and used.",
+            "as the subcommand says",
+        ),
     row("object|encoding", |cx, args| {
         show(cx, args, |slot, out| {
             let word = slot.encoding().map_or("", |encoding| encoding.name());
@@ -59,16 +57,9 @@ pub const SPECS: &[Spec] = &[
         })
     })
     .doc("Answers how many keys share a key's value.", "O(1)"),
-    Spec::new(
-        "object|help",
-        2,
-        Flags::LOADING.with(Flags::STALE),
-        Keys::NONE,
-        help::run,
-    )
-    .group(Group::Generic)
-    .since("6.2.0")
-    .doc("Answers what the subcommands are.", "O(1)"),
+    help::row("object|help")
+        .group(Group::Generic)
+        .since("6.2.0"),
 ];
 
 /// Answers null, or what `answer` does for a key that is there.

@@ -65,12 +65,12 @@ fn parse(args: Args<'_>) -> Result<Options<'_>, ReplyError> {
     let mut words = Words::new(args.skip(2));
     while words.more() {
         if words.keyword("MATCH") {
-            options.pattern = Some(words.next());
+            options.pattern = Some(words.take());
         } else if words.keyword("COUNT") {
             let count = words.integer_in(1..=i64::MAX, error::SYNTAX);
             options.count = usize::try_from(count).unwrap_or(usize::MAX);
         } else if words.keyword("TYPE") {
-            options.kind = Some(words.next());
+            options.kind = Some(words.take());
         } else {
             words.reject();
         }

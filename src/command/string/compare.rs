@@ -68,7 +68,7 @@ impl<'a> Condition<'a> {
             ("IFDNE", Condition::DigestNotEqual),
         ];
         let (_, make) = options.iter().find(|(word, _)| words.keyword(word))?;
-        let condition = make(words.next());
+        let condition = make(words.take());
         if let Self::DigestEqual(digest) | Self::DigestNotEqual(digest) = condition
             && !(digest.len() == DIGEST_BYTES && digest.iter().all(u8::is_ascii_hexdigit))
         {

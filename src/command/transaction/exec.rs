@@ -43,6 +43,7 @@ fn run(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
     }
     cx.out.array(multi.queue.len());
     let exec = cx.spec;
+    cx.state.multi = Some(multi.queue.len());
     for (spec, request) in &multi.queue {
         cx.spec = spec;
         cx.calls += 1;
@@ -51,5 +52,6 @@ fn run(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
         }
     }
     cx.spec = exec;
+    cx.state.multi = None;
     Ok(())
 }
