@@ -41,6 +41,9 @@ const PAUSE_OUTPUT_BYTES: usize = 64 << 20;
 /// The worker keeps an output buffer up to this size between batches.
 const OUTPUT_KEPT_BYTES: usize = 256 << 10;
 
+/// Reads whose input is thrown away when a connection is closed.
+const DISCARDED_READS_MAX: usize = 16;
+
 /// Wakes the connection's task from other threads.
 #[derive(Debug)]
 struct TaskWaker(Mutex<Option<Waker>>);
@@ -305,6 +308,19 @@ impl Connection {
         )
     }
 
+    /// Says that nothing more comes, then takes what has arrived unread off the socket: closing over
+    /// it would reset the connection, and the peer might lose replies that are on their way.
+    fn hang_up(&mut self, cx: &mut Context<'_>) {
+        self.stream.finish_sending(cx);
+        let bench = Rc::clone(&self.bench);
+        let mut buffer = bench.input.borrow_mut();
+        for _ in 0..DISCARDED_READS_MAX {
+            if !matches!(self.stream.poll_read(cx, &mut buffer), Poll::Ready(Ok(1..))) {
+                break;
+            }
+        }
+    }
+
     fn finish(&mut self, end: End) {
         match end {
             End::Finished | End::Killed | End::Broken => {}
@@ -365,6 +381,9 @@ impl Future for Connection {
             .lock()
             .get_or_insert_with(|| cx.waker().clone());
         let polled = self.drive(cx);
+        if polled.is_ready() {
+            self.hang_up(cx);
+        }
         let counts = std::mem::take(&mut self.counts);
         self.bench.server.stats().add(self.bench.index, &counts);
         polled.map(|end| self.finish(end))
