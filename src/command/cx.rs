@@ -54,8 +54,8 @@ impl Cx<'_> {
 }
 
 /// Finds the row for a call and checks what can be known without running it: that the command and,
-/// for a container, its subcommand exist, that the number of arguments is possible and that no key is
-/// too long.
+/// for a container, its subcommand exist, that the number of arguments is possible and that no key
+/// is too long.
 ///
 /// # Errors
 /// What the client is told.

@@ -66,7 +66,8 @@ fn index() -> String {
     text
 }
 
-/// A golden transcript: its path below `tests/golden`, and its first line, which names what it shows.
+/// A golden transcript: its path below `tests/golden`, and its first line, which names what it
+/// shows.
 struct Transcript {
     path: String,
     title: String,
