@@ -49,11 +49,36 @@ pub const NO_SUCH_KEY: ReplyError = err("no such key");
 pub const SAME_OBJECT: ReplyError = err("source and destination objects are the same");
 /// `SELECT` of a database that is not there.
 pub const DB_OUT_OF_RANGE: ReplyError = err("DB index is out of range");
-/// A number of a database that leaves `i32`.
-pub const INDEX_OUT_OF_RANGE: ReplyError =
+/// A number of a database outside 32 bits.
+pub const NOT_INT32: ReplyError =
     err("value is out of range, value must between -2147483648 and 2147483647");
 /// A `SCAN` cursor that is no number.
 pub const INVALID_CURSOR: ReplyError = err("invalid cursor");
+/// An `IFDEQ` or `IFDNE` that cannot be the digest of anything.
+pub const BAD_DIGEST: ReplyError = err("must be exactly 16 hexadecimal characters");
+/// A `DELEX` condition that is none.
+pub const BAD_CONDITION: ReplyError = err("Invalid condition. Use IFEQ, IFNE, IFDEQ, or IFDNE");
+/// `MSETEX` with a number of keys that cannot be.
+pub const BAD_NUMKEYS: ReplyError = err("invalid numkeys value");
+/// `MSETEX` with fewer keys and values than it announced.
+pub const TOO_FEW_PAIRS: ReplyError = err("wrong number of key-value pairs");
+/// `INCREX ... ENX` without a deadline to set.
+pub const ENX_WITHOUT_EXPIRY: ReplyError = err("ENX flag requires an expiration");
+/// `INCREX` with bounds that nothing lies between.
+pub const BOUNDS_CROSSED: ReplyError = err("LBOUND can't be greater than UBOUND");
+/// `INCREX BYFLOAT` by infinity.
+pub const INCREMENT_INFINITE: ReplyError = err("BYFLOAT increment cannot be Infinity");
+/// `INCREX BYFLOAT` on a value that is infinity.
+pub const VALUE_INFINITE: ReplyError = err("value cannot be Infinity");
+/// `INCREX SATURATE` whose step to the bound leaves `i64`.
+pub const APPLIED_OVERFLOW: ReplyError = err("applied increment would overflow");
+/// `INCREX BYFLOAT SATURATE` whose step to the bound leaves the numbers.
+pub const APPLIED_INFINITE: ReplyError = err("applied increment would produce Infinity");
+/// `OBJECT FREQ`, which needs an eviction policy that counts accesses.
+pub const FREQ_NOT_TRACKED: ReplyError = err(
+    "An LFU maxmemory policy is not selected, access frequency not tracked. Please note that \
+     when switching between policies at runtime LRU and LFU data will take some time to adjust.",
+);
 /// A key longer than the server takes.
 pub const KEY_TOO_LONG: ReplyError = err("key is too long");
 /// `MULTI` inside `MULTI`.

@@ -302,6 +302,8 @@ bit_set! {
         MOVABLE_KEYS = "movablekeys",
         /// Works while a script is overdue.
         ALLOW_BUSY = "allow_busy",
+        /// Reads keys it does not name.
+        TOUCHES_ARBITRARY_KEYS = "touches_arbitrary_keys",
         /// Runs with the gate held alone.
         ALONE = "",
         /// Runs at once inside MULTI instead of being queued.

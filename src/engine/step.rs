@@ -560,12 +560,20 @@ impl Slot<'_> {
     /// The value, counted as a read: a hit or a miss, and a use of the key.
     #[inline]
     pub fn read(&mut self) -> Option<ValueRef<'_>> {
-        let Some(bucket) = self.bucket else {
+        if let Some(bucket) = self.bucket {
+            self.shard.touch(bucket, self.ctx.accessed_s());
+        }
+        self.peek()
+    }
+
+    /// The value, counted as a hit or a miss, but not as a use of the key.
+    #[inline]
+    pub fn peek(&mut self) -> Option<ValueRef<'_>> {
+        if self.exists() {
+            self.ctx.tally.hits += 1;
+        } else {
             self.ctx.tally.misses += 1;
-            return None;
-        };
-        self.ctx.tally.hits += 1;
-        self.shard.touch(bucket, self.ctx.accessed_s());
+        }
         self.value()
     }
 
