@@ -18,7 +18,11 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("delifeq", "name", "of Valkey 9.0, newer than these facts"),
     ("digest", "name", "of Redis 8.4"),
     ("increx", "name", "of Redis 8.8"),
-    ("msetex", "name", "of Redis 8.4"),
+    (
+        "msetex",
+        "name",
+        "of Redis 8.4, and of Valkey 9.1, newer than these facts",
+    ),
     (
         "command|getkeys",
         "arity",
