@@ -7,9 +7,9 @@
 //!        | ends                | socket full: wait    | over: end      | nothing: wait
 //! ```
 //!
-//! Requests are parsed where they were read, in the worker's buffer, and replies are made in another
-//! buffer of the worker; only what is left over, half a request or unsent replies, moves into buffers
-//! of the connection's own. An idle connection has none.
+//! Requests are parsed where they were read, in the worker's buffer, and replies are made in
+//! another buffer of the worker; only what is left over, half a request or unsent replies, moves
+//! into buffers of the connection's own. An idle connection has none.
 //!
 //! Invariants:
 //! - input is read only when the session can do nothing with what it has, so at most one incomplete
@@ -237,8 +237,8 @@ impl Connection {
         self.session.refresh(self.watch.active_ms.get(), buffers);
     }
 
-    /// Lets the session run. Replies go behind those unsent, or else into the worker's buffer, which
-    /// becomes this connection's until it is sent.
+    /// Lets the session run. Replies go behind those unsent, or else into the worker's buffer,
+    /// which becomes this connection's until it is sent.
     fn run(&mut self, input: &[u8]) -> (usize, Stop) {
         if self.output.is_empty() {
             std::mem::swap(&mut self.output, &mut *self.bench.output.borrow_mut());

@@ -7,14 +7,14 @@
 //!                                                             replies --> bytes
 //! ```
 //!
-//! A session is a state machine: [`Session::run`] takes bytes received and appends bytes to send. It
-//! never waits, does no I/O and asks nobody but the clock it was given for the time, so the driver
-//! around it is thin and tests drive it without a socket.
+//! A session is a state machine: [`Session::run`] takes bytes received and appends bytes to send.
+//! It never waits, does no I/O and asks nobody but the clock it was given for the time, so the
+//! driver around it is thin and tests drive it without a socket.
 //!
 //! Invariants:
 //! - replies leave in the order of their requests;
-//! - all commands of one call run in as few batches as the time limit of a batch allows, and no batch
-//!   outlives the call;
+//! - all commands of one call run in as few batches as the time limit of a batch allows, and no
+//!   batch outlives the call;
 //! - whatever ends a connection, [`Session::close`] gives back what it held (watches, its place in
 //!   the registry).
 
@@ -26,7 +26,7 @@ use crate::command::conn::{Conn, MULTI_BYTES_MAX, MULTI_COMMANDS_MAX, Replies};
 use crate::command::error::{self, ReplyError};
 use crate::command::host::{ClientState, Host};
 use crate::command::spec::{Flags, Spec};
-use crate::command::{Cx, resolve};
+use crate::command::{Cx, resolve, table};
 use crate::config::Settings;
 use crate::engine::Batch;
 use crate::observe::stats::Counts;
@@ -390,6 +390,10 @@ fn admit(conn: &mut Conn, args: Args<'_>) -> Result<Admitted, ReplyError> {
     let spec = match resolve(args) {
         Ok(spec) => spec,
         Err(_) if is_http(&args[0]) => return Ok(Admitted::HangUp),
+        // A stranger does not learn which commands there are.
+        Err(_) if !conn.authenticated && table::find(&args[0]).is_none() => {
+            return Err(error::NO_AUTH);
+        }
         Err(error) => return Err(error),
     };
     if !conn.authenticated && !spec.flags.has(Flags::NO_AUTH) {

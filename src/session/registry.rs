@@ -1,7 +1,7 @@
 //! The registry: every open connection, for `CLIENT LIST` and its kin.
 //!
-//! A connection enters when it opens and leaves when it closes. Its own worker refreshes what changes
-//! once per batch; anybody reads it or posts to its outbox.
+//! A connection enters when it opens and leaves when it closes. Its own worker refreshes what
+//! changes once per batch; anybody reads it or posts to its outbox.
 //!
 //! Cost: one uncontended lock per batch; a list costs O(connections).
 

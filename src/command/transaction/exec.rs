@@ -1,8 +1,8 @@
 //! `EXEC`: runs the queued commands as one step.
 //!
-//! Reply: the array of their replies; null where a watched key has changed; an error where a command
-//! could not be queued. All run under one hold of the gate, at one time, and their effects are one
-//! frame. A command that fails does not stop the others.
+//! Reply: the array of their replies; null where a watched key has changed; an error where a
+//! command could not be queued. All run under one hold of the gate, at one time, and their effects
+//! are one frame. A command that fails does not stop the others.
 
 use crate::command::error;
 use crate::command::spec::{Flags, Group, Keys, Spec};
