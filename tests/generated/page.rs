@@ -95,10 +95,10 @@ fn places(keys: &KeySpec) -> String {
     let place = match keys.find {
         Find::Range { last: 0, .. } => format!("argument {begin}"),
         Find::Range { step: 1, .. } => format!("all arguments from {begin} on"),
-        Find::Range { step, .. } => format!("every argument number {step} from {begin} on"),
+        Find::Range { step, .. } => format!("one of {step} arguments from {begin} on"),
         Find::Keynum { step: 1 } => format!("as many after argument {begin} as it says"),
         Find::Keynum { step } => {
-            format!("as many after argument {begin} as it says, every argument number {step}")
+            format!("as many after argument {begin} as it says, one of {step} arguments")
         }
     };
     let flags: Vec<&str> = keys.flags.words().collect();

@@ -116,10 +116,33 @@ fn of_command(spec: &Spec, transcripts: &[Transcript]) -> Vec<String> {
     about.map(|transcript| transcript.path.clone()).collect()
 }
 
-/// Whether `text` has `name` as whole words.
+/// Whether `text` has `name` as whole words, and not as a subcommand's: `CONFIG GET` is not `GET`.
 fn names(text: &str, name: &str) -> bool {
     let is_word = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
     text.match_indices(name).any(|(at, _)| {
-        !is_word(text[..at].chars().next_back()) && !is_word(text[at + name.len()..].chars().next())
+        let (before, after) = (&text[..at], &text[at + name.len()..]);
+        let last = before
+            .strip_suffix(' ')
+            .and_then(|before| before.rsplit(' ').next());
+        let is_container = last.is_some_and(|word| {
+            !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_uppercase())
+        });
+        !is_container && !is_word(before.chars().next_back()) && !is_word(after.chars().next())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names;
+
+    #[test]
+    fn titles_name_whole_commands() {
+        assert!(names("# GET: a value.", "GET"));
+        assert!(names("# FLUSHDB and FLUSHALL: one, or all.", "FLUSHALL"));
+        assert!(names("# CLIENT KILL: by address.", "CLIENT KILL"));
+        assert!(names("# CLIENT KILL: by address.", "CLIENT"));
+        assert!(!names("# CONFIG GET: by name.", "GET"));
+        assert!(!names("# GETSET: both.", "GET"));
+        assert!(!names("# PSETEX: in milliseconds.", "SETEX"));
+    }
 }
