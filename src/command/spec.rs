@@ -418,6 +418,19 @@ impl Group {
         }
     }
 
+    /// The title of the chapter.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Connection => "Connection",
+            Self::Server => "Server",
+            Self::String => "Strings and counters",
+            Self::Generic => "Keys of any type",
+            Self::Transactions => "Transactions",
+            Self::Cluster => "Cluster",
+        }
+    }
+
     const fn category(self) -> Categories {
         match self {
             Self::Connection => Categories::CONNECTION,

@@ -16,6 +16,7 @@ pub const SPECS: &[Spec] = &[Spec::new(
     Flags::NOSCRIPT
         .with(Flags::LOADING)
         .with(Flags::STALE)
+        .with(Flags::SKIP_SLOWLOG)
         .with(Flags::IMMEDIATE)
         .with(Flags::ALONE),
     Keys::NONE,
