@@ -6,6 +6,8 @@ pub mod config;
 pub mod engine;
 pub mod glob;
 pub mod inproc;
+#[cfg(not(loom))]
+pub mod net;
 pub mod observe;
 pub(crate) mod session;
 pub(crate) mod sync;

@@ -1,2 +1,107 @@
-//! The `linchpin-server` binary.
+//! The `linchpin-server` binary: flags, configuration, run; exit codes as sysexits.h has them.
+
+#[cfg(not(loom))]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[cfg(not(loom))]
+fn main() -> std::process::ExitCode {
+    server::main()
+}
+
+#[cfg(loom)]
 fn main() {}
+
+#[cfg(not(loom))]
+mod server {
+    #![expect(
+        clippy::print_stdout,
+        clippy::print_stderr,
+        reason = "this is where people read"
+    )]
+
+    use linchpin_server::config::{self, Settings, Sources, Startup};
+    use linchpin_server::{net, observe};
+    use std::ffi::OsString;
+    use std::io::IsTerminal;
+    use std::process::ExitCode;
+    use std::thread::available_parallelism;
+
+    pub(crate) fn main() -> ExitCode {
+        let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+        let env: Vec<(String, String)> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        match config::load(&args, &env, &config::read_source) {
+            Ok(Startup::Help(text) | Startup::Version(text)) => {
+                println!("{}", text.trim_end());
+                ExitCode::SUCCESS
+            }
+            Ok(Startup::Run {
+                settings,
+                warnings,
+                file,
+            }) => {
+                let sources = Sources {
+                    args: &args,
+                    env: &env,
+                    read_file: &config::read_source,
+                };
+                run(*settings, &warnings, file, sources)
+            }
+            Ok(_) => ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("linchpin-server: {error}");
+                ExitCode::from(error.exit_code())
+            }
+        }
+    }
+
+    fn run(
+        settings: Settings,
+        warnings: &[String],
+        config_file: Option<std::path::PathBuf>,
+        sources: Sources<'_>,
+    ) -> ExitCode {
+        if let Err(error) = observe::log::start(&settings) {
+            let path = settings.logfile.as_deref().unwrap_or("".as_ref()).display();
+            eprintln!("linchpin-server: cannot write the log file {path}: {error}");
+            return ExitCode::from(73);
+        }
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        let cores = available_parallelism().map_or(1, usize::from);
+        let workers = settings.io_threads.map_or(cores, |n| n.max(1) as usize);
+        if std::io::stdout().is_terminal() {
+            banner(workers);
+        }
+        let on_ready = |port: u16| {
+            let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
+            println!("Server running at 127.0.0.1:{port} (linchpin-server {version}, pid {pid})");
+        };
+        let start = net::Start {
+            settings,
+            config_file,
+            workers,
+            sources,
+            on_ready: &on_ready,
+        };
+        match net::run(start) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("linchpin-server: {error}");
+                ExitCode::from(error.exit_code())
+            }
+        }
+    }
+
+    /// For people at a terminal.
+    fn banner(workers: usize) {
+        println!(
+            "Linchpin {}: locks, IDs, counters, cache and pub/sub behind the Redis protocol.\n\
+             {workers} workers. Try: redis-cli set greeting hello EX 60. Stop with Ctrl-C.",
+            env!("CARGO_PKG_VERSION")
+        );
+    }
+}

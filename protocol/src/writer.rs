@@ -49,6 +49,11 @@ impl<'a> Writer<'a> {
         self.version
     }
 
+    /// Writes in another version from here on, as after `HELLO 3` inside a transaction.
+    pub fn set_version(&mut self, version: Version) {
+        self.version = version;
+    }
+
     /// The buffer, for bytes that are a reply already.
     #[inline]
     pub fn out(&mut self) -> &mut Vec<u8> {

@@ -23,7 +23,7 @@ pub struct Cx<'a> {
     pub settings: &'a Settings,
     /// The row of the command that runs.
     pub spec: &'static Spec,
-    /// What the registry last saw of the caller.
+    /// What the registry last saw of the caller; `multi` is that of the `EXEC` in course, if any.
     pub state: ClientState,
     /// Commands run on behalf of this one, as `EXEC` runs them.
     pub calls: u64,
@@ -40,6 +40,12 @@ impl Cx<'_> {
         self.step.now()
     }
 
+    /// Whether this command runs on behalf of `EXEC`.
+    #[must_use]
+    pub fn is_in_exec(&self) -> bool {
+        self.calls > 1
+    }
+
     /// The database the caller selected.
     #[must_use]
     pub fn db(&self) -> u32 {
@@ -48,8 +54,8 @@ impl Cx<'_> {
 }
 
 /// Finds the row for a call and checks what can be known without running it: that the command and,
-/// for a container, its subcommand exist, that the number of arguments is possible and that no key is
-/// too long.
+/// for a container, its subcommand exist, that the number of arguments is possible and that no key
+/// is too long.
 ///
 /// # Errors
 /// What the client is told.

@@ -49,10 +49,36 @@ pub const NO_SUCH_KEY: ReplyError = err("no such key");
 pub const SAME_OBJECT: ReplyError = err("source and destination objects are the same");
 /// `SELECT` of a database that is not there.
 pub const DB_OUT_OF_RANGE: ReplyError = err("DB index is out of range");
-/// A number above what any database has.
-pub const VALUE_OUT_OF_RANGE: ReplyError = err("value is out of range");
+/// A number of a database outside 32 bits.
+pub const NOT_INT32: ReplyError =
+    err("value is out of range, value must between -2147483648 and 2147483647");
 /// A `SCAN` cursor that is no number.
 pub const INVALID_CURSOR: ReplyError = err("invalid cursor");
+/// An `IFDEQ` or `IFDNE` that cannot be the digest of anything.
+pub const BAD_DIGEST: ReplyError = err("must be exactly 16 hexadecimal characters");
+/// A `DELEX` condition that is none.
+pub const BAD_CONDITION: ReplyError = err("Invalid condition. Use IFEQ, IFNE, IFDEQ, or IFDNE");
+/// `MSETEX` with a number of keys that cannot be.
+pub const BAD_NUMKEYS: ReplyError = err("invalid numkeys value");
+/// `MSETEX` with fewer keys and values than it announced.
+pub const TOO_FEW_PAIRS: ReplyError = err("wrong number of key-value pairs");
+/// `INCREX ... ENX` without a deadline to set.
+pub const ENX_WITHOUT_EXPIRY: ReplyError = err("ENX flag requires an expiration");
+/// `INCREX` with bounds that nothing lies between.
+pub const BOUNDS_CROSSED: ReplyError = err("LBOUND can't be greater than UBOUND");
+/// `INCREX BYFLOAT` by infinity.
+pub const INCREMENT_INFINITE: ReplyError = err("BYFLOAT increment cannot be Infinity");
+/// `INCREX BYFLOAT` on a value that is infinity.
+pub const VALUE_INFINITE: ReplyError = err("value cannot be Infinity");
+/// `INCREX SATURATE` whose step to the bound leaves `i64`.
+pub const APPLIED_OVERFLOW: ReplyError = err("applied increment would overflow");
+/// `INCREX BYFLOAT SATURATE` whose step to the bound leaves the numbers.
+pub const APPLIED_INFINITE: ReplyError = err("applied increment would produce Infinity");
+/// `OBJECT FREQ`, which needs an eviction policy that counts accesses.
+pub const FREQ_NOT_TRACKED: ReplyError = err(
+    "An LFU maxmemory policy is not selected, access frequency not tracked. Please note that \
+     when switching between policies at runtime LRU and LFU data will take some time to adjust.",
+);
 /// A key longer than the server takes.
 pub const KEY_TOO_LONG: ReplyError = err("key is too long");
 /// `MULTI` inside `MULTI`.
@@ -79,9 +105,9 @@ pub const NO_AUTH: ReplyError = coded("NOAUTH", "Authentication required.");
 /// `HELLO` before `AUTH`, without one of its own.
 pub const HELLO_NO_AUTH: ReplyError = coded(
     "NOAUTH",
-    "HELLO must be called with the client already authenticated, otherwise the HELLO <proto> \
-     AUTH <user> <pass> option can be used to authenticate the client and select the RESP \
-     protocol version at the same time",
+    "HELLO must be called with the client already authenticated, otherwise the HELLO AUTH \
+     <user> <pass> option can be used to authenticate the client and select the RESP protocol \
+     version at the same time",
 );
 /// A wrong user or password.
 pub const WRONG_PASS: ReplyError = coded(
@@ -100,6 +126,33 @@ pub const PROTO_NOT_INTEGER: ReplyError = err("Protocol version is not an intege
 /// `CLIENT SETNAME` with a character that would break `CLIENT LIST`.
 pub const BAD_CLIENT_NAME: ReplyError =
     err("Client names cannot contain spaces, newlines or special characters.");
+/// `CLIENT KILL addr` of nobody.
+pub const NO_SUCH_CLIENT: ReplyError = err("No such client");
+/// `CLIENT KILL ID` with something that is no connection's number.
+pub const BAD_CLIENT_ID: ReplyError = err("client-id should be greater than 0");
+/// `CLIENT LIST ID` with something that is no number.
+pub const INVALID_CLIENT_ID: ReplyError = err("Invalid client ID");
+/// `CLIENT KILL MAXAGE` with something that is no number.
+pub const MAX_AGE_NOT_INTEGER: ReplyError = err("maxage is not an integer or out of range");
+/// `CLIENT KILL MAXAGE` of nothing or less.
+pub const MAX_AGE_NOT_POSITIVE: ReplyError = err("maxage should be greater than 0");
+/// `CLIENT UNBLOCK` with another reason.
+pub const BAD_UNBLOCK_REASON: ReplyError = err("CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
+/// A command for members of a cluster.
+pub const NO_CLUSTER: ReplyError = err("This instance has cluster support disabled");
+/// `COMMAND GETKEYS` of a command that is not there.
+pub const INVALID_COMMAND: ReplyError = err("Invalid command specified");
+/// `COMMAND GETKEYS` of a call with too few or too many arguments.
+pub const INVALID_COMMAND_ARITY: ReplyError =
+    err("Invalid number of arguments specified for command");
+/// `COMMAND GETKEYS` of a call whose own count of its keys is wrong.
+pub const INVALID_COMMAND_ARGS: ReplyError = err("Invalid arguments specified for command");
+/// `COMMAND GETKEYS` of a command without keys.
+pub const COMMAND_WITHOUT_KEYS: ReplyError = err("The command has no key arguments");
+/// `SHUTDOWN ABORT` while nothing is shutting down.
+pub const NO_SHUTDOWN: ReplyError = err("No shutdown in progress.");
+/// `SHUTDOWN SAVE` where the data cannot be saved.
+pub const SHUTDOWN_FAILED: ReplyError = err("Errors trying to SHUTDOWN. Check logs.");
 /// A connection turned away: the server is full.
 pub const MAX_CLIENTS: ReplyError = err("max number of clients reached");
 
@@ -119,6 +172,21 @@ impl ReplyError {
         Self {
             code,
             text: Cow::Owned(text.into().into_bytes()),
+        }
+    }
+
+    /// What `EXEC` answers where it was refused itself.
+    #[must_use]
+    pub fn exec_aborted_by(error: &Self) -> Self {
+        let mut text = b"Transaction discarded because of: ".to_vec();
+        if error.code == "ERR" {
+            text.extend_from_slice(&error.text);
+        } else {
+            text.extend_from_slice(&error.line());
+        }
+        Self {
+            code: "EXECABORT",
+            text: Cow::Owned(text),
         }
     }
 
@@ -159,14 +227,29 @@ impl ReplyError {
     /// No such subcommand of `container`.
     #[must_use]
     pub fn unknown_subcommand(container: &str, name: &[u8]) -> Self {
-        let mut text = b"unknown subcommand '".to_vec();
-        text.extend_from_slice(quotable(name, QUOTED_BYTES_MAX));
-        text.extend_from_slice(b"'. Try ");
-        text.extend_from_slice(container.to_ascii_uppercase().as_bytes());
-        text.extend_from_slice(b" HELP.");
+        let after = format!("'. Try {} HELP.", container.to_ascii_uppercase());
+        Self::quoting("unknown subcommand '", name, &after)
+    }
+
+    /// A subcommand that is there, called with a number of arguments that only it can tell wrong.
+    #[must_use]
+    pub fn bad_subcommand_call(container: &str, name: &[u8]) -> Self {
+        let before = "unknown subcommand or wrong number of arguments for '";
+        let after = format!("'. Try {} HELP.", container.to_ascii_uppercase());
+        Self::quoting(before, name, &after)
+    }
+
+    /// An error whose text is made of `before`, a client's word, and `after`.
+    #[must_use]
+    pub fn quoting(before: &str, word: &[u8], after: &str) -> Self {
+        let text = [
+            before.as_bytes(),
+            quotable(word, QUOTED_BYTES_MAX),
+            after.as_bytes(),
+        ];
         Self {
             code: "ERR",
-            text: Cow::Owned(text),
+            text: Cow::Owned(text.concat()),
         }
     }
 

@@ -36,9 +36,64 @@ pub const EXPIRY_ARGS: [Arg; 4] = [
     Arg::new("unix-time-milliseconds", ArgKind::UnixTime).token("PXAT"),
 ];
 
+/// What is to become of a key's deadline, as the options of a call tell it. The number is still a
+/// word: Redis finds every syntax error before it looks at a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ttl<'a> {
+    /// Nothing was said.
+    Unsaid,
+    /// `KEEPTTL`.
+    Keep,
+    /// `PERSIST`.
+    Persist,
+    /// One of the four units, and the word that should be a number.
+    New(Unit, &'a [u8]),
+}
+
+impl<'a> Ttl<'a> {
+    /// Reads the option that the next words make and answers whether they make one: one of the four
+    /// units, or `word` with the meaning `meaning`. The same option may stand again, the last one
+    /// counts; two different ones are a syntax error.
+    pub fn read(&mut self, words: &mut Words<'a>, word: &str, meaning: Self) -> bool {
+        let told = if let Some(unit) = Unit::read(words) {
+            Self::New(unit, words.take())
+        } else if words.keyword(word) {
+            meaning
+        } else {
+            return false;
+        };
+        match (*self, told) {
+            (Self::Unsaid, _) => {}
+            (Self::New(old, _), Self::New(new, _)) if old == new => {}
+            (old, new) if old == new => {}
+            _ => words.reject(),
+        }
+        *self = told;
+        true
+    }
+
+    /// What it means for a value that is being written; `unsaid` where nothing was said.
+    ///
+    /// # Errors
+    /// Where the number is none, or not one a deadline can be made of.
+    pub fn deadline(
+        self,
+        unsaid: Deadline,
+        now: Now,
+        command: &str,
+    ) -> Result<Deadline, ReplyError> {
+        match self {
+            Self::Unsaid => Ok(unsaid),
+            Self::Keep => Ok(Deadline::Keep),
+            Self::Persist => Ok(Deadline::None),
+            Self::New(unit, word) => parse(word, unit)?.for_writing(now, command),
+        }
+    }
+}
+
 impl Unit {
     /// The option that announces this unit, if the next word is one.
-    pub fn read(words: &mut Words<'_>) -> Option<Self> {
+    fn read(words: &mut Words<'_>) -> Option<Self> {
         const OPTIONS: [(&str, Unit); 4] = [
             ("EX", Unit::Seconds),
             ("PX", Unit::Millis),
@@ -53,8 +108,8 @@ impl Unit {
 }
 
 impl Expiry {
-    /// The deadline in Unix milliseconds, which may lie in the past and be negative; `None` where it
-    /// leaves the range of `i64`.
+    /// The deadline in Unix milliseconds, which may lie in the past and be negative; `None` where
+    /// it leaves the range of `i64`.
     #[must_use]
     pub fn deadline_ms(self, now: Now) -> Option<i64> {
         let now_ms = i64::try_from(now.wall_ms).ok()?;

@@ -41,6 +41,9 @@ pub trait Clients {
     /// batch are those from before it.
     fn list(&self) -> Vec<ClientFacts>;
 
+    /// The same of one connection, if it is there.
+    fn find(&self, id: u64) -> Option<ClientFacts>;
+
     /// Ends a connection as soon as its worker notices; answers whether it was there.
     fn kill(&self, id: u64) -> bool;
 }

@@ -79,11 +79,14 @@ impl Spec {
         }
     }
 
-    /// Sets the chapter, and the ACL category that goes with it.
+    /// Sets the chapter, and the ACL category that goes with it; a container has none, as it does
+    /// nothing by itself.
     #[must_use]
     pub const fn group(mut self, group: Group) -> Self {
         self.group = group;
-        self.categories = self.categories.with(group.category());
+        if !self.flags.has(Flags::CONTAINER) {
+            self.categories = self.categories.with(group.category());
+        }
         self
     }
 
@@ -212,7 +215,9 @@ pub const NAME_BYTES_MAX: usize = 40;
 
 /// Declares a set of named bits with `const` operations.
 macro_rules! bit_set {
-    ($(#[$doc:meta])* $set:ident : $int:ty { $($(#[$bit_doc:meta])* $bit:ident = $word:literal),* $(,)? }) => {
+    ($(#[$doc:meta])* $set:ident : $int:ty {
+        $($(#[$bit_doc:meta])* $bit:ident = $word:literal),* $(,)?
+    }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct $set($int);
@@ -291,14 +296,16 @@ bit_set! {
         FAST = "fast",
         /// Allowed before authentication.
         NO_AUTH = "no_auth",
+        /// Does not work while data is being loaded in the background.
+        NO_ASYNC_LOADING = "no_async_loading",
+        /// Cannot be queued by MULTI.
+        NO_MULTI = "no_multi",
         /// Its keys stand at places that depend on its arguments.
         MOVABLE_KEYS = "movablekeys",
         /// Works while a script is overdue.
         ALLOW_BUSY = "allow_busy",
-        /// Cannot be queued by MULTI.
-        NO_MULTI = "no_multi",
-        /// Does not work while data is being loaded in the background.
-        NO_ASYNC_LOADING = "no_async_loading",
+        /// Reads keys it does not name.
+        TOUCHES_ARBITRARY_KEYS = "touches_arbitrary_keys",
         /// Runs with the gate held alone.
         ALONE = "",
         /// Runs at once inside MULTI instead of being queued.
@@ -393,6 +400,8 @@ pub enum Group {
     Generic,
     /// Transactions.
     Transactions,
+    /// What a server that is part of a cluster answers.
+    Cluster,
 }
 
 impl Group {
@@ -405,13 +414,27 @@ impl Group {
             Self::String => "string",
             Self::Generic => "generic",
             Self::Transactions => "transactions",
+            Self::Cluster => "cluster",
+        }
+    }
+
+    /// The title of the chapter.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Connection => "Connection",
+            Self::Server => "Server",
+            Self::String => "Strings and counters",
+            Self::Generic => "Keys of any type",
+            Self::Transactions => "Transactions",
+            Self::Cluster => "Cluster",
         }
     }
 
     const fn category(self) -> Categories {
         match self {
             Self::Connection => Categories::CONNECTION,
-            Self::Server => Categories::NONE,
+            Self::Server | Self::Cluster => Categories::NONE,
             Self::String => Categories::STRING,
             Self::Generic => Categories::KEYSPACE,
             Self::Transactions => Categories::TRANSACTION,
@@ -534,8 +557,8 @@ impl Keys {
         }
     }
 
-    /// Positions of the keys in a call, with what is done to them; `None` where the call's own count
-    /// of its keys is wrong.
+    /// Positions of the keys in a call, with what is done to them; `None` where the call's own
+    /// count of its keys is wrong.
     #[must_use]
     pub fn positions(&self, args: Args<'_>) -> Option<Vec<(usize, KeyFlags)>> {
         let mut found = Vec::new();

@@ -134,6 +134,12 @@ pub fn all() -> &'static [&'static Spec] {
     &TABLE
 }
 
+/// The rows of each command file, in the order of the files' paths.
+#[must_use]
+pub fn families() -> &'static [&'static [Spec]] {
+    FAMILIES
+}
+
 /// All commands that are not subcommands.
 pub fn commands() -> impl Iterator<Item = &'static Spec> + Clone {
     TABLE

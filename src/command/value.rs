@@ -1,6 +1,6 @@
 //! Between the words of a client and the values of the engine.
 
-use super::Cx;
+use crate::config::Settings;
 use crate::engine::{IntText, ValueRef};
 use linchpin_protocol::{Writer, number};
 
@@ -31,7 +31,7 @@ pub fn to_vec(value: ValueRef<'_>) -> Vec<u8> {
 ///
 /// # Errors
 /// [`super::error::STRING_TOO_LONG`] beyond `proto-max-bulk-len`.
-pub fn check_len(cx: &Cx<'_>, len: Option<usize>) -> Result<usize, super::ReplyError> {
-    len.filter(|&len| len as u64 <= cx.settings.proto_max_bulk_len)
+pub fn check_len(settings: &Settings, len: Option<usize>) -> Result<usize, super::ReplyError> {
+    len.filter(|&len| len as u64 <= settings.proto_max_bulk_len)
         .ok_or(super::error::STRING_TOO_LONG)
 }

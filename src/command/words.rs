@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   let mut words = Words::new(args.skip(2));
-//!   let value = words.next();
+//!   let value = words.take();
 //!   while words.more() {
 //!       if words.keyword("NX") { ... }
 //!       else if words.keyword("PX") { ttl = words.integer(); }
@@ -49,7 +49,7 @@ impl<'a> Words<'a> {
     }
 
     /// The next argument; nothing left is a syntax error.
-    pub fn next(&mut self) -> &'a [u8] {
+    pub fn take(&mut self) -> &'a [u8] {
         if let Some(word) = self.args.get(self.at) {
             self.at += 1;
             return word;
@@ -80,7 +80,7 @@ impl<'a> Words<'a> {
 
     /// The next argument as an integer, with an error of the caller's for anything else.
     pub fn integer_or(&mut self, error: ReplyError) -> i64 {
-        let word = self.next();
+        let word = self.take();
         if self.error.is_some() {
             return 0;
         }

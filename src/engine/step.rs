@@ -12,8 +12,8 @@
 //!   leaves one effect in the step's frame and raises the version of a watched key;
 //! - a frame goes to the sink while the locks of all that the step touched are held: with a shared
 //!   batch when [`Locked`] is dropped, alone when the [`Step`] is dropped;
-//! - inside a shared batch a step holds one [`Locked`] at a time (the borrow checker sees to it), so
-//!   shards are always locked in ascending (database, index) order;
+//! - inside a shared batch a step holds one [`Locked`] at a time (the borrow checker sees to it),
+//!   so shards are always locked in ascending (database, index) order;
 //! - a slot never shows an entry past its deadline: opening it removes such an entry;
 //! - a panic while shards are locked ends the process: half a change must not be seen.
 
@@ -209,6 +209,12 @@ impl Step<'_> {
     #[must_use]
     pub fn databases(&self) -> u32 {
         u32::try_from(self.view.layout().len()).unwrap_or(u32::MAX)
+    }
+
+    /// What the step counted so far.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.ctx.tally
     }
 
     /// What the step counted so far, starting anew.
@@ -554,12 +560,20 @@ impl Slot<'_> {
     /// The value, counted as a read: a hit or a miss, and a use of the key.
     #[inline]
     pub fn read(&mut self) -> Option<ValueRef<'_>> {
-        let Some(bucket) = self.bucket else {
+        if let Some(bucket) = self.bucket {
+            self.shard.touch(bucket, self.ctx.accessed_s());
+        }
+        self.peek()
+    }
+
+    /// The value, counted as a hit or a miss, but not as a use of the key.
+    #[inline]
+    pub fn peek(&mut self) -> Option<ValueRef<'_>> {
+        if self.exists() {
+            self.ctx.tally.hits += 1;
+        } else {
             self.ctx.tally.misses += 1;
-            return None;
-        };
-        self.ctx.tally.hits += 1;
-        self.shard.touch(bucket, self.ctx.accessed_s());
+        }
         self.value()
     }
 

@@ -34,6 +34,14 @@ impl Encoding {
             Self::Raw => "raw",
         }
     }
+
+    /// The word `TYPE` answers.
+    #[must_use]
+    pub const fn type_name(self) -> &'static str {
+        match self {
+            Self::Int | Self::Embstr | Self::Raw => "string",
+        }
+    }
 }
 
 impl<'a> ValueRef<'a> {

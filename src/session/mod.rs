@@ -7,14 +7,14 @@
 //!                                                             replies --> bytes
 //! ```
 //!
-//! A session is a state machine: [`Session::run`] takes bytes received and appends bytes to send. It
-//! never waits, does no I/O and asks nobody but the clock it was given for the time, so the driver
-//! around it is thin and tests drive it without a socket.
+//! A session is a state machine: [`Session::run`] takes bytes received and appends bytes to send.
+//! It never waits, does no I/O and asks nobody but the clock it was given for the time, so the
+//! driver around it is thin and tests drive it without a socket.
 //!
 //! Invariants:
 //! - replies leave in the order of their requests;
-//! - all commands of one call run in as few batches as the time limit of a batch allows, and no batch
-//!   outlives the call;
+//! - all commands of one call run in as few batches as the time limit of a batch allows, and no
+//!   batch outlives the call;
 //! - whatever ends a connection, [`Session::close`] gives back what it held (watches, its place in
 //!   the registry).
 
@@ -26,7 +26,7 @@ use crate::command::conn::{Conn, MULTI_BYTES_MAX, MULTI_COMMANDS_MAX, Replies};
 use crate::command::error::{self, ReplyError};
 use crate::command::host::{ClientState, Host};
 use crate::command::spec::{Flags, Spec};
-use crate::command::{Cx, resolve};
+use crate::command::{Cx, resolve, table};
 use crate::config::Settings;
 use crate::engine::Batch;
 use crate::observe::stats::Counts;
@@ -41,6 +41,9 @@ const OUTPUT_BYTES_SOFT_MAX: usize = 64 << 10;
 const BATCH_US_MAX: u64 = 1_000;
 /// The clock is read again after this many commands of a batch.
 const COMMANDS_PER_CLOCK_READ: u32 = 16;
+
+/// The first byte of a TLS handshake, which no request begins with.
+const TLS_HANDSHAKE: u8 = 0x16;
 
 /// One connection's protocol state.
 #[derive(Debug)]
@@ -140,6 +143,11 @@ impl Session {
             }
             if out.len() - out_start >= OUTPUT_BYTES_SOFT_MAX {
                 break Stop::OutputFull;
+            }
+            if input.get(at) == Some(&TLS_HANDSHAKE) {
+                self.conn.closing = true;
+                at = input.len();
+                continue;
             }
             let limits = limits(&settings, self.conn.authenticated);
             match self.parser.parse(&input[at..], &limits) {
@@ -273,11 +281,7 @@ impl<'e> Turn<'e> {
                 self.server.note_http(conn.id);
             }
             Err(error) => {
-                if let Some(multi) = &mut conn.multi {
-                    multi.failed = true;
-                }
-                self.counts.rejected_calls += 1;
-                self.counts.errors += 1;
+                let error = self.refuse(conn, args, error);
                 Writer::new(out, conn.resp).error_bytes(&error.line());
             }
         }
@@ -287,6 +291,23 @@ impl<'e> Turn<'e> {
                 conn.replies = Replies::On;
             }
         }
+    }
+
+    /// A request that was not even queued spoils the transaction; an EXEC ends it.
+    fn refuse(&mut self, conn: &mut Conn, args: Args<'_>, error: ReplyError) -> ReplyError {
+        self.counts.rejected_calls += 1;
+        self.counts.errors += 1;
+        if args[0].eq_ignore_ascii_case(b"exec") {
+            conn.multi = None;
+            for watched in conn.watched.drain(..) {
+                self.server.engine().unwatch(watched);
+            }
+            return ReplyError::exec_aborted_by(&error);
+        }
+        if let Some(multi) = &mut conn.multi {
+            multi.failed = true;
+        }
+        error
     }
 
     fn run(&mut self, conn: &mut Conn, spec: &'static Spec, args: Args<'_>, out: &mut Vec<u8>) {
@@ -345,7 +366,7 @@ impl<'e> Turn<'e> {
         self.batch_commands += 1;
         if alone {
             self.batch = None;
-        } else if self.batch_commands % COMMANDS_PER_CLOCK_READ == 0 {
+        } else if self.batch_commands.is_multiple_of(COMMANDS_PER_CLOCK_READ) {
             let elapsed_us = self
                 .server
                 .clock()
@@ -369,6 +390,10 @@ fn admit(conn: &mut Conn, args: Args<'_>) -> Result<Admitted, ReplyError> {
     let spec = match resolve(args) {
         Ok(spec) => spec,
         Err(_) if is_http(&args[0]) => return Ok(Admitted::HangUp),
+        // A stranger does not learn which commands there are.
+        Err(_) if !conn.authenticated && table::find(&args[0]).is_none() => {
+            return Err(error::NO_AUTH);
+        }
         Err(error) => return Err(error),
     };
     if !conn.authenticated && !spec.flags.has(Flags::NO_AUTH) {

@@ -5,6 +5,7 @@
 //! `UPDATE=1` and `UPDATE=oracle` rewrite the golden transcripts instead of checking them; the
 //! format is described in `tests/golden/README.md`.
 
+mod clients;
 mod golden;
 mod need;
 mod process;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let arguments = libtest_mimic::Arguments::from_args();
     let mut trials = golden::trials();
+    trials.extend(clients::trials());
     trials.extend(resp::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -15,8 +15,6 @@ pub(crate) enum Program {
     RedisBenchmark,
     /// The JavaScript runtime, for the clients of Node.
     Node,
-    /// Its package installer.
-    Npm,
     /// The Python interpreter, for the clients of Python.
     Python3,
 }
@@ -29,7 +27,6 @@ impl Program {
             Program::RedisCli => "redis-cli",
             Program::RedisBenchmark => "redis-benchmark",
             Program::Node => "node",
-            Program::Npm => "npm",
             Program::Python3 => "python3",
         }
     }
@@ -69,5 +66,13 @@ where
         .join(", ");
     let is_required = missing.iter().any(|program| program.is_required());
     let failure = move || Err(Failed::from(format!("needs {names}, which is not on PATH")));
+    Trial::test(name, failure).with_ignored_flag(!is_required)
+}
+
+/// The test `name`, which cannot run because it is without `missing`, something that goes with
+/// `programs`: it is `ignored`, or fails if `LINCHPIN_REQUIRE` lists one of the programs.
+pub(crate) fn trial_without(name: &str, programs: &[Program], missing: &'static str) -> Trial {
+    let is_required = programs.iter().any(|program| program.is_required());
+    let failure = move || Err(Failed::from(format!("is without {missing}")));
     Trial::test(name, failure).with_ignored_flag(!is_required)
 }

@@ -28,7 +28,7 @@ fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
 /// # Errors
 /// Where `word` is no number, or no database has it.
 pub fn database(cx: &Cx<'_>, word: &[u8]) -> Result<u32, ReplyError> {
-    let index = words::integer(word)?;
+    let index = i32::try_from(words::integer(word)?).map_err(|_| error::NOT_INT32)?;
     u32::try_from(index)
         .ok()
         .filter(|&db| db < cx.step.databases())

@@ -102,7 +102,7 @@ impl Conditions {
             } else if words.keyword("LT") {
                 found.lt = true;
             } else {
-                let word = String::from_utf8_lossy(words.next());
+                let word = String::from_utf8_lossy(words.take());
                 return Err(ReplyError::err(format!("Unsupported option {word}")));
             }
         }

@@ -54,7 +54,8 @@ pub const SPECS: &[Spec] = &[
 fn run(cx: &mut Cx<'_>, args: Args<'_>, show: fn(i64, i64) -> i64) -> Result<(), ReplyError> {
     let (db, key, now) = (cx.db(), &args[1], cx.now().wall_ms.cast_signed());
     let mut locked = cx.step.lock(db, key);
-    let slot = locked.slot(db, key);
+    let mut slot = locked.slot(db, key);
+    slot.peek();
     cx.out.integer(match (slot.exists(), slot.deadline_ms()) {
         (false, _) => -2,
         (true, None) => -1,

@@ -1,3 +1,10 @@
 //! The server as a whole: settings, statistics, databases.
 
+pub mod command;
+pub mod command_docs;
+pub mod command_keys;
+pub mod config;
 pub mod flush;
+pub mod info;
+pub mod shutdown;
+pub mod time;

@@ -2,10 +2,14 @@
 //!
 //! A digest is XXH3-64 of the value's text with seed 0, written as 16 hexadecimal digits.
 
+use crate::command::error;
 use crate::command::spec::{Arg, ArgKind};
 use crate::command::words::Words;
 use crate::engine::{IntText, ValueRef};
 use xxhash_rust::xxh3::xxh3_64;
+
+/// The length of a digest's text.
+const DIGEST_BYTES: usize = 16;
 
 /// What must be true of a key before it is written or deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,28 +30,20 @@ pub enum Condition<'a> {
 
 /// The documentation of the conditions on a value.
 pub const VALUE_CONDITION_ARGS: &[Arg] = &[
-    Arg::new("ifeq-value", ArgKind::String)
-        .token("IFEQ")
-        .since("8.4.0"),
-    Arg::new("ifne-value", ArgKind::String)
-        .token("IFNE")
-        .since("8.4.0"),
-    Arg::new("ifdeq-digest", ArgKind::String)
-        .token("IFDEQ")
-        .since("8.4.0"),
-    Arg::new("ifdne-digest", ArgKind::String)
-        .token("IFDNE")
-        .since("8.4.0"),
+    Arg::new("ifeq-value", ArgKind::String).token("IFEQ"),
+    Arg::new("ifne-value", ArgKind::String).token("IFNE"),
+    Arg::new("ifdeq-digest", ArgKind::String).token("IFDEQ"),
+    Arg::new("ifdne-digest", ArgKind::String).token("IFDNE"),
 ];
 
-/// The documentation of all conditions.
+/// The documentation of all conditions of `SET`.
 pub const CONDITION_ARGS: &[Arg] = &[
     Arg::word("nx", "NX"),
     Arg::word("xx", "XX"),
-    VALUE_CONDITION_ARGS[0],
-    VALUE_CONDITION_ARGS[1],
-    VALUE_CONDITION_ARGS[2],
-    VALUE_CONDITION_ARGS[3],
+    VALUE_CONDITION_ARGS[0].since("8.4.0"),
+    VALUE_CONDITION_ARGS[1].since("8.4.0"),
+    VALUE_CONDITION_ARGS[2].since("8.4.0"),
+    VALUE_CONDITION_ARGS[3].since("8.4.0"),
 ];
 
 impl<'a> Condition<'a> {
@@ -72,7 +68,14 @@ impl<'a> Condition<'a> {
             ("IFDNE", Condition::DigestNotEqual),
         ];
         let (_, make) = options.iter().find(|(word, _)| words.keyword(word))?;
-        Some(make(words.next()))
+        let condition = make(words.take());
+        if let Self::DigestEqual(digest) | Self::DigestNotEqual(digest) = condition
+            && !(digest.len() == DIGEST_BYTES && digest.iter().all(u8::is_ascii_hexdigit))
+        {
+            // A malformed digest would differ from every value, and IFDNE delete it.
+            words.fail(error::BAD_DIGEST);
+        }
+        Some(condition)
     }
 
     /// Whether a key with this value, or none, meets the condition.

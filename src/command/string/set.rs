@@ -3,7 +3,7 @@
 //! Replies: OK, or null where the condition did not hold; with GET the old value, or null where
 //! there was none. `SETNX` answers 1 or 0.
 
-use crate::command::expiry::{self, EXPIRY_ARGS, Expiry, Unit};
+use crate::command::expiry::{self, EXPIRY_ARGS, Ttl, Unit};
 use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Spec};
 use crate::command::string::compare::{CONDITION_ARGS, Condition};
 use crate::command::words::Words;
@@ -131,38 +131,23 @@ const EXPIRATION: &[Arg] = &[
     Arg::word("keepttl", "KEEPTTL").since("6.0.0"),
 ];
 
-/// What becomes of the deadline, as the client told it.
-enum Ttl {
-    None,
-    Keep,
-    New(Expiry),
-}
-
 struct Options<'a> {
     condition: Option<Condition<'a>>,
     get: bool,
-    ttl: Ttl,
+    ttl: Ttl<'a>,
 }
 
 fn parse<'a>(words: &mut Words<'a>) -> Options<'a> {
     let mut options = Options {
         condition: None,
         get: false,
-        ttl: Ttl::None,
+        ttl: Ttl::Unsaid,
     };
     while words.more() {
-        if let Some(unit) = Unit::read(words) {
-            if !matches!(options.ttl, Ttl::None) {
-                words.reject();
-            }
-            let amount = words.integer();
-            options.ttl = Ttl::New(Expiry { amount, unit });
-        } else if words.keyword("KEEPTTL") {
-            if !matches!(options.ttl, Ttl::None) {
-                words.reject();
-            }
-            options.ttl = Ttl::Keep;
-        } else if words.keyword("GET") {
+        if options.ttl.read(words, "KEEPTTL", Ttl::Keep) {
+            continue;
+        }
+        if words.keyword("GET") {
             options.get = true;
         } else if let Some(condition) = Condition::read(words) {
             if options.condition.is_some_and(|other| other != condition) {
@@ -180,11 +165,9 @@ fn run_set(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let mut words = Words::new(args.skip(3));
     let options = parse(&mut words);
     words.finish()?;
-    let deadline = match options.ttl {
-        Ttl::None => Deadline::None,
-        Ttl::Keep => Deadline::Keep,
-        Ttl::New(expiry) => expiry.for_writing(cx.now(), cx.spec.name)?,
-    };
+    let deadline = options
+        .ttl
+        .deadline(Deadline::None, cx.now(), cx.spec.name)?;
     let (db, key, new) = (cx.db(), &args[1], value::encode(&args[2]));
     let mut locked = cx.step.lock(db, key);
     let mut slot = locked.slot(db, key);

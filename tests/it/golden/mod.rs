@@ -6,6 +6,7 @@
 
 mod coverage;
 mod differences;
+mod inproc;
 mod run;
 mod target;
 mod transcript;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 use libtest_mimic::{Failed, Trial};
 
+use self::inproc::InProcess;
 use self::run::{Mode, Scope};
 use self::target::{Target, Tcp};
 use self::transcript::{Transcript, Version};
@@ -46,7 +48,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             differences::check(&root(), &transcripts).map_err(Failed::from)
         }));
         trials.push(Trial::test("golden::coverage", move || {
-            let mut target = Tcp::new(Server::linchpin(&[])?);
+            let mut target = InProcess::new(&[])?;
             coverage::check(&mut target, &covering).map_err(Failed::from)
         }));
     }
@@ -114,31 +116,39 @@ fn oracle_version() -> Option<Version> {
 }
 
 fn check_trials(name: &str, transcript: &Arc<Transcript>, oracle: Option<Version>) -> Vec<Trial> {
-    let label = name.replace('/', "::");
+    let label = format!("golden::{}", name.replace('/', "::"));
+    let mut trials: Vec<Trial> = run::protocols(transcript)
+        .map(|protocol| {
+            let mode = Mode {
+                protocol,
+                is_in_process: true,
+                oracle: None,
+            };
+            let transcript = Arc::clone(transcript);
+            Trial::test(format!("{label}::inproc{protocol}"), move || {
+                let mut target = InProcess::new(&transcript.settings)?;
+                Ok(run::check(&transcript, &mut target, mode)?)
+            })
+        })
+        .collect();
     let tcp = Mode {
         protocol: 2,
         is_in_process: false,
         oracle: None,
     };
+    let over_tcp = Arc::clone(transcript);
+    let body = move || check_over_tcp(&over_tcp, tcp, Server::linchpin);
+    trials.push(Trial::test(format!("{label}::tcp"), body).with_kind(steps_kind(transcript, tcp)));
     // Without an oracle the trial is only listed; any version does to count its steps.
     let redis = Mode {
         oracle: Some(oracle.unwrap_or(Version(7, 0))),
         ..tcp
     };
-    let over_tcp = Arc::clone(transcript);
     let against_redis = Arc::clone(transcript);
-    vec![
-        Trial::test(format!("golden::{label}::tcp"), move || {
-            check_over_tcp(&over_tcp, tcp, Server::linchpin)
-        })
-        .with_kind(steps_kind(transcript, tcp)),
-        need::trial(
-            &format!("golden::{label}::redis"),
-            &[Program::RedisServer],
-            move || check_over_tcp(&against_redis, redis, Server::redis),
-        )
-        .with_kind(steps_kind(transcript, redis)),
-    ]
+    let body = move || check_over_tcp(&against_redis, redis, Server::redis);
+    let trial = need::trial(&format!("{label}::redis"), &[Program::RedisServer], body);
+    trials.push(trial.with_kind(steps_kind(transcript, redis)));
+    trials
 }
 
 /// How many of all steps `mode` compares, as a trial's kind.
@@ -170,15 +180,11 @@ fn update_trial(
     oracle: Option<Version>,
 ) -> Trial {
     let is_oracle = from == "oracle";
+    let oracle = oracle.filter(|_| is_oracle);
     let mode = Mode {
         protocol: 2,
-        is_in_process: false,
-        oracle: oracle.filter(|_| is_oracle),
-    };
-    let start: Start = if is_oracle {
-        Server::redis
-    } else {
-        Server::linchpin
+        is_in_process: !is_oracle,
+        oracle,
     };
     let mut transcript = Transcript::clone(transcript);
     let path = folder().join(name).with_extension("txt");
@@ -190,7 +196,12 @@ fn update_trial(
     };
     need::trial(&label, needs, move || {
         let settings = transcript.settings.clone();
-        let target = || Ok(Box::new(Tcp::new(start(&settings)?)) as Box<dyn Target>);
+        let target = || -> Result<Box<dyn Target>, String> {
+            match is_oracle {
+                true => Ok(Box::new(Tcp::new(Server::redis(&settings)?))),
+                false => Ok(Box::new(InProcess::new(&settings)?)),
+            }
+        };
         run::update(&mut transcript, target, mode)?;
         std::fs::write(&path, transcript.render()).map_err(|error| error.to_string())?;
         Ok(())

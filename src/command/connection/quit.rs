@@ -1,0 +1,58 @@
+//! `QUIT` and `RESET`: leave, or be as new.
+//!
+//! `QUIT` answers OK and closes the connection. `RESET` gives up a transaction and what is watched,
+//! goes back to database 0, protocol version 2 and replies to everything, takes the connection's
+//! name away and, under `requirepass`, its authentication. The library's name and version stay: the
+//! library behind the connection is still the same.
+
+use super::auth::FLAGS;
+use super::client;
+use crate::command::conn::Replies;
+use crate::command::spec::{Flags, Group, Keys, Spec};
+use crate::command::transaction::watch;
+use crate::command::{Cx, ReplyError};
+use linchpin_protocol::{Args, Version};
+
+/// The rows.
+pub const SPECS: &[Spec] = &[
+    Spec::new(
+        "quit",
+        -1,
+        FLAGS.with(Flags::IMMEDIATE),
+        Keys::NONE,
+        run_quit,
+    )
+    .group(Group::Connection)
+    .doc("Closes the connection.", "O(1)")
+    .deprecated("7.2.0", "just closing the connection"),
+    Spec::new(
+        "reset",
+        1,
+        FLAGS.with(Flags::IMMEDIATE),
+        Keys::NONE,
+        run_reset,
+    )
+    .group(Group::Connection)
+    .since("6.2.0")
+    .doc("Makes the connection as it was when it opened.", "O(1)"),
+];
+
+fn run_quit(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
+    cx.conn.closing = true;
+    cx.out.ok();
+    Ok(())
+}
+
+fn run_reset(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
+    watch::unwatch_all(cx);
+    let authenticated = cx.host.settings().requirepass.is_none();
+    let conn = &mut *cx.conn;
+    conn.multi = None;
+    conn.db = 0;
+    conn.resp = Version::Resp2;
+    conn.replies = Replies::On;
+    conn.authenticated = authenticated;
+    client::set_name(conn, "");
+    cx.out.simple("RESET");
+    Ok(())
+}

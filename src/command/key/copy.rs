@@ -1,0 +1,117 @@
+//! `COPY source destination [DB index] [REPLACE]` and `MOVE key index`: the value and deadline of a
+//! key under another name or in another database.
+//!
+//! Reply: 1, or 0 and nothing changed where the source is not there or the destination is. Source
+//! and destination may not be the same place.
+
+use crate::command::connection::select;
+use crate::command::error;
+use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Spec};
+use crate::command::words::Words;
+use crate::command::{Cx, ReplyError};
+use crate::engine::{Deadline, Slot, Value};
+use linchpin_protocol::Args;
+
+/// The rows.
+pub const SPECS: &[Spec] = &[
+    Spec::new(
+        "copy",
+        -3,
+        Flags::WRITE.with(Flags::DENYOOM),
+        Keys::pair(
+            KeyFlags::RO.with(KeyFlags::ACCESS),
+            KeyFlags::OW.with(KeyFlags::UPDATE),
+        ),
+        run_copy,
+    )
+    .group(Group::Generic)
+    .since("6.2.0")
+    .doc(
+        "Copies a key's value and deadline to another key.",
+        "O(N) with N bytes of value",
+    )
+    .args(&[
+        Arg::key("source"),
+        Arg::new("destination", ArgKind::Key(1)),
+        Arg::new("destination-db", ArgKind::Integer)
+            .token("DB")
+            .optional(),
+        Arg::word("replace", "REPLACE").optional(),
+    ]),
+    Spec::new(
+        "move",
+        3,
+        Flags::WRITE.with(Flags::FAST),
+        Keys::one(
+            1,
+            KeyFlags::RW.with(KeyFlags::ACCESS).with(KeyFlags::UPDATE),
+        ),
+        run_move,
+    )
+    .group(Group::Generic)
+    .doc(
+        "Moves a key to another database if it is free there.",
+        "O(N) with N bytes of value",
+    )
+    .args(&[Arg::key("key"), Arg::new("db", ArgKind::Integer)]),
+];
+
+/// All of a key that goes along when it gets another name.
+pub(super) fn contents(slot: &Slot<'_>) -> Option<(Value, Deadline)> {
+    let deadline = slot.deadline_ms().map_or(Deadline::None, Deadline::At);
+    slot.value().map(|value| (value.into(), deadline))
+}
+
+/// The database to copy to, and whether what is there gives way.
+fn parse(cx: &Cx<'_>, mut words: Words<'_>) -> Result<(u32, bool), ReplyError> {
+    let (mut to_db, mut replace) = (cx.db(), false);
+    while words.more() {
+        if words.keyword("REPLACE") {
+            replace = true;
+        } else if words.left() >= 2 && words.keyword("DB") {
+            to_db = select::database(cx, words.take())?;
+        } else {
+            words.reject();
+        }
+    }
+    words.finish()?;
+    Ok((to_db, replace))
+}
+
+fn run_copy(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
+    let (to_db, replace) = parse(cx, Words::new(args.skip(3)))?;
+    let (db, from, to) = (cx.db(), &args[1], &args[2]);
+    if (db, from) == (to_db, to) {
+        return Err(error::SAME_OBJECT);
+    }
+    let mut locked = cx.step.lock_each([(db, from), (to_db, to)].into_iter());
+    let mut source = locked.slot(db, from);
+    source.read();
+    let copied = match contents(&source) {
+        Some((value, deadline)) if replace || !locked.slot(to_db, to).exists() => {
+            locked.slot(to_db, to).put(value.as_ref(), deadline);
+            true
+        }
+        _ => false,
+    };
+    cx.out.integer(i64::from(copied));
+    Ok(())
+}
+
+fn run_move(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
+    let to_db = select::database(cx, &args[2])?;
+    let (db, key) = (cx.db(), &args[1]);
+    if db == to_db {
+        return Err(error::SAME_OBJECT);
+    }
+    let mut locked = cx.step.lock_each([(db, key), (to_db, key)].into_iter());
+    let moved = match contents(&locked.slot(db, key)) {
+        Some((value, deadline)) if !locked.slot(to_db, key).exists() => {
+            locked.slot(to_db, key).put(value.as_ref(), deadline);
+            locked.slot(db, key).remove()
+        }
+        _ => false,
+    };
+    cx.out.integer(i64::from(moved));
+    Ok(())
+}

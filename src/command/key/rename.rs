@@ -1,0 +1,70 @@
+//! `RENAME key newkey` and `RENAMENX`: give a value another name; its deadline goes with it.
+//!
+//! `RENAME` answers OK and replaces what has the new name. `RENAMENX` answers 1, or 0 and changes
+//! nothing where the new name is taken, by the key itself too. No such key is an error.
+
+use super::copy::contents;
+use crate::command::error;
+use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Spec};
+use crate::command::{Cx, ReplyError};
+use linchpin_protocol::Args;
+
+const FROM: KeyFlags = KeyFlags::RW.with(KeyFlags::ACCESS).with(KeyFlags::DELETE);
+const ARGS: &[Arg] = &[Arg::key("key"), Arg::new("newkey", ArgKind::Key(1))];
+
+/// The rows.
+pub const SPECS: &[Spec] = &[
+    Spec::new(
+        "rename",
+        3,
+        Flags::WRITE,
+        Keys::pair(FROM, KeyFlags::OW.with(KeyFlags::UPDATE)),
+        run_rename,
+    )
+    .group(Group::Generic)
+    .doc(
+        "Gives a key another name, in place of whatever has it.",
+        "O(N) with N bytes of value",
+    )
+    .args(ARGS),
+    Spec::new(
+        "renamenx",
+        3,
+        Flags::WRITE.with(Flags::FAST),
+        Keys::pair(FROM, KeyFlags::OW.with(KeyFlags::INSERT)),
+        run_renamenx,
+    )
+    .group(Group::Generic)
+    .doc(
+        "Gives a key another name if no key has it.",
+        "O(N) with N bytes of value",
+    )
+    .args(ARGS)
+    .history(&[("3.2.0", "Two equal names are no longer an error.")]),
+];
+
+fn run_rename(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
+    rename(cx, &args[1], &args[2], true)?;
+    cx.out.ok();
+    Ok(())
+}
+
+fn run_renamenx(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
+    let renamed = rename(cx, &args[1], &args[2], false)?;
+    cx.out.integer(i64::from(renamed));
+    Ok(())
+}
+
+/// Renames a key and answers whether it did: not where the names are equal, and not without
+/// `replace` where the new one is taken.
+fn rename(cx: &mut Cx<'_>, from: &[u8], to: &[u8], replace: bool) -> Result<bool, ReplyError> {
+    let db = cx.db();
+    let mut locked = cx.step.lock_all(db, [from, to].into_iter());
+    let (value, deadline) = contents(&locked.slot(db, from)).ok_or(error::NO_SUCH_KEY)?;
+    if from == to || !replace && locked.slot(db, to).exists() {
+        return Ok(false);
+    }
+    locked.slot(db, to).put(value.as_ref(), deadline);
+    locked.slot(db, from).remove();
+    Ok(true)
+}

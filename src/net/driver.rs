@@ -1,0 +1,401 @@
+//! The driver of one connection: moves bytes between a socket and a session.
+//!
+//! ```text
+//!        +-----------------------------------------------------------+
+//!        v                                                           |
+//!     posts? time-out? --> send what is unsent --> limits --> execute or read
+//!        | ends                | socket full: wait    | over: end      | nothing: wait
+//! ```
+//!
+//! Requests are parsed where they were read, in the worker's buffer, and replies are made in
+//! another buffer of the worker; only what is left over, half a request or unsent replies, moves
+//! into buffers of the connection's own. An idle connection has none.
+//!
+//! Invariants:
+//! - input is read only when the session can do nothing with what it has, so at most one incomplete
+//!   request, and what one read brought behind it, is held;
+//! - no input is read or executed while the unsent output is at or above the soft limit;
+//! - however the task ends, a panic included, dropping the connection gives back what it held.
+
+use super::stream::Stream;
+use super::timers::{Expired, Watch};
+use super::worker::Bench;
+use crate::config::OutputLimit;
+use crate::observe::stats::Counts;
+use crate::session::outbox::Post;
+use crate::session::registry::Origin;
+use crate::session::{BufferUse, Session, Stop};
+use crate::sync::{Mutex, Wake};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+/// A client that has not authenticated may leave this much unread.
+const UNAUTHENTICATED_OUTPUT_BYTES_MAX: usize = 1 << 10;
+/// And send this much without a complete request in it.
+const UNAUTHENTICATED_INPUT_BYTES_MAX: usize = 64 << 10;
+/// Input pauses here where the settings know no soft limit.
+const PAUSE_OUTPUT_BYTES: usize = 64 << 20;
+/// The worker keeps an output buffer up to this size between batches.
+const OUTPUT_KEPT_BYTES: usize = 256 << 10;
+
+/// Reads whose input is thrown away when a connection is closed.
+const DISCARDED_READS_MAX: usize = 16;
+
+/// Wakes the connection's task from other threads.
+#[derive(Debug)]
+struct TaskWaker(Mutex<Option<Waker>>);
+
+impl Wake for TaskWaker {
+    fn wake(&self) {
+        if let Some(waker) = &*self.0.lock() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// One connection. The future ends when the connection does.
+pub(super) struct Connection {
+    stream: Stream,
+    session: Session,
+    bench: Rc<Bench>,
+    watch: Rc<Watch>,
+    waker: Arc<TaskWaker>,
+    /// Half a request, or requests that wait for the output to drain.
+    input: Vec<u8>,
+    input_at: usize,
+    /// Replies the socket has not taken.
+    output: Vec<u8>,
+    output_at: usize,
+    /// There may be complete requests in `input`.
+    runnable: bool,
+    /// Nothing more will be read.
+    draining: bool,
+    counts: Counts,
+}
+
+/// Why a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Finished,
+    Killed,
+    Broken,
+    TimedOut(Expired),
+    OutputLimit,
+    InputLimit,
+}
+
+impl Connection {
+    pub(super) fn new(stream: Stream, origin: Origin, bench: Rc<Bench>) -> Self {
+        let waker = Arc::new(TaskWaker(Mutex::new(None)));
+        let now_ms = bench.read_clock();
+        let client = bench.server.registry().open(origin, now_ms, waker.clone());
+        let session = Session::new(client, bench.worker.borrow_mut().settings());
+        let watch = Rc::new(Watch::default());
+        watch.opened_ms.set(now_ms);
+        watch.active_ms.set(now_ms);
+        watch.authenticated.set(session.is_authenticated());
+        bench.watches.add(Rc::clone(&watch));
+        Self {
+            stream,
+            session,
+            bench,
+            watch,
+            waker,
+            input: Vec::new(),
+            input_at: 0,
+            output: Vec::new(),
+            output_at: 0,
+            runnable: false,
+            draining: false,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Goes on until there is nothing to do but wait.
+    fn drive(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        loop {
+            if self.session.client().outbox().take().contains(&Post::Close) {
+                return Poll::Ready(End::Killed);
+            }
+            if let Some(expired) = self.watch.expired() {
+                return Poll::Ready(End::TimedOut(expired));
+            }
+            if self.send(cx).is_err() {
+                return Poll::Ready(End::Broken);
+            }
+            let unsent = self.output.len() - self.output_at;
+            let limit = self.output_limit();
+            if limit.exceeded(unsent) {
+                return Poll::Ready(End::OutputLimit);
+            }
+            if self.draining {
+                return if unsent == 0 {
+                    Poll::Ready(End::Finished)
+                } else {
+                    Poll::Pending
+                };
+            }
+            if unsent >= limit.pause_bytes {
+                let since_ms = self.watch.over_soft_since_ms.get();
+                self.watch
+                    .over_soft_since_ms
+                    .set(since_ms.or(Some(self.bench.read_clock())));
+                return Poll::Pending;
+            }
+            self.watch.over_soft_since_ms.set(None);
+            if self.runnable {
+                self.run_held();
+                continue;
+            }
+            match self.read(cx) {
+                Poll::Pending => {
+                    // What had arrived before the server was told to stop has been answered.
+                    self.draining = self.bench.server.is_stopping();
+                    if !self.draining {
+                        return Poll::Pending;
+                    }
+                }
+                Poll::Ready(Err(end)) => return Poll::Ready(end),
+                Poll::Ready(Ok(())) => {}
+            }
+        }
+    }
+
+    /// Reads once and executes what is complete.
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        let bench = Rc::clone(&self.bench);
+        let mut buffer = bench.input.borrow_mut();
+        let read = match self.stream.poll_read(cx, &mut buffer) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(_)) => return Poll::Ready(Err(End::Broken)),
+            Poll::Ready(Ok(0)) => {
+                self.draining = true;
+                return Poll::Ready(Ok(()));
+            }
+            Poll::Ready(Ok(read)) => read,
+        };
+        self.counts.reads += 1;
+        self.watch.active_ms.set(bench.read_clock());
+        let bytes = &buffer[..read];
+        if self.input.is_empty() {
+            self.run_read(bytes);
+        } else {
+            self.input.extend_from_slice(bytes);
+            self.runnable = self.input.len() - self.input_at >= self.session.input_needed();
+            self.watch
+                .note_partial(self.input.len(), false, bench.now_ms.get());
+        }
+        let held = self.input.len() - self.input_at;
+        Poll::Ready(if held > self.input_bytes_max() {
+            Err(End::InputLimit)
+        } else {
+            Ok(())
+        })
+    }
+
+    /// Executes requests in place and keeps what is left of them.
+    fn run_read(&mut self, bytes: &[u8]) {
+        let (consumed, stop) = self.run(bytes);
+        self.input.extend_from_slice(&bytes[consumed..]);
+        self.after_run(stop, consumed > 0);
+    }
+
+    /// Executes requests that were kept.
+    fn run_held(&mut self) {
+        let input = std::mem::take(&mut self.input);
+        let (consumed, stop) = self.run(&input[self.input_at..]);
+        self.input = input;
+        self.input_at += consumed;
+        if self.input_at == self.input.len() {
+            (self.input, self.input_at) = (Vec::new(), 0);
+        } else if self.input_at > self.input.len() / 2 {
+            self.input.drain(..self.input_at);
+            self.input_at = 0;
+        }
+        self.after_run(stop, consumed > 0);
+    }
+
+    fn after_run(&mut self, stop: Stop, progressed: bool) {
+        self.runnable = stop == Stop::OutputFull;
+        self.draining |= stop == Stop::Close;
+        let waiting = if stop == Stop::NeedsInput {
+            self.input.len() - self.input_at
+        } else {
+            0
+        };
+        self.watch
+            .note_partial(waiting, progressed, self.bench.now_ms.get());
+        self.watch
+            .authenticated
+            .set(self.session.is_authenticated());
+        let buffers = BufferUse {
+            input_bytes: self.input.len() - self.input_at,
+            input_capacity: self.input.capacity(),
+            output_bytes: self.output.len() - self.output_at,
+            output_capacity: self.output.capacity(),
+        };
+        self.session.refresh(self.watch.active_ms.get(), buffers);
+    }
+
+    /// Lets the session run. Replies go behind those unsent, or else into the worker's buffer,
+    /// which becomes this connection's until it is sent.
+    fn run(&mut self, input: &[u8]) -> (usize, Stop) {
+        if self.output.is_empty() {
+            std::mem::swap(&mut self.output, &mut *self.bench.output.borrow_mut());
+        }
+        let mut worker = self.bench.worker.borrow_mut();
+        let ran = self.session.run(input, &mut self.output, &mut worker);
+        (ran.consumed, ran.stop)
+    }
+
+    /// Sends until everything is sent or the socket takes no more.
+    fn send(&mut self, cx: &mut Context<'_>) -> std::io::Result<()> {
+        while self.output_at < self.output.len() {
+            match self.stream.poll_write(cx, &self.output[self.output_at..]) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(sent)) => {
+                    self.output_at += sent;
+                    self.counts.writes += 1;
+                    self.counts.output_bytes += sent as u64;
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+            }
+        }
+        if self.output.capacity() > 0 {
+            self.give_back_output();
+        }
+        Ok(())
+    }
+
+    /// The buffer goes back to the worker, unless it has grown too large to keep.
+    fn give_back_output(&mut self) {
+        let mut output = std::mem::take(&mut self.output);
+        self.output_at = 0;
+        output.clear();
+        let mut kept = self.bench.output.borrow_mut();
+        if output.capacity() <= OUTPUT_KEPT_BYTES && output.capacity() > kept.capacity() {
+            *kept = output;
+        }
+    }
+
+    fn input_bytes_max(&self) -> usize {
+        if !self.session.is_authenticated() {
+            return UNAUTHENTICATED_INPUT_BYTES_MAX;
+        }
+        let settings = Arc::clone(self.bench.worker.borrow_mut().settings());
+        usize::try_from(settings.client_query_buffer_limit).unwrap_or(usize::MAX)
+    }
+
+    fn output_limit(&self) -> Limit {
+        if !self.session.is_authenticated() {
+            let hard_bytes = UNAUTHENTICATED_OUTPUT_BYTES_MAX;
+            return Limit {
+                hard_bytes,
+                pause_bytes: hard_bytes + 1,
+            };
+        }
+        Limit::from(
+            self.bench
+                .worker
+                .borrow_mut()
+                .settings()
+                .client_output_buffer_limit
+                .normal,
+        )
+    }
+
+    /// Says that nothing more comes, then takes what has arrived unread off the socket: closing over
+    /// it would reset the connection, and the peer might lose replies that are on their way.
+    fn hang_up(&mut self, cx: &mut Context<'_>) {
+        self.stream.finish_sending(cx);
+        let bench = Rc::clone(&self.bench);
+        let mut buffer = bench.input.borrow_mut();
+        for _ in 0..DISCARDED_READS_MAX {
+            if !matches!(self.stream.poll_read(cx, &mut buffer), Poll::Ready(Ok(1..))) {
+                break;
+            }
+        }
+    }
+
+    fn finish(&mut self, end: End) {
+        match end {
+            End::Finished | End::Killed | End::Broken => {}
+            End::OutputLimit => self.counts.output_limit_disconnections += 1,
+            End::TimedOut(Expired::SlowReader) => self.counts.output_limit_disconnections += 1,
+            End::InputLimit => self.counts.query_limit_disconnections += 1,
+            End::TimedOut(_) => {}
+        }
+        tracing::debug!(
+            client_id = self.session.client().id(),
+            ?end,
+            "connection closed"
+        );
+    }
+}
+
+/// How much unsent output a connection may have.
+struct Limit {
+    /// More than this ends the connection.
+    hard_bytes: usize,
+    /// At this much, input pauses.
+    pause_bytes: usize,
+}
+
+impl Limit {
+    fn exceeded(&self, unsent: usize) -> bool {
+        unsent > self.hard_bytes
+    }
+}
+
+impl From<OutputLimit> for Limit {
+    fn from(limit: OutputLimit) -> Self {
+        let bytes = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        let hard_bytes = if limit.hard_bytes == 0 {
+            usize::MAX
+        } else {
+            bytes(limit.hard_bytes)
+        };
+        let soft_bytes = if limit.soft_bytes == 0 {
+            PAUSE_OUTPUT_BYTES
+        } else {
+            bytes(limit.soft_bytes)
+        };
+        Self {
+            hard_bytes,
+            pause_bytes: soft_bytes.min(hard_bytes),
+        }
+    }
+}
+
+impl Future for Connection {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.watch.set_waker(cx.waker());
+        self.waker
+            .0
+            .lock()
+            .get_or_insert_with(|| cx.waker().clone());
+        let polled = self.drive(cx);
+        if polled.is_ready() {
+            self.hang_up(cx);
+        }
+        let counts = std::mem::take(&mut self.counts);
+        self.bench.server.stats().add(self.bench.index, &counts);
+        polled.map(|end| self.finish(end))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.session.close(&self.bench.server);
+        self.bench
+            .server
+            .stats()
+            .add(self.bench.index, &self.counts);
+    }
+}

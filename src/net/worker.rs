@@ -1,0 +1,295 @@
+//! A worker: one thread, one event loop, the connections dealt to it.
+
+use super::DRAIN_MAX;
+use super::driver::Connection;
+use super::stream::Unattached;
+use super::timers::Watches;
+use crate::engine::{Sweeper, Tally};
+use crate::observe::stats::Counts;
+use crate::session::Worker;
+use crate::session::registry::Origin;
+use crate::session::server::Server;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::LocalSet;
+
+/// Connections that may wait for a worker to take them.
+const ARRIVALS_MAX: usize = 1_024;
+/// What a worker reads from one socket at a time.
+const READ_BYTES: usize = 64 << 10;
+/// Buckets the sweeper looks at between two looks at the clients.
+const SWEEP_BUCKETS: usize = 2_048;
+/// Entries of flushed databases freed between two looks at the clients.
+const FREED_ENTRIES: usize = 4_096;
+/// Time-outs are looked at, and statistics sampled, this often.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A connection on its way to a worker.
+pub(super) struct Arrival {
+    pub(super) stream: Unattached,
+    pub(super) origin: Origin,
+    pub(super) permit: Permit,
+}
+
+/// The way to a worker.
+#[derive(Clone)]
+pub(super) struct Door {
+    arrivals: mpsc::Sender<Arrival>,
+    load: Arc<AtomicUsize>,
+}
+
+impl Door {
+    /// Connections the worker has, those on their way among them.
+    pub(super) fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    /// Sends a connection in. Waits while too many are waiting already.
+    pub(super) async fn enter(&self, arrival: Arrival) {
+        // A worker that has gone takes no connections: the server is stopping.
+        let _ = self.arrivals.send(arrival).await;
+    }
+}
+
+/// Counts a connection for as long as it lives.
+pub(super) struct Permit {
+    open: Arc<AtomicUsize>,
+    load: Arc<AtomicUsize>,
+}
+
+impl Permit {
+    pub(super) fn new(open: &Arc<AtomicUsize>, door: &Door) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        door.load.fetch_add(1, Ordering::Relaxed);
+        Self {
+            open: Arc::clone(open),
+            load: Arc::clone(&door.load),
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.load.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What the connections of one worker share. All of it belongs to one thread.
+pub(super) struct Bench {
+    pub(super) worker: RefCell<Worker>,
+    pub(super) server: Arc<Server>,
+    pub(super) index: usize,
+    /// Where sockets are read into: an idle connection has no buffer.
+    pub(super) input: RefCell<Box<[u8]>>,
+    /// Where replies are made before they are sent.
+    pub(super) output: RefCell<Vec<u8>>,
+    pub(super) watches: Watches,
+    /// Monotonic milliseconds, as of the last reading.
+    pub(super) now_ms: Cell<u64>,
+}
+
+impl Bench {
+    /// Reads the clock.
+    pub(super) fn read_clock(&self) -> u64 {
+        let now_ms = self.server.clock().mono_us() / 1_000;
+        self.now_ms.set(now_ms);
+        now_ms
+    }
+}
+
+/// The running workers.
+pub(super) struct Workers {
+    doors: Vec<Door>,
+    done: Vec<oneshot::Receiver<()>>,
+    threads: Vec<JoinHandle<()>>,
+    stop: Vec<Arc<Notify>>,
+}
+
+impl Workers {
+    /// The ways to the workers, in order.
+    pub(super) fn doors(&self) -> Vec<Door> {
+        self.doors.clone()
+    }
+
+    /// Tells the workers to end once their connections have, and waits for it.
+    pub(super) async fn finish(self) {
+        self.stop.iter().for_each(|stop| stop.notify_one());
+        for done in self.done {
+            // A worker that panicked has gone as well.
+            let _ = done.await;
+        }
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker panicked");
+            }
+        }
+    }
+}
+
+/// Starts the workers.
+pub(super) fn start(count: usize, server: &Arc<Server>) -> io::Result<Workers> {
+    let (doors, done, threads, stop) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut workers = Workers {
+        doors,
+        done,
+        threads,
+        stop,
+    };
+    for index in 0..count {
+        let (arrivals, to_come) = mpsc::channel(ARRIVALS_MAX);
+        let (done, is_done) = oneshot::channel();
+        let stop = Arc::new(Notify::new());
+        let (server, stopped) = (Arc::clone(server), Arc::clone(&stop));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let thread = std::thread::Builder::new().name(format!("worker-{index}"));
+        workers.threads.push(thread.spawn(move || {
+            let local = LocalSet::new();
+            local.block_on(&runtime, work(index, count, server, to_come, stopped));
+            drop(local);
+            // Nobody may be waiting any more.
+            let _ = done.send(());
+        })?);
+        workers.doors.push(Door {
+            arrivals,
+            load: Arc::default(),
+        });
+        workers.done.push(is_done);
+        workers.stop.push(stop);
+    }
+    Ok(workers)
+}
+
+async fn work(
+    index: usize,
+    count: usize,
+    server: Arc<Server>,
+    mut to_come: mpsc::Receiver<Arrival>,
+    stopped: Arc<Notify>,
+) {
+    let bench = Rc::new(Bench {
+        worker: RefCell::new(Worker::new(index, Arc::clone(&server))),
+        server,
+        index,
+        input: RefCell::new(vec![0; READ_BYTES].into()),
+        output: RefCell::new(Vec::new()),
+        watches: Watches::default(),
+        now_ms: Cell::new(0),
+    });
+    let open = Rc::new(Cell::new(0usize));
+    let ticking = tokio::task::spawn_local(tick(Rc::clone(&bench)));
+    let sweeping = tokio::task::spawn_local(sweep(Rc::clone(&bench), Sweeper::new(index, count)));
+    loop {
+        tokio::select! {
+            () = stopped.notified() => break,
+            arrival = to_come.recv() => match arrival {
+                Some(arrival) => welcome(arrival, &bench, &open),
+                None => break,
+            },
+        }
+    }
+    to_come.close();
+    while let Some(arrival) = to_come.recv().await {
+        welcome(arrival, &bench, &open);
+    }
+    let gone = async {
+        while open.get() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if tokio::time::timeout(DRAIN_MAX, gone).await.is_err() {
+        tracing::warn!(
+            connections = open.get(),
+            "closed before they had read their replies"
+        );
+    }
+    ticking.abort();
+    sweeping.abort();
+}
+
+/// Runs one connection in a task of its own: a panic in it ends the connection and nothing else.
+fn welcome(arrival: Arrival, bench: &Rc<Bench>, open: &Rc<Cell<usize>>) {
+    let stream = match arrival.stream.attach() {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::warn!(%error, "a connection could not be attached");
+            return;
+        }
+    };
+    let connection = Connection::new(stream, arrival.origin, Rc::clone(bench));
+    let task = tokio::task::spawn_local(connection);
+    let (bench, open) = (Rc::clone(bench), Rc::clone(open));
+    open.set(open.get() + 1);
+    tokio::task::spawn_local(async move {
+        if task.await.is_err_and(|error| error.is_panic()) {
+            bench.server.stats().add(
+                bench.index,
+                &Counts {
+                    panics: 1,
+                    ..Counts::default()
+                },
+            );
+            tracing::error!("a connection was closed by a panic in its task");
+        }
+        open.set(open.get() - 1);
+        drop(arrival.permit);
+    });
+}
+
+/// Time-outs and statistics.
+async fn tick(bench: Rc<Bench>) {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let now = bench.server.clock().now();
+        bench.now_ms.set(now.mono_us / 1_000);
+        let settings = Arc::clone(bench.worker.borrow_mut().settings());
+        bench.watches.tick(&settings, now.mono_us / 1_000);
+        if bench.index == 0 {
+            bench.server.stats().sample(now.mono_us);
+            while bench.server.engine().free_some(FREED_ENTRIES) {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+/// Expiry: `hz` times a second, for at most a share of the time that grows with
+/// `active-expire-effort`, in short batches between which clients are served.
+async fn sweep(bench: Rc<Bench>, mut sweeper: Sweeper) {
+    loop {
+        let settings = Arc::clone(bench.worker.borrow_mut().settings());
+        let period_us = 1_000_000 / u64::from(settings.hz.max(1));
+        tokio::time::sleep(Duration::from_micros(period_us)).await;
+        // 25 % of the time at effort 1, as in Redis, up to 43 % at 10.
+        let share_us = period_us * (23 + 2 * u64::from(settings.active_expire_effort)) / 100;
+        let started_us = bench.server.clock().mono_us();
+        loop {
+            let mut tally = Tally::default();
+            let swept = {
+                let batch = bench
+                    .server
+                    .engine()
+                    .shared(bench.index, bench.server.clock().now());
+                sweeper.run(&batch, SWEEP_BUCKETS, &mut tally)
+            };
+            let mut counts = Counts::default();
+            counts.add_tally(&tally);
+            bench.server.stats().add(bench.index, &counts);
+            let elapsed_us = bench.server.clock().mono_us().saturating_sub(started_us);
+            if !swept.rich || elapsed_us > share_us {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
