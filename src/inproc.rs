@@ -153,6 +153,22 @@ impl Inproc {
         self.connections[connection].closed
     }
 
+    /// Bytes a connection holds of what it sent: waiting for the rest of a request, or for `EXEC`.
+    ///
+    /// # Panics
+    /// If no connection has this number.
+    #[must_use]
+    pub fn held_bytes(&self, connection: usize) -> usize {
+        let this = &self.connections[connection];
+        this.input.capacity() + this.session.held_bytes()
+    }
+
+    /// Whether somebody asked the server to stop.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.server.is_stopping()
+    }
+
     /// Ends a connection from the client's side.
     ///
     /// # Panics
