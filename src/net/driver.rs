@@ -308,9 +308,11 @@ impl Connection {
         )
     }
 
-    /// Says that nothing more comes, then takes what has arrived unread off the socket: closing over
-    /// it would reset the connection, and the peer might lose replies that are on their way.
+    /// Says that nothing more comes, then takes what has arrived unread off the socket: closing
+    /// over it would reset the connection, and the peer might lose replies that are on their way.
     fn hang_up(&mut self, cx: &mut Context<'_>) {
+        // First, so that whoever sees the end of this connection does not find it listed.
+        self.session.close(&self.bench.server);
         self.stream.finish_sending(cx);
         let bench = Rc::clone(&self.bench);
         let mut buffer = bench.input.borrow_mut();

@@ -213,7 +213,7 @@ impl Session {
         &self.client
     }
 
-    /// Gives back what the connection held. The last call.
+    /// Gives back what the connection held. Nothing but another call of it may follow.
     pub(crate) fn close(&mut self, server: &Server) {
         for watched in self.conn.watched.drain(..) {
             server.engine().unwatch(watched);
