@@ -232,7 +232,7 @@ impl Rest {
             return;
         }
         if !self.resting {
-            tracing::warn!(%error, "not accepting for a while; if files are short, raise 'ulimit -n'");
+            tracing::warn!(%error, "not accepting for a while; are files short? see ulimit -n");
             self.resting = true;
         }
         tokio::time::sleep(BACK_OFF).await;
