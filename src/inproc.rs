@@ -1,8 +1,8 @@
 //! The server without sockets, in virtual time: for tests, fuzzers and models.
 //!
-//! The same sessions, commands and engine as behind a socket, driven by hand. Time moves only when it
-//! is told to. Every effect is recorded and can be replayed into a second engine whose state must
-//! then be the same ([`Inproc::check_replay`]).
+//! The same sessions, commands and engine as behind a socket, driven by hand. Time moves only when
+//! it is told to. Every effect is recorded and can be replayed into a second engine whose state
+//! must then be the same ([`Inproc::check_replay`]).
 
 use crate::clock::{Clock, ManualClock};
 use crate::config::Settings;
@@ -203,7 +203,7 @@ impl Inproc {
     fn deliver_posts(&mut self) {
         for number in 0..self.connections.len() {
             let posts = self.connections[number].client.outbox().take();
-            if posts.contains(&Post::Close) {
+            if posts.contains(&Post::Close) || self.server.is_stopping() {
                 self.close(number);
             }
         }

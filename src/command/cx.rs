@@ -27,6 +27,8 @@ pub struct Cx<'a> {
     pub state: ClientState,
     /// Commands run on behalf of this one, as `EXEC` runs them.
     pub calls: u64,
+    /// Those of them that answered an error.
+    pub failures: u64,
 }
 
 /// The longest key, in bytes.
@@ -54,8 +56,8 @@ impl Cx<'_> {
 }
 
 /// Finds the row for a call and checks what can be known without running it: that the command and,
-/// for a container, its subcommand exist, that the number of arguments is possible and that no key is
-/// too long.
+/// for a container, its subcommand exist, that the number of arguments is possible and that no key
+/// is too long.
 ///
 /// # Errors
 /// What the client is told.

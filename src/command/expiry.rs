@@ -108,8 +108,8 @@ impl Unit {
 }
 
 impl Expiry {
-    /// The deadline in Unix milliseconds, which may lie in the past and be negative; `None` where it
-    /// leaves the range of `i64`.
+    /// The deadline in Unix milliseconds, which may lie in the past and be negative; `None` where
+    /// it leaves the range of `i64`.
     #[must_use]
     pub fn deadline_ms(self, now: Now) -> Option<i64> {
         let now_ms = i64::try_from(now.wall_ms).ok()?;

@@ -1,7 +1,7 @@
 //! `HELP` of every container: its subcommands, made from their rows.
 //!
-//! Reply: an array of simple strings, as Redis': a title, then for each subcommand how it is written
-//! and, indented, what it does.
+//! Reply: an array of simple strings, as Redis': a title, then for each subcommand how it is
+//! written and, indented, what it does.
 
 use super::spec::{Flags, Keys, Spec};
 use super::{Cx, ReplyError, table, usage};

@@ -1,8 +1,9 @@
 //! The commands: one row in the table and one function each.
 //!
 //! `spec.rs` says what a row is, `table.rs` finds it. Each family has a folder, each command (or
-//! concept: INCR, DECR and their kin) a file with its rows on top and its function below. A function
-//! gets a [`Cx`] and its arguments, parses them whole, acts through the step and writes one reply.
+//! concept: INCR, DECR and their kin) a file with its rows on top and its function below. A
+//! function gets a [`Cx`] and its arguments, parses them whole, acts through the step and writes
+//! one reply.
 
 pub mod conn;
 pub mod cx;

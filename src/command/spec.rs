@@ -215,7 +215,9 @@ pub const NAME_BYTES_MAX: usize = 40;
 
 /// Declares a set of named bits with `const` operations.
 macro_rules! bit_set {
-    ($(#[$doc:meta])* $set:ident : $int:ty { $($(#[$bit_doc:meta])* $bit:ident = $word:literal),* $(,)? }) => {
+    ($(#[$doc:meta])* $set:ident : $int:ty {
+        $($(#[$bit_doc:meta])* $bit:ident = $word:literal),* $(,)?
+    }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct $set($int);
@@ -416,6 +418,19 @@ impl Group {
         }
     }
 
+    /// The title of the chapter.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Connection => "Connection",
+            Self::Server => "Server",
+            Self::String => "Strings and counters",
+            Self::Generic => "Keys of any type",
+            Self::Transactions => "Transactions",
+            Self::Cluster => "Cluster",
+        }
+    }
+
     const fn category(self) -> Categories {
         match self {
             Self::Connection => Categories::CONNECTION,
@@ -542,8 +557,8 @@ impl Keys {
         }
     }
 
-    /// Positions of the keys in a call, with what is done to them; `None` where the call's own count
-    /// of its keys is wrong.
+    /// Positions of the keys in a call, with what is done to them; `None` where the call's own
+    /// count of its keys is wrong.
     #[must_use]
     pub fn positions(&self, args: Args<'_>) -> Option<Vec<(usize, KeyFlags)>> {
         let mut found = Vec::new();

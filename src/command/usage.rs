@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   SET key value [NX | XX] [GET] [EX seconds | KEEPTTL]
-//!   [x] may be left out   a | b one of them   <a | b> one of them must be there   x [x ...] repeated
+//!   [x] may be left out     a | b one of them     <a | b> one of them must be there
+//!   x [x ...] repeated
 //! ```
 
 use super::spec::{Arg, ArgKind, Spec};

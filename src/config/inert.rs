@@ -4,7 +4,7 @@
 //! under `tests/data`), with the four names that 7.2 added.
 
 use super::error::SettingError;
-use super::table::Live;
+use super::settings::Live;
 use super::value::{self, INT_MAX, Kind, invalid, split_single};
 
 /// What becomes of a directive that is not a setting here.

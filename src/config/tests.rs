@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::table::{self, Row, row};
+use super::access::{self, Row, row};
 use super::*;
 
 /// What `CONFIG GET *` of redis-server answered.
@@ -502,20 +502,6 @@ fn the_reference_names_everything() {
     }
 }
 
-/// `UPDATE=1` writes the page anew.
-#[test]
-fn the_reference_page_is_current() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md");
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(path, reference_markdown()).expect("docs/settings.md can be written");
-    }
-    let page = std::fs::read_to_string(path).expect("docs/settings.md can be read");
-    assert!(
-        page == reference_markdown(),
-        "docs/settings.md is stale: run with UPDATE=1"
-    );
-}
-
 fn any_value() -> impl Strategy<Value = String> {
     let number = any::<i64>().prop_map(|number| number.to_string());
     prop_oneof![
@@ -532,7 +518,7 @@ proptest! {
     fn any_file_is_read_or_refused(
         lines in proptest::collection::vec((0..300_usize, any_value(), any_value()), 0..6),
     ) {
-        let names = table::names();
+        let names = access::names();
         let mut text = String::new();
         for (index, first, second) in &lines {
             let name = names.get(*index).copied().unwrap_or("nope");
@@ -548,7 +534,7 @@ proptest! {
     /// What CONFIG SET takes, CONFIG GET answers in a form that CONFIG SET takes again.
     #[test]
     fn what_was_set_can_be_set_again(index in 0..220_usize, value in any_value()) {
-        let names = table::names();
+        let names = access::names();
         let name = names[index % names.len()];
         if let Ok((settings, _)) =
             Settings::default().set_many(&[(name.as_bytes(), value.as_bytes())])

@@ -2,8 +2,9 @@
 //!
 //! Every change of state is one effect naming one key (or one whole database), complete in itself:
 //! `INCRBYFLOAT` leaves the number it arrived at, a rename the value under its new name and a
-//! removal, a relative time to live an absolute deadline. Applying the effects of a history in order
-//! to an empty engine gives the same state. The effects of one step travel together as one *frame*.
+//! removal, a relative time to live an absolute deadline. Applying the effects of a history in
+//! order to an empty engine gives the same state. The effects of one step travel together as one
+//! *frame*.
 
 use super::value::Value;
 

@@ -67,7 +67,7 @@ fn apply_one(step: &mut Step<'_>, effect: &Effect) {
         } => {
             let deadline = deadline_ms.map_or(Deadline::None, Deadline::At);
             on_key(step, *db, key, |slot| {
-                slot.put(Value::as_ref(value), deadline)
+                slot.put(Value::as_ref(value), deadline);
             });
         }
         Effect::Append { db, key, suffix } => {

@@ -12,8 +12,8 @@
 //!   leaves one effect in the step's frame and raises the version of a watched key;
 //! - a frame goes to the sink while the locks of all that the step touched are held: with a shared
 //!   batch when [`Locked`] is dropped, alone when the [`Step`] is dropped;
-//! - inside a shared batch a step holds one [`Locked`] at a time (the borrow checker sees to it), so
-//!   shards are always locked in ascending (database, index) order;
+//! - inside a shared batch a step holds one [`Locked`] at a time (the borrow checker sees to it),
+//!   so shards are always locked in ascending (database, index) order;
 //! - a slot never shows an entry past its deadline: opening it removes such an entry;
 //! - a panic while shards are locked ends the process: half a change must not be seen.
 
@@ -356,6 +356,8 @@ impl Step<'_> {
         self.engine.unwatch(watched);
     }
 
+    /// Shards are locked under the watches here, against the lock order: alone inside the gate,
+    /// nobody can hold one and wait for the other.
     fn note_changes_of_watched(&self, databases: &[u32]) {
         let layout = self.view.layout();
         self.engine.watches.note_changes(|db, key| {

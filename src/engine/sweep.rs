@@ -1,9 +1,9 @@
 //! Removing keys that nobody asks for after their deadline.
 //!
-//! Each worker has a sweeper that goes round its share of the shards, a few buckets at a time. Where
-//! more than a quarter of the deadlines it meets have passed it stays in the shard; where few have,
-//! it moves on. One call visits a bounded number of buckets, so a million keys due at once go in
-//! many short steps between which clients are served.
+//! Each worker has a sweeper that goes round its share of the shards, a few buckets at a time.
+//! Where more than a quarter of the deadlines it meets have passed it stays in the shard; where few
+//! have, it moves on. One call visits a bounded number of buckets, so a million keys due at once go
+//! in many short steps between which clients are served.
 //!
 //! LIMITATIONS: this finds what is due by looking, not by order of deadline. A key that is the only
 //! one due among millions may stay in memory, invisible, until the sweep comes round.

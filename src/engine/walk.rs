@@ -10,10 +10,10 @@
 //!       +--------+------------+-----------+
 //! ```
 //!
-//! GUARANTEE: a key that is there from the first call to the last is answered at least once. Entries
-//! keep their bucket as long as their shard's generation stands (`shard.rs`); with another generation
-//! the walk begins that shard again, which may answer keys twice but misses none. Keys that come or
-//! go meanwhile may be answered or not.
+//! GUARANTEE: a key that is there from the first call to the last is answered at least once.
+//! Entries keep their bucket as long as their shard's generation stands (`shard.rs`); with another
+//! generation the walk begins that shard again, which may answer keys twice but misses none. Keys
+//! that come or go meanwhile may be answered or not.
 //!
 //! LIMITATIONS: a generation that rises by exactly a multiple of 2^22 between two calls is not
 //! noticed. A shard that is rehashed between every two calls is begun again each time; with the

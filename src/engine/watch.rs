@@ -5,8 +5,8 @@
 //! writer never looks for the connections that watch, and a connection that dies leaves nothing but
 //! a count to take back.
 //!
-//! Invariants: a record exists exactly while `watchers > 0`; `live` is the number of records; a key's
-//! version changes only under the lock of the key's shard, or with the gate held alone.
+//! Invariants: a record exists exactly while `watchers > 0`; `live` is the number of records; a
+//! key's version changes only under the lock of the key's shard, or with the gate held alone.
 //!
 //! Cost: with nobody watching, a write pays one relaxed load of a line that nobody writes.
 

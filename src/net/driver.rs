@@ -7,9 +7,9 @@
 //!        | ends                | socket full: wait    | over: end      | nothing: wait
 //! ```
 //!
-//! Requests are parsed where they were read, in the worker's buffer, and replies are made in another
-//! buffer of the worker; only what is left over, half a request or unsent replies, moves into buffers
-//! of the connection's own. An idle connection has none.
+//! Requests are parsed where they were read, in the worker's buffer, and replies are made in
+//! another buffer of the worker; only what is left over, half a request or unsent replies, moves
+//! into buffers of the connection's own. An idle connection has none.
 //!
 //! Invariants:
 //! - input is read only when the session can do nothing with what it has, so at most one incomplete
@@ -17,9 +17,9 @@
 //! - no input is read or executed while the unsent output is at or above the soft limit;
 //! - however the task ends, a panic included, dropping the connection gives back what it held.
 
+use super::local::Local;
 use super::stream::Stream;
 use super::timers::{Expired, Watch};
-use super::worker::Bench;
 use crate::config::OutputLimit;
 use crate::observe::stats::Counts;
 use crate::session::outbox::Post;
@@ -41,6 +41,9 @@ const PAUSE_OUTPUT_BYTES: usize = 64 << 20;
 /// The worker keeps an output buffer up to this size between batches.
 const OUTPUT_KEPT_BYTES: usize = 256 << 10;
 
+/// Reads whose input is thrown away when a connection is closed.
+const DISCARDED_READS_MAX: usize = 16;
+
 /// Wakes the connection's task from other threads.
 #[derive(Debug)]
 struct TaskWaker(Mutex<Option<Waker>>);
@@ -57,7 +60,7 @@ impl Wake for TaskWaker {
 pub(super) struct Connection {
     stream: Stream,
     session: Session,
-    bench: Rc<Bench>,
+    local: Rc<Local>,
     watch: Rc<Watch>,
     waker: Arc<TaskWaker>,
     /// Half a request, or requests that wait for the output to drain.
@@ -85,20 +88,20 @@ enum End {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, origin: Origin, bench: Rc<Bench>) -> Self {
+    pub(super) fn new(stream: Stream, origin: Origin, local: Rc<Local>) -> Self {
         let waker = Arc::new(TaskWaker(Mutex::new(None)));
-        let now_ms = bench.read_clock();
-        let client = bench.server.registry().open(origin, now_ms, waker.clone());
-        let session = Session::new(client, bench.worker.borrow_mut().settings());
+        let now_ms = local.read_clock();
+        let client = local.server.registry().open(origin, now_ms, waker.clone());
+        let session = Session::new(client, local.worker.borrow_mut().settings());
         let watch = Rc::new(Watch::default());
         watch.opened_ms.set(now_ms);
         watch.active_ms.set(now_ms);
         watch.authenticated.set(session.is_authenticated());
-        bench.watches.add(Rc::clone(&watch));
+        local.watches.add(Rc::clone(&watch));
         Self {
             stream,
             session,
-            bench,
+            local,
             watch,
             waker,
             input: Vec::new(),
@@ -139,7 +142,7 @@ impl Connection {
                 let since_ms = self.watch.over_soft_since_ms.get();
                 self.watch
                     .over_soft_since_ms
-                    .set(since_ms.or(Some(self.bench.read_clock())));
+                    .set(since_ms.or(Some(self.local.read_clock())));
                 return Poll::Pending;
             }
             self.watch.over_soft_since_ms.set(None);
@@ -150,7 +153,7 @@ impl Connection {
             match self.read(cx) {
                 Poll::Pending => {
                     // What had arrived before the server was told to stop has been answered.
-                    self.draining = self.bench.server.is_stopping();
+                    self.draining = self.local.server.is_stopping();
                     if !self.draining {
                         return Poll::Pending;
                     }
@@ -163,8 +166,8 @@ impl Connection {
 
     /// Reads once and executes what is complete.
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
-        let bench = Rc::clone(&self.bench);
-        let mut buffer = bench.input.borrow_mut();
+        let local = Rc::clone(&self.local);
+        let mut buffer = local.input.borrow_mut();
         let read = match self.stream.poll_read(cx, &mut buffer) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Err(_)) => return Poll::Ready(Err(End::Broken)),
@@ -175,7 +178,7 @@ impl Connection {
             Poll::Ready(Ok(read)) => read,
         };
         self.counts.reads += 1;
-        self.watch.active_ms.set(bench.read_clock());
+        self.watch.active_ms.set(local.read_clock());
         let bytes = &buffer[..read];
         if self.input.is_empty() {
             self.run_read(bytes);
@@ -183,7 +186,7 @@ impl Connection {
             self.input.extend_from_slice(bytes);
             self.runnable = self.input.len() - self.input_at >= self.session.input_needed();
             self.watch
-                .note_partial(self.input.len(), false, bench.now_ms.get());
+                .note_partial(self.input.len(), false, local.now_ms.get());
         }
         let held = self.input.len() - self.input_at;
         Poll::Ready(if held > self.input_bytes_max() {
@@ -224,7 +227,7 @@ impl Connection {
             0
         };
         self.watch
-            .note_partial(waiting, progressed, self.bench.now_ms.get());
+            .note_partial(waiting, progressed, self.local.now_ms.get());
         self.watch
             .authenticated
             .set(self.session.is_authenticated());
@@ -237,13 +240,13 @@ impl Connection {
         self.session.refresh(self.watch.active_ms.get(), buffers);
     }
 
-    /// Lets the session run. Replies go behind those unsent, or else into the worker's buffer, which
-    /// becomes this connection's until it is sent.
+    /// Lets the session run. Replies go behind those unsent, or else into the worker's buffer,
+    /// which becomes this connection's until it is sent.
     fn run(&mut self, input: &[u8]) -> (usize, Stop) {
         if self.output.is_empty() {
-            std::mem::swap(&mut self.output, &mut *self.bench.output.borrow_mut());
+            std::mem::swap(&mut self.output, &mut *self.local.output.borrow_mut());
         }
-        let mut worker = self.bench.worker.borrow_mut();
+        let mut worker = self.local.worker.borrow_mut();
         let ran = self.session.run(input, &mut self.output, &mut worker);
         (ran.consumed, ran.stop)
     }
@@ -273,7 +276,7 @@ impl Connection {
         let mut output = std::mem::take(&mut self.output);
         self.output_at = 0;
         output.clear();
-        let mut kept = self.bench.output.borrow_mut();
+        let mut kept = self.local.output.borrow_mut();
         if output.capacity() <= OUTPUT_KEPT_BYTES && output.capacity() > kept.capacity() {
             *kept = output;
         }
@@ -283,7 +286,7 @@ impl Connection {
         if !self.session.is_authenticated() {
             return UNAUTHENTICATED_INPUT_BYTES_MAX;
         }
-        let settings = Arc::clone(self.bench.worker.borrow_mut().settings());
+        let settings = Arc::clone(self.local.worker.borrow_mut().settings());
         usize::try_from(settings.client_query_buffer_limit).unwrap_or(usize::MAX)
     }
 
@@ -296,13 +299,28 @@ impl Connection {
             };
         }
         Limit::from(
-            self.bench
+            self.local
                 .worker
                 .borrow_mut()
                 .settings()
                 .client_output_buffer_limit
                 .normal,
         )
+    }
+
+    /// Says that nothing more comes, then takes what has arrived unread off the socket: closing
+    /// over it would reset the connection, and the peer might lose replies that are on their way.
+    fn hang_up(&mut self, cx: &mut Context<'_>) {
+        // First, so that whoever sees the end of this connection does not find it listed.
+        self.session.close(&self.local.server);
+        self.stream.finish_sending(cx);
+        let local = Rc::clone(&self.local);
+        let mut buffer = local.input.borrow_mut();
+        for _ in 0..DISCARDED_READS_MAX {
+            if !matches!(self.stream.poll_read(cx, &mut buffer), Poll::Ready(Ok(1..))) {
+                break;
+            }
+        }
     }
 
     fn finish(&mut self, end: End) {
@@ -365,18 +383,21 @@ impl Future for Connection {
             .lock()
             .get_or_insert_with(|| cx.waker().clone());
         let polled = self.drive(cx);
+        if polled.is_ready() {
+            self.hang_up(cx);
+        }
         let counts = std::mem::take(&mut self.counts);
-        self.bench.server.stats().add(self.bench.index, &counts);
+        self.local.server.stats().add(self.local.index, &counts);
         polled.map(|end| self.finish(end))
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.session.close(&self.bench.server);
-        self.bench
+        self.session.close(&self.local.server);
+        self.local
             .server
             .stats()
-            .add(self.bench.index, &self.counts);
+            .add(self.local.index, &self.counts);
     }
 }

@@ -15,6 +15,7 @@
 mod accept;
 mod driver;
 mod listen;
+mod local;
 mod stream;
 mod timers;
 mod worker;

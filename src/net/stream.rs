@@ -59,4 +59,13 @@ impl Stream {
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
+
+    /// Tells the peer that nothing more comes. A peer that has gone does not mind.
+    pub(super) fn finish_sending(&mut self, cx: &mut Context<'_>) {
+        // Shutting down a socket never waits.
+        let _ = match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        };
+    }
 }

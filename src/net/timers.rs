@@ -1,7 +1,7 @@
 //! Time-outs of connections, looked at by their worker's tick.
 //!
-//! A connection notes what its limits are about in a few cells; the tick goes over all of them. That
-//! costs no timer per connection and is as exact as a tick, a tenth of a second.
+//! A connection notes what its limits are about in a few cells; the tick goes over all of them.
+//! That costs no timer per connection and is as exact as a tick, a tenth of a second.
 
 use crate::config::Settings;
 use std::cell::{Cell, RefCell};

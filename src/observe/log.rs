@@ -1,7 +1,8 @@
 //! Logging: where lines go, in which form, and from which level on.
 //!
-//! Lines go to the log file, or to standard error without one; standard output has only the line that
-//! says where the server listens. No line ever holds an argument of a command: they may be secrets.
+//! Lines go to the log file, or to standard error without one; standard output has only the line
+//! that says where the server listens. No line ever holds an argument of a command: they may be
+//! secrets.
 
 use crate::config::{LogFormat, LogLevel, Settings};
 use std::fs::{File, OpenOptions};

@@ -7,14 +7,14 @@
 //!                                                             replies --> bytes
 //! ```
 //!
-//! A session is a state machine: [`Session::run`] takes bytes received and appends bytes to send. It
-//! never waits, does no I/O and asks nobody but the clock it was given for the time, so the driver
-//! around it is thin and tests drive it without a socket.
+//! A session is a state machine: [`Session::run`] takes bytes received and appends bytes to send.
+//! It never waits, does no I/O and asks nobody but the clock it was given for the time, so the
+//! driver around it is thin and tests drive it without a socket.
 //!
 //! Invariants:
 //! - replies leave in the order of their requests;
-//! - all commands of one call run in as few batches as the time limit of a batch allows, and no batch
-//!   outlives the call;
+//! - all commands of one call run in as few batches as the time limit of a batch allows, and no
+//!   batch outlives the call;
 //! - whatever ends a connection, [`Session::close`] gives back what it held (watches, its place in
 //!   the registry).
 
@@ -26,7 +26,7 @@ use crate::command::conn::{Conn, MULTI_BYTES_MAX, MULTI_COMMANDS_MAX, Replies};
 use crate::command::error::{self, ReplyError};
 use crate::command::host::{ClientState, Host};
 use crate::command::spec::{Flags, Spec};
-use crate::command::{Cx, resolve};
+use crate::command::{Cx, resolve, table};
 use crate::config::Settings;
 use crate::engine::Batch;
 use crate::observe::stats::Counts;
@@ -213,7 +213,7 @@ impl Session {
         &self.client
     }
 
-    /// Gives back what the connection held. The last call.
+    /// Gives back what the connection held. Nothing but another call of it may follow.
     pub(crate) fn close(&mut self, server: &Server) {
         for watched in self.conn.watched.drain(..) {
             server.engine().unwatch(watched);
@@ -323,14 +323,15 @@ impl<'e> Turn<'e> {
             spec,
             state,
             calls: 1,
+            failures: 0,
         };
         let result = (spec.run)(&mut cx, args);
         if let Err(error) = &result {
             cx.out.error_bytes(&error.line());
         }
-        let (tally, calls) = (cx.step.take_tally(), cx.calls);
+        let (tally, calls, failures) = (cx.step.take_tally(), cx.calls, cx.failures);
         drop(cx);
-        self.counts.errors += u64::from(result.is_err());
+        self.counts.errors += failures + u64::from(result.is_err());
         self.counts.denied_logins += u64::from(result == Err(error::WRONG_PASS));
         self.counts.add_tally(&tally);
         self.counts.commands += calls;
@@ -390,6 +391,10 @@ fn admit(conn: &mut Conn, args: Args<'_>) -> Result<Admitted, ReplyError> {
     let spec = match resolve(args) {
         Ok(spec) => spec,
         Err(_) if is_http(&args[0]) => return Ok(Admitted::HangUp),
+        // A stranger does not learn which commands there are.
+        Err(_) if !conn.authenticated && table::find(&args[0]).is_none() => {
+            return Err(error::NO_AUTH);
+        }
         Err(error) => return Err(error),
     };
     if !conn.authenticated && !spec.flags.has(Flags::NO_AUTH) {

@@ -1,8 +1,8 @@
 //! The outbox: how another worker reaches a connection.
 //!
 //! Whoever has something for a connection posts it and wakes the connection's task; the task takes
-//! what is there, in order. The task may be anywhere in its loop at that moment, so the order on both
-//! sides is fixed:
+//! what is there, in order. The task may be anywhere in its loop at that moment, so the order on
+//! both sides is fixed:
 //!
 //! ```text
 //!   poster: push under the lock; if the box was quiet, mark it and wake

@@ -1,7 +1,7 @@
 //! The registry: every open connection, for `CLIENT LIST` and its kin.
 //!
-//! A connection enters when it opens and leaves when it closes. Its own worker refreshes what changes
-//! once per batch; anybody reads it or posts to its outbox.
+//! A connection enters when it opens and leaves when it closes. Its own worker refreshes what
+//! changes once per batch; anybody reads it or posts to its outbox.
 //!
 //! Cost: one uncontended lock per batch; a list costs O(connections).
 
@@ -116,11 +116,15 @@ impl Registry {
         client
     }
 
-    /// Takes a connection out.
+    /// Takes a connection out, if it is still there.
     pub(crate) fn close(&self, id: u64) {
-        if self.clients.remove(&id).is_some() {
-            self.open.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.remove(id);
+    }
+
+    fn remove(&self, id: u64) -> Option<Arc<Client>> {
+        let (_, client) = self.clients.remove(&id)?;
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        Some(client)
     }
 
     /// Number of open connections.
@@ -148,8 +152,8 @@ impl Clients for Registry {
     }
 
     fn kill(&self, id: u64) -> bool {
-        // Not under the registry's guard: waking may run the task, which may leave the registry.
-        let client = self.clients.get(&id).map(|client| Arc::clone(&client));
+        // Gone for everybody from now on, though its worker has yet to close the socket.
+        let client = self.remove(id);
         client
             .inspect(|client| client.outbox.post(Post::Close))
             .is_some()

@@ -35,6 +35,12 @@ impl Server {
     pub(crate) fn linchpin(settings: &[(String, String)]) -> Result<Server, String> {
         let home = TempDir::new()?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_linchpin-server"));
+        // What is meant for the tests would be taken for settings.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("LINCHPIN_") {
+                command.env_remove(name);
+            }
+        }
         command
             .args(["--port", "0", "--bind", "127.0.0.1", "--dir"])
             .arg(home.path());

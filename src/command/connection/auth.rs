@@ -1,9 +1,9 @@
 //! `AUTH [username] password`: shows who the caller is.
 //!
 //! There is one user, `default`, who may do everything; its password is the setting `requirepass`.
-//! Without one everybody is `default` from the start, and `AUTH default` takes any password. A failed
-//! attempt takes nothing away from a connection that was authenticated before. The password is
-//! compared in constant time, and neither logged nor shown by `CLIENT LIST`.
+//! Without one everybody is `default` from the start, and `AUTH default` takes any password. A
+//! failed attempt takes nothing away from a connection that was authenticated before. The password
+//! is compared in constant time, and neither logged nor shown by `CLIENT LIST`.
 
 use crate::command::spec::{Arg, ArgKind, Flags, Group, Keys, Spec};
 use crate::command::{Cx, ReplyError, error};

@@ -2,8 +2,8 @@
 //!
 //! `SETNAME` and `SETINFO LIB-NAME | LIB-VER` say who is calling, for those who read `CLIENT LIST`;
 //! an empty word takes the name away. `REPLY OFF` ends all replies and `REPLY SKIP` the next one,
-//! until `REPLY ON`. `UNBLOCK` ends the wait of another connection; no command of this version waits,
-//! so it finds nobody and answers 0.
+//! until `REPLY ON`. `UNBLOCK` ends the wait of another connection; no command of this version
+//! waits, so it finds nobody and answers 0.
 
 use crate::command::Cx;
 use crate::command::conn::{Conn, Replies};

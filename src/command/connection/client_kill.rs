@@ -1,8 +1,8 @@
 //! `CLIENT KILL addr:port`, `CLIENT KILL option value [option value ...]`: ends connections.
 //!
-//! The old form ends the one that comes from an address, the caller too, and answers OK. The new form
-//! ends all that meet every option, answers their number and spares the caller unless `SKIPME no`
-//! is among them. A connection that ends itself gets its answer first.
+//! The old form ends the one that comes from an address, the caller too, and answers OK. The new
+//! form ends all that meet every option, answers their number and spares the caller unless `SKIPME
+//! no` is among them. A connection that ends itself gets its answer first.
 
 use super::auth::DEFAULT_USER;
 use super::client::FLAGS;

@@ -1,7 +1,7 @@
 //! `CLIENT INFO` and `CLIENT LIST [TYPE type | ID id [id ...]]`: a line for each connection.
 //!
-//! A line has the fields of Redis 7.2 in their order, and `watch`, the number of keys watched, which
-//! Redis has since 7.4:
+//! A line has the fields of Redis 7.2 in their order, and `watch`, the number of keys watched,
+//! which Redis has since 7.4:
 //!
 //! | field | meaning |
 //! | --- | --- |
@@ -15,8 +15,8 @@
 //! | `cmd`, `user`, `resp` | last command, user, protocol version |
 //! | `lib-name`, `lib-ver` | what `CLIENT SETINFO` said |
 //!
-//! `sub`, `psub`, `ssub`, `rbp`, `oll` and `redir` are there for those who read by position; they say
-//! that there is nothing of the kind.
+//! `sub`, `psub`, `ssub`, `rbp`, `oll` and `redir` are there for those who read by position; they
+//! say that there is nothing of the kind.
 //!
 //! LIMITATIONS: what is told of others is from the end of their last batch.
 

@@ -1,8 +1,8 @@
 //! `HELLO [protover [AUTH username password] [SETNAME clientname]]`: the greeting.
 //!
 //! Picks the protocol version, 2 or 3, and may authenticate and name the connection in the same
-//! call. Everything is checked before anything changes. Reply: a map that says who the server is, in
-//! the version just picked.
+//! call. Everything is checked before anything changes. Reply: a map that says who the server is,
+//! in the version just picked.
 
 use super::auth::{self, FLAGS};
 use super::client;

@@ -4,19 +4,23 @@ use crate::command::spec::{Arg, ArgKind, Flags, Group, Keys, Spec};
 use crate::command::{Cx, ReplyError};
 use linchpin_protocol::Args;
 
-const FLAGS: Flags = Flags::FAST.with(Flags::LOADING).with(Flags::STALE);
-
 /// The rows.
 pub const SPECS: &[Spec] = &[
-    Spec::new("ping", -1, FLAGS, Keys::NONE, run_ping)
+    Spec::new("ping", -1, Flags::FAST, Keys::NONE, run_ping)
         .group(Group::Connection)
         .doc("Answers PONG, or the message.", "O(1)")
         .args(&[Arg::new("message", ArgKind::String).optional()])
         .tips(&["request_policy:all_shards", "response_policy:all_succeeded"]),
-    Spec::new("echo", 2, FLAGS, Keys::NONE, run_echo)
-        .group(Group::Connection)
-        .doc("Answers the message.", "O(1)")
-        .args(&[Arg::new("message", ArgKind::String)]),
+    Spec::new(
+        "echo",
+        2,
+        Flags::FAST.with(Flags::LOADING).with(Flags::STALE),
+        Keys::NONE,
+        run_echo,
+    )
+    .group(Group::Connection)
+    .doc("Answers the message.", "O(1)")
+    .args(&[Arg::new("message", ArgKind::String)]),
 ];
 
 fn run_ping(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {

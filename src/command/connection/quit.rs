@@ -1,8 +1,8 @@
 //! `QUIT` and `RESET`: leave, or be as new.
 //!
 //! `QUIT` answers OK and closes the connection. `RESET` gives up a transaction and what is watched,
-//! goes back to database 0, protocol version 2 and replies to everything, takes the connection's name
-//! away and, under `requirepass`, its authentication. The library's name and version stay: the
+//! goes back to database 0, protocol version 2 and replies to everything, takes the connection's
+//! name away and, under `requirepass`, its authentication. The library's name and version stay: the
 //! library behind the connection is still the same.
 
 use super::auth::FLAGS;

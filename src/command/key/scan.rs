@@ -9,7 +9,7 @@ use crate::command::spec::{Arg, ArgKind, Flags, Group, Keys, Spec};
 use crate::command::words::Words;
 use crate::command::{Cx, ReplyError};
 use crate::glob;
-use linchpin_protocol::{Args, Writer};
+use linchpin_protocol::{Args, Writer, number};
 
 /// Keys looked at unless COUNT says otherwise. Redis' figure.
 const COUNT_DEFAULT: usize = 10;
@@ -57,7 +57,7 @@ struct Options<'a> {
 
 fn parse(args: Args<'_>) -> Result<Options<'_>, ReplyError> {
     let mut options = Options {
-        cursor: parse_cursor(&args[1]).ok_or(error::INVALID_CURSOR)?,
+        cursor: number::parse_u64(&args[1]).ok_or(error::INVALID_CURSOR)?,
         pattern: None,
         count: COUNT_DEFAULT,
         kind: None,
@@ -77,28 +77,6 @@ fn parse(args: Args<'_>) -> Result<Options<'_>, ReplyError> {
     }
     words.finish()?;
     Ok(options)
-}
-
-/// Reads a cursor as C's `strtoul` does: digits, a sign before them if need be, negative ones
-/// counted from the end; nothing at all is 0.
-fn parse_cursor(word: &[u8]) -> Option<u64> {
-    let (negative, digits) = match word {
-        [] => return Some(0),
-        [b'-', digits @ ..] => (true, digits),
-        [b'+', digits @ ..] | digits => (false, digits),
-    };
-    if digits.is_empty() {
-        return None;
-    }
-    let cursor = digits.iter().try_fold(0_u64, |n, digit| {
-        let digit = char::from(*digit).to_digit(10)?;
-        n.checked_mul(10)?.checked_add(u64::from(digit))
-    })?;
-    Some(if negative {
-        cursor.wrapping_neg()
-    } else {
-        cursor
-    })
 }
 
 fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
@@ -121,30 +99,4 @@ fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     cx.out.array(count);
     cx.out.out().extend_from_slice(&found);
     Ok(())
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::parse_cursor;
-
-    /// All as Redis 7.0 takes them.
-    #[test]
-    fn cursors_are_read_as_strtoul_reads() {
-        for (word, cursor) in [
-            ("", Some(0)),
-            ("0", Some(0)),
-            ("007", Some(7)),
-            ("+5", Some(5)),
-            ("-1", Some(u64::MAX)),
-            ("18446744073709551615", Some(u64::MAX)),
-            ("18446744073709551616", None),
-            ("-18446744073709551616", None),
-            ("-", None),
-            (" 1", None),
-            ("1 ", None),
-            ("x", None),
-        ] {
-            assert_eq!(parse_cursor(word.as_bytes()), cursor, "{word:?}");
-        }
-    }
 }

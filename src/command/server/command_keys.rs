@@ -1,7 +1,8 @@
 //! `COMMAND GETKEYS command [arg ...]` and `COMMAND GETKEYSANDFLAGS`: the keys of a call.
 //!
-//! The call is looked at, not executed. `GETKEYSANDFLAGS` says of each key whether it is read (`RO`),
-//! read and written (`RW`), overwritten (`OW`) or removed (`RM`), and what becomes of its value.
+//! The call is looked at, not executed. `GETKEYSANDFLAGS` says of each key whether it is read
+//! (`RO`), read and written (`RW`), overwritten (`OW`) or removed (`RM`), and what becomes of its
+//! value.
 
 use super::command::{FLAGS, write_words};
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, Keys, Spec};

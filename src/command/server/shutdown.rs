@@ -2,8 +2,8 @@
 //!
 //! No reply: the connection ends. What other connections have in flight is answered first. This
 //! version keeps its data in memory only, so `SAVE` is refused, as Redis refuses it where saving
-//! fails, and `FORCE` ends the server all the same. There are no replicas to wait for: `NOW` changes
-//! nothing, and `ABORT` finds nothing to give up.
+//! fails, and `FORCE` ends the server all the same. There are no replicas to wait for: `NOW`
+//! changes nothing, and `ABORT` finds nothing to give up.
 
 use crate::command::spec::{Arg, ArgKind, Flags, Group, Keys, Spec};
 use crate::command::words::Words;

@@ -1,7 +1,7 @@
 //! `TIME`: Unix time, as two strings: seconds, and the microseconds of the second.
 //!
-//! It is the time of the batch the command is in, the one by which deadlines are judged: a key whose
-//! deadline this time has reached is gone.
+//! It is the time of the batch the command is in, the one by which deadlines are judged: a key
+//! whose deadline this time has reached is gone.
 
 use crate::command::spec::{Flags, Group, Keys, Spec};
 use crate::command::{Cx, ReplyError};

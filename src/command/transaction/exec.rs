@@ -1,8 +1,8 @@
 //! `EXEC`: runs the queued commands as one step.
 //!
-//! Reply: the array of their replies; null where a watched key has changed; an error where a command
-//! could not be queued. All run under one hold of the gate, at one time, and their effects are one
-//! frame. A command that fails does not stop the others.
+//! Reply: the array of their replies; null where a watched key has changed; an error where a
+//! command could not be queued. All run under one hold of the gate, at one time, and their effects
+//! are one frame. A command that fails does not stop the others.
 
 use crate::command::error;
 use crate::command::spec::{Flags, Group, Keys, Spec};
@@ -16,6 +16,7 @@ pub const SPECS: &[Spec] = &[Spec::new(
     Flags::NOSCRIPT
         .with(Flags::LOADING)
         .with(Flags::STALE)
+        .with(Flags::SKIP_SLOWLOG)
         .with(Flags::IMMEDIATE)
         .with(Flags::ALONE),
     Keys::NONE,
@@ -48,6 +49,7 @@ fn run(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
         cx.spec = spec;
         cx.calls += 1;
         if let Err(error) = (spec.run)(cx, request.args()) {
+            cx.failures += 1;
             cx.out.error_bytes(&error.line());
         }
     }
