@@ -731,3 +731,6 @@ impl std::fmt::Debug for Slot<'_> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests;
