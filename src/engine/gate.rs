@@ -123,9 +123,9 @@ mod loom_tests {
         });
     }
 
-    /// Two replace the value at once while a third enters by one side after the other. Goes red when
-    /// `replace` leaves out a side (a sharer sees the value go back), and when two replacers lock
-    /// the sides in different orders (they wait for each other).
+    /// Two replace the value at once while a third enters by one side after the other. Goes red
+    /// when `replace` leaves out a side (a sharer sees the value go back), and when two replacers
+    /// lock the sides in different orders (they wait for each other).
     #[test]
     fn a_replaced_value_is_seen_through_every_side() {
         loom::model(|| {

@@ -168,8 +168,8 @@ fn an_exec_is_seen_whole_and_its_frame_is_in_order() {
     });
 }
 
-/// A database is emptied while others write into it. Goes red when `Gate::replace` leaves out a side
-/// (a write goes into the database that was thrown away).
+/// A database is emptied while others write into it. Goes red when `Gate::replace` leaves out a
+/// side (a write goes into the database that was thrown away).
 #[test]
 fn no_write_goes_into_a_database_that_was_emptied() {
     loom::model(|| {
