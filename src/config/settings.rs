@@ -167,7 +167,7 @@ pub struct Settings {
     pub io_threads: Option<u32>,
     /// `loglevel`: how much is logged.
     pub loglevel: LogLevel,
-    /// `logfile`: where to; `None` is standard output.
+    /// `logfile`: where to; `None` is standard error.
     pub logfile: Option<PathBuf>,
     /// `log-format`: the shape of a log line.
     pub log_format: LogFormat,

@@ -243,7 +243,7 @@ pub static DIRECTIVES: &[Directive] = &[
     Directive {
         name: "dir",
         live: Live::Protected,
-        doc: "Directory of the server's files; made when missing.",
+        doc: "Directory of the server's files. This version writes none.",
         field: Field::Text {
             kind: Kind::Text,
             get: |s| s.dir.display().to_string(),
@@ -317,7 +317,7 @@ pub static DIRECTIVES: &[Directive] = &[
     Directive {
         name: "logfile",
         live: Live::Start,
-        doc: "File that log lines are appended to; empty is standard output.",
+        doc: "File that log lines are appended to; empty is standard error.",
         field: path!(logfile, PATH_BYTES_MAX),
     },
     Directive {

@@ -31,8 +31,10 @@ const PROTECTED: &[u8] =
       this machine are accepted. Set requirepass, or protected-mode no if the network is \
       trusted.\r\n";
 
-/// Raises the limit of open descriptors so that `maxclients` fit, and answers how many do.
-pub(super) fn fit_to_descriptors(maxclients: u32) -> u32 {
+/// Raises the limit of open descriptors so that `maxclients` fit, and lowers `maxclients` if they
+/// do not.
+pub(super) fn fit_to_descriptors(settings: &mut Settings) {
+    let maxclients = settings.maxclients;
     let wanted = u64::from(maxclients) + u64::from(DESCRIPTORS_RESERVED);
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|current| current < wanted) {
@@ -56,7 +58,7 @@ pub(super) fn fit_to_descriptors(maxclients: u32) -> u32 {
             limit.current.unwrap_or(0)
         );
     }
-    fit.min(maxclients)
+    settings.maxclients = fit.min(maxclients);
 }
 
 /// Accepts connections for the workers.

@@ -113,7 +113,7 @@ pub fn run(start: Start<'_>) -> Result<(), NetError> {
 async fn serve(start: Start<'_>) -> Result<(), NetError> {
     let mut settings = start.settings.clone();
     settings.io_threads = u32::try_from(start.workers).ok();
-    settings.maxclients = accept::fit_to_descriptors(settings.maxclients);
+    accept::fit_to_descriptors(&mut settings);
     let listeners = listen::open(&settings)?;
     let stop = Arc::new(Notify::new());
     let on_shut_down = {
@@ -127,6 +127,7 @@ async fn serve(start: Start<'_>) -> Result<(), NetError> {
         clock: Arc::new(SystemClock::new()),
         sink: None,
         seed: rand::random(),
+        fit: accept::fit_to_descriptors,
         on_shut_down,
     }));
     let port = listeners.port();

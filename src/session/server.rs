@@ -29,6 +29,8 @@ pub(crate) struct ServerOptions {
     pub(crate) sink: Option<Box<dyn Sink>>,
     /// The first of the server's random numbers.
     pub(crate) seed: u64,
+    /// Makes settings fit what the system allows, at start and whenever they change.
+    pub(crate) fit: fn(&mut Settings),
     /// Called once, when somebody asks the server to stop.
     pub(crate) on_shut_down: Box<dyn Fn() + Send + Sync>,
 }
@@ -45,6 +47,7 @@ pub(crate) struct Server {
     identity: Identity,
     random: Mutex<rand::rngs::StdRng>,
     stopping: AtomicBool,
+    fit: fn(&mut Settings),
     on_shut_down: Box<dyn Fn() + Send + Sync>,
     http_noted_ms: AtomicU64,
 }
@@ -82,6 +85,7 @@ impl Server {
             identity,
             random: Mutex::new(random),
             stopping: AtomicBool::new(false),
+            fit: options.fit,
             on_shut_down: options.on_shut_down,
             http_noted_ms: AtomicU64::new(0),
         }
@@ -138,7 +142,8 @@ impl Server {
         change: impl FnOnce(&Settings) -> Result<(Settings, T), E>,
     ) -> Result<T, E> {
         let mut current = self.settings.lock();
-        let (next, result) = change(&current)?;
+        let (mut next, result) = change(&current)?;
+        (self.fit)(&mut next);
         *current = Arc::new(next);
         #[cfg(not(loom))]
         crate::observe::log::set_level(current.loglevel);
