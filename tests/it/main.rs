@@ -7,6 +7,7 @@
 
 mod clients;
 mod golden;
+mod model;
 mod need;
 mod process;
 mod resp;
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
     let arguments = libtest_mimic::Arguments::from_args();
     let mut trials = golden::trials();
     trials.extend(clients::trials());
+    trials.extend(model::trials());
     trials.extend(resp::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
