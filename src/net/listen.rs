@@ -36,6 +36,14 @@ impl Listeners {
     pub(super) fn port(&self) -> u16 {
         self.port
     }
+
+    /// Where clients of this machine reach the server.
+    pub(super) fn place(&self) -> String {
+        match &self.unix {
+            Some(unix) if self.tcp.is_empty() => unix.path.display().to_string(),
+            _ => format!("127.0.0.1:{}", self.port),
+        }
+    }
 }
 
 /// Listens on every address of the settings. An address written with `-` in front may fail for any
