@@ -254,6 +254,9 @@ async fn tick(bench: Rc<Bench>) {
         bench.now_ms.set(now.mono_us / 1_000);
         let settings = Arc::clone(bench.worker.borrow_mut().settings());
         bench.watches.tick(&settings, now.mono_us / 1_000);
+        if bench.server.stopping_since_ms().is_some() {
+            bench.watches.wake_all();
+        }
         if bench.index == 0 {
             bench.server.stats().sample(now.mono_us);
             while bench.server.engine().free_some(FREED_ENTRIES) {
