@@ -41,6 +41,12 @@ const PAUSE_OUTPUT_BYTES: usize = 64 << 20;
 /// The worker keeps an output buffer up to this size between batches.
 const OUTPUT_KEPT_BYTES: usize = 256 << 10;
 
+/// When the server stops, a connection ends once it has been silent for so long: a pipeline may
+/// still lie in the buffers of the peer's kernel, which sends on as we make room.
+const STOP_QUIET_MS: u64 = 50;
+/// And this long after the stop at the latest, or a client that never pauses would hold it.
+const STOP_GRACE_MS: u64 = 1_000;
+
 /// Reads whose input is thrown away when a connection is closed.
 const DISCARDED_READS_MAX: usize = 16;
 
@@ -150,10 +156,15 @@ impl Connection {
                 self.run_held();
                 continue;
             }
+            let stop_ms = self.local.server.stopping_since_ms();
+            if stop_ms.is_some_and(|since_ms| self.is_stop_due(STOP_GRACE_MS, since_ms)) {
+                self.draining = true;
+                continue;
+            }
             match self.read(cx) {
                 Poll::Pending => {
-                    // What had arrived before the server was told to stop has been answered.
-                    self.draining = self.local.server.is_stopping();
+                    // A stopping server waits for what is on its way: the tick wakes this task.
+                    self.draining = self.is_stop_due(STOP_QUIET_MS, self.watch.active_ms.get());
                     if !self.draining {
                         return Poll::Pending;
                     }
@@ -162,6 +173,12 @@ impl Connection {
                 Poll::Ready(Ok(())) => {}
             }
         }
+    }
+
+    /// Whether the server is stopping and `ms` have passed since `since_ms`.
+    fn is_stop_due(&self, ms: u64, since_ms: u64) -> bool {
+        self.local.server.stopping_since_ms().is_some()
+            && self.local.read_clock().saturating_sub(since_ms) >= ms
     }
 
     /// Reads once and executes what is complete.

@@ -41,8 +41,9 @@ pub struct Start<'a> {
     pub workers: usize,
     /// Where the settings came from, to be read again on SIGHUP.
     pub sources: Sources<'a>,
-    /// Called once, when connections are accepted, with the port.
-    pub on_ready: &'a dyn Fn(u16),
+    /// Called once, when connections are accepted, with where: `127.0.0.1:<port>`, or the path of
+    /// the Unix socket if there is no other way in.
+    pub on_ready: &'a dyn Fn(&str),
 }
 
 impl std::fmt::Debug for Start<'_> {
@@ -132,14 +133,14 @@ async fn serve(start: Start<'_>) -> Result<(), NetError> {
         fit: accept::fit_to_descriptors,
         on_shut_down,
     }));
-    let port = listeners.port();
-    server.set_port(port);
+    server.set_port(listeners.port());
+    let place = listeners.place();
     let workers = worker::start(start.workers, &server)
         .map_err(NetError::system("cannot start the workers"))?;
     let mut signals = Signals::new().map_err(NetError::system("cannot listen for signals"))?;
     let acceptor = Acceptor::new(Arc::clone(&server), workers.doors());
     let accepting = acceptor.start(listeners);
-    (start.on_ready)(port);
+    (start.on_ready)(&place);
     let mut base = start.settings;
     loop {
         tokio::select! {

@@ -232,6 +232,9 @@ async fn tick(local: Rc<Local>) {
         local.now_ms.set(now.mono_us / 1_000);
         let settings = Arc::clone(local.worker.borrow_mut().settings());
         local.watches.tick(&settings, now.mono_us / 1_000);
+        if local.server.stopping_since_ms().is_some() {
+            local.watches.wake_all();
+        }
         if local.index == 0 {
             local.server.stats().sample(now.mono_us);
             while local.server.engine().free_some(FREED_ENTRIES) {

@@ -11,7 +11,7 @@ use crate::engine::{Census, Engine, Sink, Tally};
 use crate::observe::info::{self, Identity, InfoFacts};
 use crate::observe::stats::{Counts, Stats};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -48,12 +48,15 @@ pub(crate) struct Server {
     stats: Stats,
     identity: Identity,
     random: Mutex<rand::rngs::StdRng>,
-    stopping: AtomicBool,
     fit: fn(&mut Settings),
+    /// Monotonic milliseconds, or `NOT_STOPPING`.
+    stopping_since_ms: AtomicU64,
     on_shut_down: Box<dyn Fn() + Send + Sync>,
     http_noted_ms: AtomicU64,
 }
 
+/// A moment that never comes.
+const NOT_STOPPING: u64 = u64::MAX;
 /// HTTP requests are noted in the log at most this often, in milliseconds.
 const HTTP_NOTE_MS_MIN: u64 = 60_000;
 
@@ -86,8 +89,8 @@ impl Server {
             stats: Stats::new(options.workers),
             identity,
             random: Mutex::new(random),
-            stopping: AtomicBool::new(false),
             fit: options.fit,
+            stopping_since_ms: AtomicU64::new(NOT_STOPPING),
             on_shut_down: options.on_shut_down,
             http_noted_ms: AtomicU64::new(0),
         }
@@ -128,9 +131,10 @@ impl Server {
         }
     }
 
-    /// Whether somebody asked the server to stop.
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
+    /// When somebody asked the server to stop, in monotonic milliseconds.
+    pub(crate) fn stopping_since_ms(&self) -> Option<u64> {
+        let since_ms = self.stopping_since_ms.load(Ordering::Acquire);
+        (since_ms != NOT_STOPPING).then_some(since_ms)
     }
 
     /// Rises with every change of the settings.
@@ -199,7 +203,13 @@ impl Host for Server {
     }
 
     fn shut_down(&self) {
-        if !self.stopping.swap(true, Ordering::AcqRel) {
+        let now_ms = self.clock.mono_us() / 1_000;
+        let order = Ordering::AcqRel;
+        let since_ms = &self.stopping_since_ms;
+        if since_ms
+            .compare_exchange(NOT_STOPPING, now_ms, order, Ordering::Relaxed)
+            .is_ok()
+        {
             (self.on_shut_down)();
         }
     }
