@@ -26,8 +26,8 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     search(pattern, text, |byte| byte)
 }
 
-/// Whether KEYS and SCAN answer `key` to `pattern`: where it matches, and always where the pattern is
-/// `*`, which the empty key does not match.
+/// Whether KEYS and SCAN answer `key` to `pattern`: where it matches, and always where the pattern
+/// is `*`, which the empty key does not match.
 ///
 /// ```
 /// assert!(linchpin_server::glob::selects(b"*", b""));

@@ -51,7 +51,8 @@ pub const SPECS: &[Spec] = &[
     .args(&[Arg::key("key")]),
 ];
 
-/// Milliseconds, which are not negative, to the nearest second. In `u64`, for the sum may leave `i64`.
+/// Milliseconds, which are not negative, to the nearest second. In `u64`, for the sum may leave
+/// `i64`.
 fn seconds(ms: i64) -> i64 {
     ((ms.cast_unsigned() + 500) / 1_000).cast_signed()
 }
