@@ -68,6 +68,7 @@ impl Inproc {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             sink: Some(Box::new(Arc::clone(&recorder))),
             seed: SEED,
+            fit: |_| {},
             on_shut_down: Box::new(|| {}),
         }));
         Self {
@@ -227,7 +228,7 @@ impl Inproc {
     fn deliver_posts(&mut self) {
         for number in 0..self.connections.len() {
             let posts = self.connections[number].client.outbox().take();
-            if posts.contains(&Post::Close) || self.server.is_stopping() {
+            if posts.contains(&Post::Close) || self.server.stopping_since_ms().is_some() {
                 self.close(number);
             }
         }

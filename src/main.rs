@@ -76,9 +76,9 @@ mod server {
         if std::io::stdout().is_terminal() {
             banner(workers);
         }
-        let on_ready = |port: u16| {
+        let on_ready = |place: &str| {
             let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
-            println!("Server running at 127.0.0.1:{port} (linchpin-server {version}, pid {pid})");
+            println!("Server running at {place} (linchpin-server {version}, pid {pid})");
         };
         let start = net::Start {
             settings,

@@ -17,9 +17,9 @@
 //! - no input is read or executed while the unsent output is at or above the soft limit;
 //! - however the task ends, a panic included, dropping the connection gives back what it held.
 
+use super::local::Local;
 use super::stream::Stream;
 use super::timers::{Expired, Watch};
-use super::worker::Bench;
 use crate::config::OutputLimit;
 use crate::observe::stats::Counts;
 use crate::session::outbox::Post;
@@ -41,6 +41,12 @@ const PAUSE_OUTPUT_BYTES: usize = 64 << 20;
 /// The worker keeps an output buffer up to this size between batches.
 const OUTPUT_KEPT_BYTES: usize = 256 << 10;
 
+/// When the server stops, a connection ends once it has been silent for so long: a pipeline may
+/// still lie in the buffers of the peer's kernel, which sends on as we make room.
+const STOP_QUIET_MS: u64 = 50;
+/// And this long after the stop at the latest, or a client that never pauses would hold it.
+const STOP_GRACE_MS: u64 = 1_000;
+
 /// Reads whose input is thrown away when a connection is closed.
 const DISCARDED_READS_MAX: usize = 16;
 
@@ -60,7 +66,7 @@ impl Wake for TaskWaker {
 pub(super) struct Connection {
     stream: Stream,
     session: Session,
-    bench: Rc<Bench>,
+    local: Rc<Local>,
     watch: Rc<Watch>,
     waker: Arc<TaskWaker>,
     /// Half a request, or requests that wait for the output to drain.
@@ -88,20 +94,20 @@ enum End {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, origin: Origin, bench: Rc<Bench>) -> Self {
+    pub(super) fn new(stream: Stream, origin: Origin, local: Rc<Local>) -> Self {
         let waker = Arc::new(TaskWaker(Mutex::new(None)));
-        let now_ms = bench.read_clock();
-        let client = bench.server.registry().open(origin, now_ms, waker.clone());
-        let session = Session::new(client, bench.worker.borrow_mut().settings());
+        let now_ms = local.read_clock();
+        let client = local.server.registry().open(origin, now_ms, waker.clone());
+        let session = Session::new(client, local.worker.borrow_mut().settings());
         let watch = Rc::new(Watch::default());
         watch.opened_ms.set(now_ms);
         watch.active_ms.set(now_ms);
         watch.authenticated.set(session.is_authenticated());
-        bench.watches.add(Rc::clone(&watch));
+        local.watches.add(Rc::clone(&watch));
         Self {
             stream,
             session,
-            bench,
+            local,
             watch,
             waker,
             input: Vec::new(),
@@ -142,7 +148,7 @@ impl Connection {
                 let since_ms = self.watch.over_soft_since_ms.get();
                 self.watch
                     .over_soft_since_ms
-                    .set(since_ms.or(Some(self.bench.read_clock())));
+                    .set(since_ms.or(Some(self.local.read_clock())));
                 return Poll::Pending;
             }
             self.watch.over_soft_since_ms.set(None);
@@ -150,10 +156,15 @@ impl Connection {
                 self.run_held();
                 continue;
             }
+            let stop_ms = self.local.server.stopping_since_ms();
+            if stop_ms.is_some_and(|since_ms| self.is_stop_due(STOP_GRACE_MS, since_ms)) {
+                self.draining = true;
+                continue;
+            }
             match self.read(cx) {
                 Poll::Pending => {
-                    // What had arrived before the server was told to stop has been answered.
-                    self.draining = self.bench.server.is_stopping();
+                    // A stopping server waits for what is on its way: the tick wakes this task.
+                    self.draining = self.is_stop_due(STOP_QUIET_MS, self.watch.active_ms.get());
                     if !self.draining {
                         return Poll::Pending;
                     }
@@ -164,10 +175,16 @@ impl Connection {
         }
     }
 
+    /// Whether the server is stopping and `ms` have passed since `since_ms`.
+    fn is_stop_due(&self, ms: u64, since_ms: u64) -> bool {
+        self.local.server.stopping_since_ms().is_some()
+            && self.local.read_clock().saturating_sub(since_ms) >= ms
+    }
+
     /// Reads once and executes what is complete.
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
-        let bench = Rc::clone(&self.bench);
-        let mut buffer = bench.input.borrow_mut();
+        let local = Rc::clone(&self.local);
+        let mut buffer = local.input.borrow_mut();
         let read = match self.stream.poll_read(cx, &mut buffer) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Err(_)) => return Poll::Ready(Err(End::Broken)),
@@ -178,7 +195,7 @@ impl Connection {
             Poll::Ready(Ok(read)) => read,
         };
         self.counts.reads += 1;
-        self.watch.active_ms.set(bench.read_clock());
+        self.watch.active_ms.set(local.read_clock());
         let bytes = &buffer[..read];
         if self.input.is_empty() {
             self.run_read(bytes);
@@ -186,7 +203,7 @@ impl Connection {
             self.input.extend_from_slice(bytes);
             self.runnable = self.input.len() - self.input_at >= self.session.input_needed();
             self.watch
-                .note_partial(self.input.len(), false, bench.now_ms.get());
+                .note_partial(self.input.len(), false, local.now_ms.get());
         }
         let held = self.input.len() - self.input_at;
         Poll::Ready(if held > self.input_bytes_max() {
@@ -227,7 +244,7 @@ impl Connection {
             0
         };
         self.watch
-            .note_partial(waiting, progressed, self.bench.now_ms.get());
+            .note_partial(waiting, progressed, self.local.now_ms.get());
         self.watch
             .authenticated
             .set(self.session.is_authenticated());
@@ -244,9 +261,9 @@ impl Connection {
     /// which becomes this connection's until it is sent.
     fn run(&mut self, input: &[u8]) -> (usize, Stop) {
         if self.output.is_empty() {
-            std::mem::swap(&mut self.output, &mut *self.bench.output.borrow_mut());
+            std::mem::swap(&mut self.output, &mut *self.local.output.borrow_mut());
         }
-        let mut worker = self.bench.worker.borrow_mut();
+        let mut worker = self.local.worker.borrow_mut();
         let ran = self.session.run(input, &mut self.output, &mut worker);
         (ran.consumed, ran.stop)
     }
@@ -276,7 +293,7 @@ impl Connection {
         let mut output = std::mem::take(&mut self.output);
         self.output_at = 0;
         output.clear();
-        let mut kept = self.bench.output.borrow_mut();
+        let mut kept = self.local.output.borrow_mut();
         if output.capacity() <= OUTPUT_KEPT_BYTES && output.capacity() > kept.capacity() {
             *kept = output;
         }
@@ -286,7 +303,7 @@ impl Connection {
         if !self.session.is_authenticated() {
             return UNAUTHENTICATED_INPUT_BYTES_MAX;
         }
-        let settings = Arc::clone(self.bench.worker.borrow_mut().settings());
+        let settings = Arc::clone(self.local.worker.borrow_mut().settings());
         usize::try_from(settings.client_query_buffer_limit).unwrap_or(usize::MAX)
     }
 
@@ -299,7 +316,7 @@ impl Connection {
             };
         }
         Limit::from(
-            self.bench
+            self.local
                 .worker
                 .borrow_mut()
                 .settings()
@@ -308,12 +325,14 @@ impl Connection {
         )
     }
 
-    /// Says that nothing more comes, then takes what has arrived unread off the socket: closing over
-    /// it would reset the connection, and the peer might lose replies that are on their way.
+    /// Says that nothing more comes, then takes what has arrived unread off the socket: closing
+    /// over it would reset the connection, and the peer might lose replies that are on their way.
     fn hang_up(&mut self, cx: &mut Context<'_>) {
+        // First, so that whoever sees the end of this connection does not find it listed.
+        self.session.close(&self.local.server);
         self.stream.finish_sending(cx);
-        let bench = Rc::clone(&self.bench);
-        let mut buffer = bench.input.borrow_mut();
+        let local = Rc::clone(&self.local);
+        let mut buffer = local.input.borrow_mut();
         for _ in 0..DISCARDED_READS_MAX {
             if !matches!(self.stream.poll_read(cx, &mut buffer), Poll::Ready(Ok(1..))) {
                 break;
@@ -385,17 +404,17 @@ impl Future for Connection {
             self.hang_up(cx);
         }
         let counts = std::mem::take(&mut self.counts);
-        self.bench.server.stats().add(self.bench.index, &counts);
+        self.local.server.stats().add(self.local.index, &counts);
         polled.map(|end| self.finish(end))
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.session.close(&self.bench.server);
-        self.bench
+        self.session.close(&self.local.server);
+        self.local
             .server
             .stats()
-            .add(self.bench.index, &self.counts);
+            .add(self.local.index, &self.counts);
     }
 }

@@ -5,7 +5,7 @@ use crate::config::Settings;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tokio::net::{TcpListener, UnixListener};
 
@@ -35,6 +35,14 @@ impl Listeners {
     /// The TCP port, the same for all addresses; 0 without TCP.
     pub(super) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Where clients of this machine reach the server.
+    pub(super) fn place(&self) -> String {
+        match &self.unix {
+            Some(unix) if self.tcp.is_empty() => unix.path.display().to_string(),
+            _ => format!("127.0.0.1:{}", self.port),
+        }
     }
 }
 
@@ -124,8 +132,13 @@ fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
 }
 
 fn open_unix(path: &Path, settings: &Settings) -> io::Result<UnixSocket> {
-    if path.exists() {
-        // A file that nobody answers on is left from a server that died.
+    if let Ok(found) = path.symlink_metadata() {
+        // Connecting to any other file is refused just like to a socket that nobody answers on.
+        if !found.file_type().is_socket() {
+            let what = "a file that is no socket is in its place";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
+        }
+        // A socket that nobody answers on is left from a server that died.
         match std::os::unix::net::UnixStream::connect(path) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 std::fs::remove_file(path)?;

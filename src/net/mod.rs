@@ -15,6 +15,7 @@
 mod accept;
 mod driver;
 mod listen;
+mod local;
 mod stream;
 mod timers;
 mod worker;
@@ -40,8 +41,9 @@ pub struct Start<'a> {
     pub workers: usize,
     /// Where the settings came from, to be read again on SIGHUP.
     pub sources: Sources<'a>,
-    /// Called once, when connections are accepted, with the port.
-    pub on_ready: &'a dyn Fn(u16),
+    /// Called once, when connections are accepted, with where: `127.0.0.1:<port>`, or the path of
+    /// the Unix socket if there is no other way in.
+    pub on_ready: &'a dyn Fn(&str),
 }
 
 impl std::fmt::Debug for Start<'_> {
@@ -113,7 +115,7 @@ pub fn run(start: Start<'_>) -> Result<(), NetError> {
 async fn serve(start: Start<'_>) -> Result<(), NetError> {
     let mut settings = start.settings.clone();
     settings.io_threads = u32::try_from(start.workers).ok();
-    settings.maxclients = accept::fit_to_descriptors(settings.maxclients);
+    accept::fit_to_descriptors(&mut settings);
     let listeners = listen::open(&settings)?;
     let stop = Arc::new(Notify::new());
     let on_shut_down = {
@@ -128,16 +130,17 @@ async fn serve(start: Start<'_>) -> Result<(), NetError> {
         clock: Arc::new(SystemClock::new()),
         sink: None,
         seed: rand::random(),
+        fit: accept::fit_to_descriptors,
         on_shut_down,
     }));
-    let port = listeners.port();
-    server.set_port(port);
+    server.set_port(listeners.port());
+    let place = listeners.place();
     let workers = worker::start(start.workers, &server)
         .map_err(NetError::system("cannot start the workers"))?;
     let mut signals = Signals::new().map_err(NetError::system("cannot listen for signals"))?;
     let acceptor = Acceptor::new(Arc::clone(&server), workers.doors());
     let accepting = acceptor.start(listeners);
-    (start.on_ready)(port);
+    (start.on_ready)(&place);
     let mut base = start.settings;
     loop {
         tokio::select! {

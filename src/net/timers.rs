@@ -54,6 +54,12 @@ impl Watch {
         self.waker.borrow_mut().get_or_insert_with(|| waker.clone());
     }
 
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
     /// Notes that `bytes` of a command that is not whole have arrived; 0: none are waiting.
     /// `progressed`: the waiting bytes begin another command than before.
     pub(super) fn note_partial(&self, bytes: usize, progressed: bool, now_ms: u64) {
@@ -107,14 +113,19 @@ impl Watches {
         self.watches.borrow_mut().push(watch);
     }
 
+    /// Lets every connection look around. O(connections).
+    pub(super) fn wake_all(&self) {
+        for watch in &*self.watches.borrow() {
+            watch.wake();
+        }
+    }
+
     /// Ends connections whose time is up and forgets those that have gone. O(connections).
     pub(super) fn tick(&self, settings: &Settings, now_ms: u64) {
         self.watches.borrow_mut().retain(|watch| {
             if let Some(expired) = watch.check(settings, now_ms) {
                 watch.expired.set(Some(expired));
-                if let Some(waker) = &*watch.waker.borrow() {
-                    waker.wake_by_ref();
-                }
+                watch.wake();
             }
             // The other owner is the connection itself.
             Rc::strong_count(watch) > 1

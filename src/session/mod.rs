@@ -220,7 +220,7 @@ impl Session {
         &self.client
     }
 
-    /// Gives back what the connection held. The last call.
+    /// Gives back what the connection held. Nothing but another call of it may follow.
     pub(crate) fn close(&mut self, server: &Server) {
         for watched in self.conn.watched.drain(..) {
             server.engine().unwatch(watched);
@@ -330,14 +330,15 @@ impl<'e> Turn<'e> {
             spec,
             state,
             calls: 1,
+            failures: 0,
         };
         let result = (spec.run)(&mut cx, args);
         if let Err(error) = &result {
             cx.out.error_bytes(&error.line());
         }
-        let (tally, calls) = (cx.step.take_tally(), cx.calls);
+        let (tally, calls, failures) = (cx.step.take_tally(), cx.calls, cx.failures);
         drop(cx);
-        self.counts.errors += u64::from(result.is_err());
+        self.counts.errors += failures + u64::from(result.is_err());
         self.counts.denied_logins += u64::from(result == Err(error::WRONG_PASS));
         self.counts.add_tally(&tally);
         self.counts.commands += calls;

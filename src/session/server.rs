@@ -11,7 +11,7 @@ use crate::engine::{Census, Engine, Sink, Tally};
 use crate::observe::info::{self, Identity, InfoFacts};
 use crate::observe::stats::{Counts, Stats};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -31,6 +31,8 @@ pub(crate) struct ServerOptions {
     pub(crate) sink: Option<Box<dyn Sink>>,
     /// The first of the server's random numbers.
     pub(crate) seed: u64,
+    /// Makes settings fit what the system allows, at start and whenever they change.
+    pub(crate) fit: fn(&mut Settings),
     /// Called once, when somebody asks the server to stop.
     pub(crate) on_shut_down: Box<dyn Fn() + Send + Sync>,
 }
@@ -46,11 +48,15 @@ pub(crate) struct Server {
     stats: Stats,
     identity: Identity,
     random: Mutex<rand::rngs::StdRng>,
-    stopping: AtomicBool,
+    fit: fn(&mut Settings),
+    /// Monotonic milliseconds, or `NOT_STOPPING`.
+    stopping_since_ms: AtomicU64,
     on_shut_down: Box<dyn Fn() + Send + Sync>,
     http_noted_ms: AtomicU64,
 }
 
+/// A moment that never comes.
+const NOT_STOPPING: u64 = u64::MAX;
 /// HTTP requests are noted in the log at most this often, in milliseconds.
 const HTTP_NOTE_MS_MIN: u64 = 60_000;
 
@@ -83,7 +89,8 @@ impl Server {
             stats: Stats::new(options.workers),
             identity,
             random: Mutex::new(random),
-            stopping: AtomicBool::new(false),
+            fit: options.fit,
+            stopping_since_ms: AtomicU64::new(NOT_STOPPING),
             on_shut_down: options.on_shut_down,
             http_noted_ms: AtomicU64::new(0),
         }
@@ -124,9 +131,10 @@ impl Server {
         }
     }
 
-    /// Whether somebody asked the server to stop.
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
+    /// When somebody asked the server to stop, in monotonic milliseconds.
+    pub(crate) fn stopping_since_ms(&self) -> Option<u64> {
+        let since_ms = self.stopping_since_ms.load(Ordering::Acquire);
+        (since_ms != NOT_STOPPING).then_some(since_ms)
     }
 
     /// Rises with every change of the settings.
@@ -140,7 +148,8 @@ impl Server {
         change: impl FnOnce(&Settings) -> Result<(Settings, T), E>,
     ) -> Result<T, E> {
         let mut current = self.settings.lock();
-        let (next, result) = change(&current)?;
+        let (mut next, result) = change(&current)?;
+        (self.fit)(&mut next);
         *current = Arc::new(next);
         #[cfg(not(loom))]
         crate::observe::log::set_level(current.loglevel);
@@ -194,7 +203,13 @@ impl Host for Server {
     }
 
     fn shut_down(&self) {
-        if !self.stopping.swap(true, Ordering::AcqRel) {
+        let now_ms = self.clock.mono_us() / 1_000;
+        let order = Ordering::AcqRel;
+        let since_ms = &self.stopping_since_ms;
+        if since_ms
+            .compare_exchange(NOT_STOPPING, now_ms, order, Ordering::Relaxed)
+            .is_ok()
+        {
             (self.on_shut_down)();
         }
     }

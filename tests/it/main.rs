@@ -5,14 +5,31 @@
 //! `UPDATE=1` and `UPDATE=oracle` rewrite the golden transcripts instead of checking them; the
 //! format is described in `tests/golden/README.md`.
 
+mod client;
 mod clients;
+mod concurrency;
 mod golden;
+mod limits;
 mod model;
 mod need;
 mod process;
 mod resp;
+mod start;
 
 use std::process::ExitCode;
+
+/// A test by its name.
+type Case = (&'static str, fn() -> Result<(), libtest_mimic::Failed>);
+
+/// The trials of `cases`, their names behind `prefix`.
+fn trials_of<'a>(
+    prefix: &str,
+    cases: impl IntoIterator<Item = &'a Case>,
+) -> Vec<libtest_mimic::Trial> {
+    let trial =
+        |(name, body): &Case| libtest_mimic::Trial::test(format!("{prefix}::{name}"), *body);
+    cases.into_iter().map(trial).collect()
+}
 
 fn main() -> ExitCode {
     let arguments = libtest_mimic::Arguments::from_args();
@@ -20,5 +37,8 @@ fn main() -> ExitCode {
     trials.extend(clients::trials());
     trials.extend(model::trials());
     trials.extend(resp::trials());
+    trials.extend(start::trials());
+    trials.extend(limits::trials());
+    trials.extend(concurrency::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
