@@ -167,7 +167,7 @@ impl Inproc {
     /// Whether somebody asked the server to stop.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
-        self.server.is_stopping()
+        self.server.stopping_since_ms().is_some()
     }
 
     /// Ends a connection from the client's side.
