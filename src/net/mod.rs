@@ -127,6 +127,7 @@ async fn serve(start: Start<'_>) -> Result<(), NetError> {
         clock: Arc::new(SystemClock::new()),
         sink: None,
         seed: rand::random(),
+        clients_fit: accept::clients_fit,
         on_shut_down,
     }));
     server.set_port(listeners.port());
@@ -200,7 +201,10 @@ impl Signals {
 /// Reads the configuration again and puts in force what may change while running.
 fn reload(server: &Server, base: &mut Settings, sources: Sources<'_>) {
     let outcome = server.update_settings(|live| {
-        let reload: Reload = crate::config::reload(base, live, sources)?;
+        let mut reload: Reload = crate::config::reload(base, live, sources)?;
+        if reload.live.maxclients != live.maxclients {
+            reload.live.maxclients = accept::fit_to_descriptors(reload.live.maxclients);
+        }
         Ok::<_, StartError>((reload.live.clone(), reload))
     });
     match outcome {
