@@ -156,6 +156,10 @@ impl Connection {
                 self.run_held();
                 continue;
             }
+            // What is held now is part of one command: those behind a whole one do not count.
+            if self.input.len() - self.input_at > self.input_bytes_max() {
+                return Poll::Ready(End::InputLimit);
+            }
             let stop_ms = self.bench.server.stopping_since_ms();
             if stop_ms.is_some_and(|since_ms| self.is_stop_due(STOP_GRACE_MS, since_ms)) {
                 self.draining = true;
@@ -205,12 +209,7 @@ impl Connection {
             self.watch
                 .note_partial(self.input.len(), false, bench.now_ms.get());
         }
-        let held = self.input.len() - self.input_at;
-        Poll::Ready(if held > self.input_bytes_max() {
-            Err(End::InputLimit)
-        } else {
-            Ok(())
-        })
+        Poll::Ready(Ok(()))
     }
 
     /// Executes requests in place and keeps what is left of them.
