@@ -339,7 +339,7 @@ impl Connection {
         }
     }
 
-    fn finish(&mut self, end: End) {
+    fn note_end(&mut self, end: End) {
         match end {
             End::Finished | End::Killed | End::Broken => {}
             End::OutputLimit => self.counts.output_limit_disconnections += 1,
@@ -399,12 +399,13 @@ impl Future for Connection {
             .lock()
             .get_or_insert_with(|| cx.waker().clone());
         let polled = self.drive(cx);
-        if polled.is_ready() {
-            self.hang_up(cx);
+        if let Poll::Ready(end) = polled {
+            self.note_end(end);
         }
         let counts = std::mem::take(&mut self.counts);
         self.bench.server.stats().add(self.bench.index, &counts);
-        polled.map(|end| self.finish(end))
+        // Last, so that whoever sees the end of this connection finds it counted and logged.
+        polled.map(|_| self.hang_up(cx))
     }
 }
 
