@@ -253,7 +253,8 @@ pub static DIRECTIVES: &[Directive] = &[
     Directive {
         name: "dir",
         live: Live::Protected,
-        doc: "Directory of the server's files; made when missing.",
+        doc: "Directory for the server's files. This version writes none, as it keeps everything \
+              in memory.",
         field: Field::Text {
             kind: Kind::Text,
             get: |s| s.dir.display().to_string(),
@@ -327,7 +328,7 @@ pub static DIRECTIVES: &[Directive] = &[
     Directive {
         name: "logfile",
         live: Live::Start,
-        doc: "File that log lines are appended to; empty is standard output.",
+        doc: "File that log lines are appended to; empty is standard error.",
         field: path!(logfile, PATH_BYTES_MAX),
     },
     Directive {
