@@ -3,6 +3,7 @@
 use std::net::TcpStream;
 
 use libtest_mimic::Failed;
+use rustix::process::Signal;
 
 use super::GONE_MAX;
 use crate::Case;
@@ -16,6 +17,7 @@ pub(super) const CASES: &[Case] = &[
         "maxclients_is_capped_by_the_open_files",
         capped_by_open_files,
     ),
+    ("maxclients_is_capped_when_reloaded", capped_when_reloaded),
     ("no_descriptor_left_heals_alone", descriptors_exhausted),
     ("two_thousand_connects_leave_nothing", quick_connects),
     ("client_kill", kill),
@@ -116,6 +118,21 @@ fn capped_by_open_files() -> Result<(), Failed> {
         clients.push(client);
     }
     expect_refused(&server)
+}
+
+fn capped_when_reloaded() -> Result<(), Failed> {
+    const FILE: &str = "port 0\nbind 127.0.0.1\nio-threads 1\n";
+    let launch = Launch::new(&["linchpin.conf"])?
+        .file("linchpin.conf", &format!("{FILE}maxclients 10\n"))?
+        .open_files_max(100);
+    let server = launch.start()?;
+    let text = format!("{FILE}maxclients 50\n");
+    server.home().write("linchpin.conf", &text)?;
+    server.signal(Signal::HUP)?;
+    server.log_line("maxclients is 36 instead of 50")?;
+    server.log_line("changed: maxclients")?;
+    let mut client = Client::connect(server.port())?;
+    client.expect("CONFIG GET maxclients", "*2 $10 maxclients $2 36")
 }
 
 /// More workers than the descriptors kept in reserve can serve: accepting fails and rests. Who is
