@@ -68,7 +68,7 @@ impl Inproc {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             sink: Some(Box::new(Arc::clone(&recorder))),
             seed: SEED,
-            fit: |_| {},
+            clients_fit: |maxclients| maxclients,
             on_shut_down: Box::new(|| {}),
         }));
         Self {
