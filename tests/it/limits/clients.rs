@@ -146,7 +146,7 @@ fn descriptors_exhausted() -> Result<(), Failed> {
     for _ in 0..100 {
         others.push(TcpStream::connect(("127.0.0.1", server.port()))?);
     }
-    server.log_line("accepting rests")?;
+    server.log_line("not accepting for a while")?;
     let before_s = processor_s(&mut first)?;
     for _ in 0..20 {
         first.expect("PING", "+PONG")?;
@@ -154,7 +154,7 @@ fn descriptors_exhausted() -> Result<(), Failed> {
     let rests = |server: &Server| {
         let log = server.log();
         log.iter()
-            .filter(|line| line.contains("accepting rests"))
+            .filter(|line| line.contains("not accepting for a while"))
             .count()
     };
     eventually("it tries again now and then", GONE_MAX, || {
