@@ -79,6 +79,8 @@ pub(super) struct Connection {
     runnable: bool,
     /// Nothing more will be read.
     draining: bool,
+    /// A reply did not fit: what there is of it is not sent.
+    overflowed: bool,
     counts: Counts,
 }
 
@@ -116,6 +118,7 @@ impl Connection {
             output_at: 0,
             runnable: false,
             draining: false,
+            overflowed: false,
             counts: Counts::default(),
         }
     }
@@ -128,6 +131,9 @@ impl Connection {
             }
             if let Some(expired) = self.watch.expired() {
                 return Poll::Ready(End::TimedOut(expired));
+            }
+            if self.overflowed {
+                return Poll::Ready(End::OutputLimit);
             }
             if self.send(cx).is_err() {
                 return Poll::Ready(End::Broken);
@@ -237,6 +243,7 @@ impl Connection {
     fn after_run(&mut self, stop: Stop, progressed: bool) {
         self.runnable = stop == Stop::OutputFull;
         self.draining |= stop == Stop::Close;
+        self.overflowed |= stop == Stop::Overflow;
         let waiting = if stop == Stop::NeedsInput {
             self.input.len() - self.input_at
         } else {
@@ -342,9 +349,14 @@ impl Connection {
     fn note_end(&mut self, end: End) {
         match end {
             End::Finished | End::Killed | End::Broken => {}
-            End::OutputLimit => self.counts.output_limit_disconnections += 1,
-            End::TimedOut(Expired::SlowReader) => self.counts.output_limit_disconnections += 1,
-            End::InputLimit => self.counts.query_limit_disconnections += 1,
+            End::OutputLimit | End::TimedOut(Expired::SlowReader) => {
+                self.counts.output_limit_disconnections += 1;
+                self.note_cut_off("client-output-buffer-limit");
+            }
+            End::InputLimit => {
+                self.counts.query_limit_disconnections += 1;
+                self.note_cut_off("client-query-buffer-limit");
+            }
             End::TimedOut(_) => {}
         }
         tracing::debug!(
@@ -352,6 +364,10 @@ impl Connection {
             ?end,
             "connection closed"
         );
+    }
+
+    fn note_cut_off(&self, limit: &str) {
+        self.local.server.note_cut_off(self.session.client(), limit);
     }
 }
 
