@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A class that is never closed ends with the pattern; a backslash at the very end is itself.
-//! As in Redis, an empty text is matched by the empty pattern alone: a caller to whom `*` means
-//! "everything" (KEYS, SCAN) must not ask here.
+//! As in Redis, an empty text is matched by the empty pattern alone; callers to whom `*` means
+//! "everything" (KEYS, SCAN) ask [`selects`].
 //!
 //! Cost: no allocation, no recursion. Every element but `*` takes exactly one byte, so on a
 //! mismatch it is enough to let the *last* star take one byte more: at most
@@ -24,6 +24,18 @@
 #[must_use]
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     search(pattern, text, |byte| byte)
+}
+
+/// Whether KEYS and SCAN answer `key` to `pattern`: where it matches, and always where the pattern
+/// is `*`, which the empty key does not match.
+///
+/// ```
+/// assert!(linchpin_server::glob::selects(b"*", b""));
+/// assert!(!linchpin_server::glob::selects(b"**", b""));
+/// ```
+#[must_use]
+pub fn selects(pattern: &[u8], key: &[u8]) -> bool {
+    pattern == b"*" || matches(pattern, key)
 }
 
 /// Whether `pattern` matches the whole of `text` when ASCII letters of either case are the same.

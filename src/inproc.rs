@@ -6,7 +6,7 @@
 
 use crate::clock::{Clock, ManualClock};
 use crate::config::Settings;
-use crate::engine::{Effect, Engine, Recorder, Sweeper, Tally};
+use crate::engine::{Effect, Engine, Recorder, SHARDS_DEFAULT, Sweeper, Tally};
 use crate::session::outbox::Post;
 use crate::session::registry::{Client, Origin};
 use crate::session::server::{Server, ServerOptions};
@@ -47,6 +47,13 @@ impl Inproc {
     /// A server with these settings and no connection.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
+        Self::with_shards(settings, SHARDS_DEFAULT)
+    }
+
+    /// The same with this many shards per database: with few of them keys meet in one shard, as
+    /// they do among many keys.
+    #[must_use]
+    pub fn with_shards(settings: Settings, shards: usize) -> Self {
         let clock = Arc::new(ManualClock::at(START_WALL_MS));
         let recorder = Arc::new(Recorder::new());
         let replica_options = crate::engine::Options {
@@ -57,6 +64,7 @@ impl Inproc {
             settings,
             config_file: None,
             workers: 1,
+            shards,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             sink: Some(Box::new(Arc::clone(&recorder))),
             seed: SEED,
@@ -144,6 +152,22 @@ impl Inproc {
     #[must_use]
     pub fn is_closed(&self, connection: usize) -> bool {
         self.connections[connection].closed
+    }
+
+    /// Bytes a connection holds of what it sent: waiting for the rest of a request, or for `EXEC`.
+    ///
+    /// # Panics
+    /// If no connection has this number.
+    #[must_use]
+    pub fn held_bytes(&self, connection: usize) -> usize {
+        let this = &self.connections[connection];
+        this.input.capacity() + this.session.held_bytes()
+    }
+
+    /// Whether somebody asked the server to stop.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.server.stopping_since_ms().is_some()
     }
 
     /// Ends a connection from the client's side.

@@ -27,6 +27,8 @@ pub struct Cx<'a> {
     pub state: ClientState,
     /// Commands run on behalf of this one, as `EXEC` runs them.
     pub calls: u64,
+    /// Those of them that answered an error.
+    pub failures: u64,
 }
 
 /// The longest key, in bytes.

@@ -4,7 +4,7 @@
 //! under `tests/data`), with the four names that 7.2 added.
 
 use super::error::SettingError;
-use super::table::Live;
+use super::settings::Live;
 use super::value::{self, INT_MAX, Kind, invalid, split_single};
 
 /// What becomes of a directive that is not a setting here.
@@ -185,7 +185,7 @@ const NO_SENTINEL: &str = "the server is not a sentinel";
 const NO_SLOWLOG: &str = "slow commands are not recorded";
 const NO_START_CHECKS: &str = "there are no start-up warnings to silence by name";
 const NO_SUPERVISION: &str = "the service manager is not notified; it must not wait for it";
-const NO_SYSLOG: &str = "logs go to standard output or logfile, not to syslog";
+const NO_SYSLOG: &str = "logs go to standard error or logfile, not to syslog";
 const NO_TLS: &str = "this version has no TLS; put a TLS proxy in front";
 const NO_TRACKING: &str = "keys that clients have read are not tracked";
 const ONE_USER: &str = "there is one user, default, who may use every channel";

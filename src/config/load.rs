@@ -5,13 +5,14 @@ use std::ffi::OsString;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use super::access::{Row, row};
 use super::error::{SettingError, StartError, one_line};
 use super::file::{self, Assignment, Origin, ReadFile};
 use super::inert::{Class, INERT};
 use super::nearest::nearest;
 use super::reference::{help_text, version_text};
-use super::settings::{Outcome, Phase, Settings};
-use super::table::{DIRECTIVES, Live, Row, row};
+use super::settings::{Live, Outcome, Phase, Settings};
+use super::table::DIRECTIVES;
 use super::value::Kind;
 
 /// What the environment variables of settings begin with.

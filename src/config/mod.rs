@@ -26,6 +26,7 @@
 //! - `include` takes a path, not a pattern.
 //! - Redis' hidden debugging directives (`key-load-delay`, `watchdog-period` ...) are unknown.
 
+mod access;
 mod error;
 mod file;
 mod inert;
@@ -43,7 +44,7 @@ pub use inert::{Class, INERT, Inert};
 pub use load::{FILE_BYTES_MAX, Reload, Sources, Startup, load, read_source, reload};
 pub use reference::{help_text, reference_markdown, version_text};
 pub use settings::{
-    LogFormat, LogLevel, Outcome, OutputLimit, OutputLimits, Phase, Secret, Settings,
+    Live, LogFormat, LogLevel, Outcome, OutputLimit, OutputLimits, Phase, Secret, Settings,
 };
-pub use table::{DIRECTIVES, Directive, Live};
+pub use table::{DIRECTIVES, Directive};
 pub use value::Kind;

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use super::inert::{Class, INERT, Inert};
+use super::settings::Live;
 use super::settings::Settings;
-use super::table::{DIRECTIVES, Directive, Live};
+use super::table::{DIRECTIVES, Directive};
 use super::value::Kind;
 
 /// The name of the program.

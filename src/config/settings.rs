@@ -9,9 +9,6 @@ use std::path::PathBuf;
 use subtle::ConstantTimeEq;
 
 use super::error::SettingError;
-use super::inert::{Class, INERT, Inert};
-use super::table::{Directive, Live, Row, names, row};
-use crate::glob;
 
 /// What the query buffer must hold beside one argument of `proto-max-bulk-len`: the rest of the
 /// command.
@@ -98,6 +95,17 @@ pub enum LogFormat {
     Json,
 }
 
+/// When a directive may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Live {
+    /// At any time: by CONFIG SET, and by SIGHUP if the configuration now says something else.
+    Live,
+    /// Only at start.
+    Start,
+    /// Only at start; Redis words the refusal differently, as it could be told to allow it.
+    Protected,
+}
+
 /// When a directive is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -159,7 +167,7 @@ pub struct Settings {
     pub io_threads: Option<u32>,
     /// `loglevel`: how much is logged.
     pub loglevel: LogLevel,
-    /// `logfile`: where to; `None` is standard output.
+    /// `logfile`: where to; `None` is standard error.
     pub logfile: Option<PathBuf>,
     /// `log-format`: the shape of a log line.
     pub log_format: LogFormat,
@@ -226,169 +234,6 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The value of `directive` as CONFIG GET shows it: bytes as a number, flags as yes and no.
-    /// `None` for a name nobody knows.
-    #[must_use]
-    pub fn get(&self, directive: &str) -> Option<String> {
-        match row(directive)? {
-            Row::Real(directive) => Some(directive.field.get(self)),
-            Row::Inert(inert) => self.inert_value(inert).map(str::to_owned),
-        }
-    }
-
-    /// Sets `directive` to `words`; a directive of several words takes them as one text, too.
-    ///
-    /// Only the value itself is checked: call [`Self::validate`] after the last change.
-    ///
-    /// # Errors
-    /// An unknown name, a bad value, a directive that cannot be set in this phase, or a feature
-    /// this server does not have. The settings are then as before.
-    pub fn set(
-        &mut self,
-        directive: &str,
-        words: &[&str],
-        phase: Phase,
-    ) -> Result<Outcome, SettingError> {
-        match row(directive).ok_or(SettingError::Unknown)? {
-            Row::Real(directive) => self.set_real(directive, words, phase),
-            Row::Inert(inert) => self.set_inert(inert, words, phase),
-        }
-    }
-
-    fn set_real(
-        &mut self,
-        directive: &Directive,
-        words: &[&str],
-        phase: Phase,
-    ) -> Result<Outcome, SettingError> {
-        may_set(directive.live, phase)?;
-        let before = directive.field.get(self);
-        directive.field.set(self, words)?;
-        let changed = directive.field.get(self) != before;
-        Ok(if changed {
-            Outcome::Changed
-        } else {
-            Outcome::Unchanged
-        })
-    }
-
-    fn set_inert(
-        &mut self,
-        inert: &'static Inert,
-        words: &[&str],
-        phase: Phase,
-    ) -> Result<Outcome, SettingError> {
-        if inert.value.is_none() && phase == Phase::Live {
-            return Err(SettingError::Unknown);
-        }
-        may_set(inert.live, phase)?;
-        let value = inert.canonical(words)?;
-        match inert.class {
-            Class::Tuning => {
-                let warning = format!("{} is accepted without effect: {}", inert.name, inert.why);
-                self.tuned.insert(inert.name, value);
-                Ok(Outcome::Ignored(warning))
-            }
-            _ if inert.value == Some(value.as_str()) => Ok(Outcome::Unchanged),
-            Class::Absent if phase == Phase::Start => Ok(Outcome::Ignored(format!(
-                "{} {value} has no effect: {}",
-                inert.name, inert.why
-            ))),
-            Class::Absent | Class::Refused => {
-                let reason = format!("{} is not supported: {}", inert.name, inert.why);
-                Err(SettingError::Unsupported(reason))
-            }
-        }
-    }
-
-    fn inert_value(&self, inert: &Inert) -> Option<&str> {
-        let tuned = self.tuned.get(inert.name).map(String::as_str);
-        inert.value.map(|default| tuned.unwrap_or(default))
-    }
-
-    /// Takes over the knobs without effect that differ between two readings of the configuration.
-    pub(super) fn retune(&mut self, before: &Self, after: &Self) {
-        for inert in INERT {
-            let value = after.tuned.get(inert.name);
-            if value == before.tuned.get(inert.name) {
-                continue;
-            }
-            match value {
-                Some(value) => self.tuned.insert(inert.name, value.clone()),
-                None => self.tuned.remove(inert.name),
-            };
-        }
-    }
-
-    /// CONFIG SET: all of `pairs` or none. Answers the new settings, valid as a whole, and what
-    /// deserves a line in the log.
-    ///
-    /// # Errors
-    /// The first pair that cannot be set, with the name to blame as Redis words it: see
-    /// [`SettingError::reply`]. `self` is untouched in any case.
-    pub fn set_many(
-        &self,
-        pairs: &[(&[u8], &[u8])],
-    ) -> Result<(Self, Vec<String>), (String, SettingError)> {
-        let mut rows: Vec<(&'static str, &[u8])> = Vec::with_capacity(pairs.len());
-        for (name, value) in pairs {
-            let asked = String::from_utf8_lossy(name);
-            let blame = |error| (asked.clone().into_owned(), error);
-            let found = row(&asked)
-                .filter(Row::is_config)
-                .ok_or(SettingError::Unknown);
-            let found = found.map_err(blame)?;
-            may_set(found.live(), Phase::Live).map_err(blame)?;
-            let name = found.name_asked(&asked);
-            if rows.iter().any(|(other, _)| *other == name) {
-                return Err(blame(SettingError::Duplicate));
-            }
-            rows.push((name, value));
-        }
-        let mut next = self.clone();
-        let mut warnings = Vec::new();
-        for (name, value) in rows {
-            let word = std::str::from_utf8(value)
-                .map_err(|_| SettingError::Value("argument must be valid UTF-8".to_owned()));
-            let outcome = word.and_then(|word| next.set(name, &[word], Phase::Live));
-            match outcome.map_err(|error| (name.to_owned(), error))? {
-                Outcome::Ignored(warning) => warnings.push(warning),
-                Outcome::Changed | Outcome::Unchanged => {}
-            }
-        }
-        next.validate().map_err(|error| match &error {
-            SettingError::Conflict { directive, .. } => ((*directive).to_owned(), error),
-            _ => (String::new(), error),
-        })?;
-        Ok((next, warnings))
-    }
-
-    /// CONFIG GET: every directive that one of `globs` matches, in any case, at most once, with
-    /// its value. A name asked for without wildcards comes back spelled as it was asked, as in
-    /// Redis.
-    #[must_use]
-    pub fn matching(&self, globs: &[&[u8]]) -> Vec<(String, String)> {
-        let mut found: Vec<(String, String)> = Vec::new();
-        for pattern in globs {
-            let asked = std::str::from_utf8(pattern).ok();
-            let exact = !pattern.iter().any(|byte| b"*?[".contains(byte));
-            let spelled = |name: &&str| match asked {
-                Some(asked) if exact => asked.eq_ignore_ascii_case(name),
-                _ => !exact && glob::matches_ignore_case(pattern, name.as_bytes()),
-            };
-            for name in names().iter().filter(|name| spelled(name)) {
-                let name = asked.filter(|_| exact).unwrap_or(name);
-                let known = found
-                    .iter()
-                    .any(|(other, _)| other.eq_ignore_ascii_case(name));
-                if let Some(value) = self.get(name).filter(|_| !known) {
-                    found.push((name.to_owned(), value));
-                }
-            }
-        }
-        found
-    }
-
     /// Checks what no single setting can be blamed for.
     ///
     /// # Errors
@@ -439,15 +284,6 @@ impl Settings {
     pub fn listens_on_tcp(&self) -> bool {
         let socket_only = self.port == 0 && self.unixsocket.is_some();
         !self.bind.is_empty() && !socket_only
-    }
-}
-
-/// Whether a directive of this liveness can be set in this phase.
-fn may_set(live: Live, phase: Phase) -> Result<(), SettingError> {
-    match (live, phase) {
-        (Live::Start, Phase::Live) => Err(SettingError::Immutable),
-        (Live::Protected, Phase::Live) => Err(SettingError::Protected),
-        _ => Ok(()),
     }
 }
 

@@ -3,20 +3,10 @@
 use std::path::PathBuf;
 
 use super::error::SettingError;
-use super::inert::{INERT, Inert};
-use super::settings::{LogFormat, LogLevel, OutputLimit, PASSWORD_BYTES_MAX, Secret, Settings};
+use super::settings::{
+    Live, LogFormat, LogLevel, OutputLimit, PASSWORD_BYTES_MAX, Secret, Settings,
+};
 use super::value::{self, INT_MAX, Kind, invalid};
-
-/// When a directive may change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Live {
-    /// At any time: by CONFIG SET, and by SIGHUP if the configuration now says something else.
-    Live,
-    /// Only at start.
-    Start,
-    /// Only at start; Redis words the refusal differently, as it could be told to allow it.
-    Protected,
-}
 
 /// One setting: a row of [`DIRECTIVES`].
 #[derive(Debug)]
@@ -517,73 +507,4 @@ fn set_output_limits(settings: &mut Settings, words: &[&str]) -> Result<(), Sett
     }
     settings.client_output_buffer_limit = limits;
     Ok(())
-}
-
-/// A row of either table.
-#[derive(Clone, Copy)]
-pub(super) enum Row {
-    Real(&'static Directive),
-    Inert(&'static Inert),
-}
-
-impl Row {
-    /// Whether CONFIG GET and CONFIG SET know it, not only files.
-    pub(super) fn is_config(&self) -> bool {
-        match self {
-            Self::Real(_) => true,
-            Self::Inert(inert) => inert.value.is_some(),
-        }
-    }
-
-    pub(super) fn live(&self) -> Live {
-        match self {
-            Self::Real(directive) => directive.live,
-            Self::Inert(inert) => inert.live,
-        }
-    }
-
-    pub(super) fn kind(&self) -> Kind {
-        match self {
-            Self::Real(directive) => directive.kind(),
-            Self::Inert(inert) => inert.kind,
-        }
-    }
-
-    /// Of its name and its alias, the one that was asked for.
-    pub(super) fn name_asked(&self, asked: &str) -> &'static str {
-        match self {
-            Self::Real(directive) => directive.name,
-            Self::Inert(Inert {
-                alias: Some(alias), ..
-            }) if alias.eq_ignore_ascii_case(asked) => alias,
-            Self::Inert(inert) => inert.name,
-        }
-    }
-}
-
-/// The row of `name`, an alias of it, or either in other case.
-pub(super) fn row(name: &str) -> Option<Row> {
-    let is = |other: &str| other.eq_ignore_ascii_case(name);
-    let real = DIRECTIVES
-        .iter()
-        .find(|directive| is(directive.name))
-        .map(Row::Real);
-    real.or_else(|| {
-        let inert = INERT
-            .iter()
-            .find(|inert| is(inert.name) || inert.alias.is_some_and(is));
-        inert.map(Row::Inert)
-    })
-}
-
-/// Every name CONFIG GET knows, sorted.
-pub(super) fn names() -> Vec<&'static str> {
-    let inert = INERT.iter().filter(|inert| inert.value.is_some());
-    let inert = inert
-        .flat_map(|inert| [Some(inert.name), inert.alias])
-        .flatten();
-    let real = DIRECTIVES.iter().map(|directive| directive.name);
-    let mut names: Vec<_> = real.chain(inert).collect();
-    names.sort_unstable();
-    names
 }

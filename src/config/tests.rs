@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::table::{self, Row, row};
+use super::access::{self, Row, row};
 use super::*;
 
 /// What `CONFIG GET *` of redis-server answered.
@@ -518,7 +518,7 @@ proptest! {
     fn any_file_is_read_or_refused(
         lines in proptest::collection::vec((0..300_usize, any_value(), any_value()), 0..6),
     ) {
-        let names = table::names();
+        let names = access::names();
         let mut text = String::new();
         for (index, first, second) in &lines {
             let name = names.get(*index).copied().unwrap_or("nope");
@@ -534,7 +534,7 @@ proptest! {
     /// What CONFIG SET takes, CONFIG GET answers in a form that CONFIG SET takes again.
     #[test]
     fn what_was_set_can_be_set_again(index in 0..220_usize, value in any_value()) {
-        let names = table::names();
+        let names = access::names();
         let name = names[index % names.len()];
         if let Ok((settings, _)) =
             Settings::default().set_many(&[(name.as_bytes(), value.as_bytes())])

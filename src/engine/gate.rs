@@ -87,3 +87,64 @@ impl<T: Clone> Exclusive<'_, T> {
         }
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use crate::sync::atomic::{AtomicUsize, Ordering};
+    use loom::thread;
+    use std::sync::Arc;
+
+    /// Somebody is inside while another believes to be alone. Goes red when `exclusive` leaves out
+    /// one side. The counter is relaxed: what orders it is the gate and nothing else.
+    #[test]
+    fn nobody_is_inside_beside_the_one_who_is_alone() {
+        loom::model(|| {
+            let gate = Arc::new((Gate::new(2, &()), AtomicUsize::new(0)));
+            let share = |side| {
+                let gate = Arc::clone(&gate);
+                thread::spawn(move || {
+                    let _hold = gate.0.shared(side);
+                    gate.1.fetch_add(1, Ordering::Relaxed);
+                    gate.1.fetch_sub(1, Ordering::Relaxed);
+                })
+            };
+            let sharers = [share(0), share(1)];
+            {
+                let _hold = gate.0.exclusive();
+                assert_eq!(gate.1.load(Ordering::Relaxed), 0, "somebody is inside");
+                gate.1.store(10, Ordering::Relaxed);
+                assert_eq!(gate.1.load(Ordering::Relaxed), 10, "somebody came in");
+                gate.1.store(0, Ordering::Relaxed);
+            }
+            for sharer in sharers {
+                sharer.join().unwrap();
+            }
+        });
+    }
+
+    /// Two replace the value at once while a third enters by one side after the other. Goes red
+    /// when `replace` leaves out a side (a sharer sees the value go back), and when two replacers
+    /// lock the sides in different orders (they wait for each other).
+    #[test]
+    fn a_replaced_value_is_seen_through_every_side() {
+        loom::model(|| {
+            let gate = Arc::new(Gate::new(2, &0));
+            let replace = |gate: &Gate<u32>| {
+                let mut hold = gate.exclusive();
+                let next = *hold.get() + 1;
+                hold.replace(&next);
+            };
+            let replacers = [(); 2].map(|()| {
+                let gate = Arc::clone(&gate);
+                thread::spawn(move || replace(&gate))
+            });
+            let seen = [1, 0, 1].map(|side| *gate.shared(side).get());
+            assert!(seen.is_sorted(), "the value went back: {seen:?}");
+            for replacer in replacers {
+                replacer.join().unwrap();
+            }
+            assert_eq!([0, 1].map(|side| *gate.shared(side).get()), [2, 2]);
+        });
+    }
+}

@@ -41,7 +41,7 @@ use watch::Watches;
 pub const KEY_BYTES_MAX: usize = entry::KEY_BYTES_MAX;
 
 /// Shards per database unless told otherwise.
-const SHARDS_DEFAULT: usize = 256;
+pub const SHARDS_DEFAULT: usize = 256;
 
 /// How an engine is made.
 #[derive(Clone, Copy, Debug)]

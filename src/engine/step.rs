@@ -356,6 +356,8 @@ impl Step<'_> {
         self.engine.unwatch(watched);
     }
 
+    /// Shards are locked under the watches here, against the lock order: alone inside the gate,
+    /// nobody can hold one and wait for the other.
     fn note_changes_of_watched(&self, databases: &[u32]) {
         let layout = self.view.layout();
         self.engine.watches.note_changes(|db, key| {
@@ -729,3 +731,6 @@ impl std::fmt::Debug for Slot<'_> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests;

@@ -155,3 +155,185 @@ impl Step<'_> {
         found
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::Cursor;
+    use crate::clock::Now;
+    use crate::engine::{Batch, Deadline, Engine, Options, ValueRef};
+    use proptest::prelude::*;
+    use std::collections::{BTreeSet, VecDeque};
+
+    const STABLE: u64 = 160;
+
+    /// A database with keys that stay and keys that come and go.
+    struct Stage {
+        engine: Engine,
+        guests: VecDeque<u64>,
+        guests_ever: u64,
+    }
+
+    impl Stage {
+        fn new(shards: usize) -> Self {
+            let options = Options {
+                databases: 1,
+                shards,
+                ..Options::default()
+            };
+            Self {
+                engine: Engine::new(options, None),
+                guests: VecDeque::new(),
+                guests_ever: 0,
+            }
+        }
+
+        fn insert_stable(&self) {
+            for number in 0..STABLE {
+                put(&self.batch(), &stable(number));
+            }
+        }
+
+        fn batch(&self) -> Batch<'_> {
+            self.engine.shared(0, Now::default())
+        }
+
+        fn insert(&mut self, guests: u64) {
+            let batch = self.engine.shared(0, Now::default());
+            for number in self.guests_ever..self.guests_ever + guests {
+                put(&batch, &guest(number));
+                self.guests.push_back(number);
+            }
+            self.guests_ever += guests;
+        }
+
+        /// Inserts guests whose place in a table of 1,024 buckets is in `buckets`, if it is free.
+        fn crowd(&mut self, buckets: std::ops::Range<u64>, guests: u64) {
+            let target = self.guests.len() as u64 + guests;
+            while (self.guests.len() as u64) < target {
+                let hash = self.engine.hasher.hash(&guest(self.guests_ever));
+                if buckets.contains(&(hash % 1_024)) {
+                    self.insert(1);
+                } else {
+                    self.guests_ever += 1;
+                }
+            }
+        }
+
+        /// Removes the guests that came first.
+        fn remove(&mut self, guests: usize) {
+            let batch = self.engine.shared(0, Now::default());
+            for number in self.guests.drain(..guests.min(self.guests.len())) {
+                let key = guest(number);
+                let mut step = batch.step();
+                assert!(step.lock(0, &key).slot(0, &key).remove());
+            }
+        }
+
+        /// Generation and buckets of the first shard.
+        fn table(&self) -> (u32, usize) {
+            let batch = self.batch();
+            let step = batch.step();
+            let shard = step.database(0).shards()[0].lock();
+            (shard.generation(), shard.buckets())
+        }
+
+        fn scan(&self, cursor: u64, count: usize, seen: &mut BTreeSet<Vec<u8>>) -> u64 {
+            self.batch().step().scan(0, cursor, count, |met| {
+                seen.insert(met.key.to_vec());
+            })
+        }
+
+        /// Goes on to the end of the walk, undisturbed; all stable keys must then have been met.
+        fn finish(&self, mut cursor: u64, count: usize, mut seen: BTreeSet<Vec<u8>>) {
+            while cursor != 0 {
+                cursor = self.scan(cursor, count, &mut seen);
+            }
+            let missed = |number: &u64| !seen.contains(&stable(*number));
+            let missed: Vec<u64> = (0..STABLE).filter(missed).collect();
+            assert!(missed.is_empty(), "the walk missed {missed:?}");
+        }
+    }
+
+    fn stable(number: u64) -> Vec<u8> {
+        format!("stable:{number}").into_bytes()
+    }
+
+    fn guest(number: u64) -> Vec<u8> {
+        format!("guest:{number}").into_bytes()
+    }
+
+    fn put(batch: &Batch<'_>, key: &[u8]) {
+        let mut step = batch.step();
+        let mut locked = step.lock(0, key);
+        locked
+            .slot(0, key)
+            .put(ValueRef::Bytes(b"v"), Deadline::None);
+    }
+
+    /// What happens between two calls of a walk.
+    #[derive(Clone, Debug)]
+    struct Round {
+        insert: u64,
+        remove: usize,
+        count: usize,
+    }
+
+    fn rounds() -> impl Strategy<Value = Vec<Round>> {
+        let insert = prop_oneof![Just(0), 1u64..40, 300u64..900];
+        let remove = prop_oneof![Just(0), 1usize..40, Just(usize::MAX)];
+        let round = (insert, remove, 1usize..30).prop_map(|(insert, remove, count)| Round {
+            insert,
+            remove,
+            count,
+        });
+        prop::collection::vec(round, 1..24)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Goes red when `Shard::note_moved` does nothing.
+        #[test]
+        fn a_walk_misses_no_key_that_stays(rounds in rounds(), shards in 0u32..3) {
+            let mut stage = Stage::new(1 << shards);
+            stage.insert_stable();
+            let mut seen = BTreeSet::new();
+            let mut cursor = 0;
+            for round in rounds {
+                cursor = stage.scan(cursor, round.count, &mut seen);
+                if cursor == 0 {
+                    stage.finish(cursor, 1, std::mem::take(&mut seen));
+                }
+                stage.insert(round.insert);
+                stage.remove(round.remove);
+            }
+            if cursor != 0 {
+                stage.finish(cursor, 10, seen);
+            }
+        }
+    }
+
+    /// Entries that were removed among many others leave marks, and a table full of marks is
+    /// rehashed where it is: entries move though its size stays. Here those that move have their
+    /// place in the half of the table that the walk is through with. Goes red when
+    /// `Shard::note_moved` does nothing, and when it looks at the number of buckets only.
+    #[test]
+    fn a_walk_survives_a_rehash_in_place() {
+        let mut stage = Stage::new(1);
+        stage.crowd(0..512, 520);
+        stage.insert_stable();
+        stage.remove(520);
+        let before = stage.table();
+        assert_eq!(before.1, 1_024, "the halves are those of another table");
+
+        let (mut seen, mut cursor) = (BTreeSet::new(), 0);
+        while Cursor::decode(cursor).bucket < 512 {
+            cursor = stage.scan(cursor, 1, &mut seen);
+        }
+        stage.crowd(512..1_024, 260);
+        let after = stage.table();
+        stage.finish(cursor, 10, seen);
+        assert!(after.0 > before.0, "nothing was rehashed");
+        assert_eq!(after.1, before.1, "the table was to keep its size");
+    }
+}

@@ -126,3 +126,116 @@ impl Watches {
         self.live.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use crate::clock::Now;
+    use crate::engine::{Deadline, Engine, Options, ValueRef};
+    use loom::thread;
+    use std::sync::Arc;
+
+    const KEY: &[u8] = b"k";
+
+    fn engine() -> Arc<Engine> {
+        let options = Options {
+            databases: 1,
+            workers: 3,
+            shards: 1,
+            hash_seed: 1,
+        };
+        Arc::new(Engine::new(options, None))
+    }
+
+    /// `INCR`; answers the number before.
+    fn increment(engine: &Engine, side: usize) -> i64 {
+        let batch = engine.shared(side, Now::default());
+        let mut step = batch.step();
+        let mut locked = step.lock(0, KEY);
+        let mut slot = locked.slot(0, KEY);
+        let before = number(slot.value());
+        slot.put(ValueRef::Int(before + 1), Deadline::None);
+        before
+    }
+
+    fn number(value: Option<ValueRef<'_>>) -> i64 {
+        match value {
+            Some(ValueRef::Int(n)) => n,
+            _ => 0,
+        }
+    }
+
+    fn value(engine: &Engine, side: usize) -> i64 {
+        let batch = engine.shared(side, Now::default());
+        let mut step = batch.step();
+        number(step.lock(0, KEY).slot(0, KEY).value())
+    }
+
+    /// `WATCH`, `GET`, `MULTI`, `SET` to one more, `EXEC`; answers whether it ran.
+    fn increment_watching(engine: &Engine, side: usize) -> bool {
+        let watched = {
+            let batch = engine.shared(side, Now::default());
+            let mut step = batch.step();
+            step.lock(0, KEY).watch(0, KEY)
+        };
+        let before = value(engine, side);
+        let batch = engine.alone(Now::default());
+        let mut step = batch.step();
+        let watches = [watched];
+        let ran = !step.any_changed(&watches);
+        let [watched] = watches;
+        step.unwatch(watched);
+        if ran {
+            let after = ValueRef::Int(before + 1);
+            step.lock(0, KEY).slot(0, KEY).put(after, Deadline::None);
+        }
+        ran
+    }
+
+    /// A writer changes the key somewhere between `WATCH` and `EXEC`. Goes red when the writer asks
+    /// whether anybody watches before it has the key's shard: it then misses a watch that began
+    /// meanwhile, and an increment is lost.
+    #[test]
+    fn a_change_between_watch_and_exec_is_never_missed() {
+        loom::model(|| {
+            let engine = engine();
+            let writer = {
+                let engine = Arc::clone(&engine);
+                thread::spawn(move || increment(&engine, 1))
+            };
+            let ran = increment_watching(&engine, 0);
+            writer.join().unwrap();
+            assert_eq!(value(&engine, 0), 1 + i64::from(ran), "an increment lost");
+            assert_eq!(engine.watched_keys(), 0, "a watch left behind");
+        });
+    }
+
+    /// Two connections watch the same key, each changing it, and one of them gives up its watch
+    /// first. Goes red when `drop_one` takes the record away from under the other: the next watch
+    /// begins it anew at version 0, which the other then takes for the one it saw.
+    #[test]
+    fn a_watch_survives_the_end_of_another_on_the_same_key() {
+        loom::model(|| {
+            let engine = engine();
+            let other = {
+                let engine = Arc::clone(&engine);
+                thread::spawn(move || increment_watching(&engine, 1))
+            };
+            let third = {
+                let engine = Arc::clone(&engine);
+                thread::spawn(move || {
+                    let batch = engine.shared(2, Now::default());
+                    let watched = batch.step().lock(0, KEY).watch(0, KEY);
+                    drop(batch);
+                    engine.unwatch(watched);
+                })
+            };
+            let ran = increment_watching(&engine, 0);
+            let other_ran = other.join().unwrap();
+            third.join().unwrap();
+            let expected = i64::from(ran) + i64::from(other_ran);
+            assert_eq!(value(&engine, 0), expected, "an increment lost");
+            assert!(ran || other_ran, "both gave way to each other");
+            assert_eq!(engine.watched_keys(), 0, "a watch left behind");
+        });
+    }
+}

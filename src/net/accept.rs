@@ -99,13 +99,15 @@ impl Acceptor {
     }
 
     async fn accept_tcp(self, listener: TcpListener) {
+        let mut rest = Rest::default();
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
+                    rest.end();
                     let arrived = self.welcome_tcp(stream, peer);
                     self.deal(arrived).await;
                 }
-                Err(error) => rest(&error).await,
+                Err(error) => rest.after(&error).await,
             }
         }
     }
@@ -114,9 +116,11 @@ impl Acceptor {
         let path = unix.listener.local_addr().ok();
         let path = path.as_ref().and_then(|addr| addr.as_pathname());
         let addr: Arc<str> = format!("{}:0", path.unwrap_or("".as_ref()).display()).into();
+        let mut rest = Rest::default();
         loop {
             match unix.listener.accept().await {
                 Ok((stream, _)) => {
+                    rest.end();
                     let arrived = stream.into_std().map(|stream| {
                         let fd = stream.as_raw_fd();
                         let (addr, laddr) = (Arc::clone(&addr), Arc::clone(&addr));
@@ -132,7 +136,7 @@ impl Acceptor {
                     });
                     self.deal(arrived.map(Some)).await;
                 }
-                Err(error) => rest(&error).await,
+                Err(error) => rest.after(&error).await,
             }
         }
     }
@@ -221,15 +225,33 @@ fn keep_alive(stream: &tokio::net::TcpStream, settings: &Settings) -> io::Result
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
-/// After a failed accept: the peer may just have gone, or there is no descriptor left, and then
-/// asking again at once would spin.
-async fn rest(error: &io::Error) {
-    let fleeting = [
-        io::ErrorKind::ConnectionAborted,
-        io::ErrorKind::ConnectionReset,
-    ];
-    if !fleeting.contains(&error.kind()) {
-        tracing::warn!(%error, "accepting rests; if files are short, raise 'ulimit -n'");
+/// Rests after failed accepts: there may be no descriptor left, and asking again at once would
+/// spin.
+#[derive(Default)]
+struct Rest {
+    resting: bool,
+}
+
+impl Rest {
+    async fn after(&mut self, error: &io::Error) {
+        let fleeting = [
+            io::ErrorKind::ConnectionAborted,
+            io::ErrorKind::ConnectionReset,
+        ];
+        if fleeting.contains(&error.kind()) {
+            return;
+        }
+        if !self.resting {
+            tracing::warn!(%error, "not accepting for a while; are files short? see ulimit -n");
+            self.resting = true;
+        }
         tokio::time::sleep(BACK_OFF).await;
+    }
+
+    fn end(&mut self) {
+        if self.resting {
+            tracing::info!("accepting again");
+            self.resting = false;
+        }
     }
 }

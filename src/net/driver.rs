@@ -17,9 +17,9 @@
 //! - no input is read or executed while the unsent output is at or above the soft limit;
 //! - however the task ends, a panic included, dropping the connection gives back what it held.
 
+use super::local::Local;
 use super::stream::Stream;
 use super::timers::{Expired, Watch};
-use super::worker::Bench;
 use crate::config::OutputLimit;
 use crate::observe::stats::Counts;
 use crate::session::outbox::Post;
@@ -66,7 +66,7 @@ impl Wake for TaskWaker {
 pub(super) struct Connection {
     stream: Stream,
     session: Session,
-    bench: Rc<Bench>,
+    local: Rc<Local>,
     watch: Rc<Watch>,
     waker: Arc<TaskWaker>,
     /// Half a request, or requests that wait for the output to drain.
@@ -96,20 +96,20 @@ enum End {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, origin: Origin, bench: Rc<Bench>) -> Self {
+    pub(super) fn new(stream: Stream, origin: Origin, local: Rc<Local>) -> Self {
         let waker = Arc::new(TaskWaker(Mutex::new(None)));
-        let now_ms = bench.read_clock();
-        let client = bench.server.registry().open(origin, now_ms, waker.clone());
-        let session = Session::new(client, bench.worker.borrow_mut().settings());
+        let now_ms = local.read_clock();
+        let client = local.server.registry().open(origin, now_ms, waker.clone());
+        let session = Session::new(client, local.worker.borrow_mut().settings());
         let watch = Rc::new(Watch::default());
         watch.opened_ms.set(now_ms);
         watch.active_ms.set(now_ms);
         watch.authenticated.set(session.is_authenticated());
-        bench.watches.add(Rc::clone(&watch));
+        local.watches.add(Rc::clone(&watch));
         Self {
             stream,
             session,
-            bench,
+            local,
             watch,
             waker,
             input: Vec::new(),
@@ -151,7 +151,7 @@ impl Connection {
                 let since_ms = self.watch.over_soft_since_ms.get();
                 self.watch
                     .over_soft_since_ms
-                    .set(since_ms.or(Some(self.bench.read_clock())));
+                    .set(since_ms.or(Some(self.local.read_clock())));
                 return Poll::Pending;
             }
             self.watch.over_soft_since_ms.set(None);
@@ -163,9 +163,9 @@ impl Connection {
             if self.input.len() - self.input_at > self.input_bytes_max() {
                 return Poll::Ready(End::InputLimit);
             }
-            let stop_ms = self.bench.server.stopping_since_ms();
+            let stop_ms = self.local.server.stopping_since_ms();
             if stop_ms.is_some_and(|since_ms| {
-                self.bench.read_clock().saturating_sub(since_ms) >= STOP_GRACE_MS
+                self.local.read_clock().saturating_sub(since_ms) >= STOP_GRACE_MS
             }) {
                 self.draining = true;
                 continue;
@@ -178,7 +178,7 @@ impl Connection {
                     // What is on its way is waited for: the tick wakes this task. Only looks at
                     // the socket count; since the last read a busy machine may have let any time
                     // pass.
-                    let now_ms = self.bench.read_clock();
+                    let now_ms = self.local.read_clock();
                     let since_ms = *self.quiet_since_ms.get_or_insert(now_ms);
                     if now_ms.saturating_sub(since_ms) < STOP_QUIET_MS {
                         return Poll::Pending;
@@ -193,8 +193,8 @@ impl Connection {
 
     /// Reads once and executes what is complete.
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
-        let bench = Rc::clone(&self.bench);
-        let mut buffer = bench.input.borrow_mut();
+        let local = Rc::clone(&self.local);
+        let mut buffer = local.input.borrow_mut();
         let read = match self.stream.poll_read(cx, &mut buffer) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Err(_)) => return Poll::Ready(Err(End::Broken)),
@@ -205,7 +205,7 @@ impl Connection {
             Poll::Ready(Ok(read)) => read,
         };
         self.counts.reads += 1;
-        self.watch.active_ms.set(bench.read_clock());
+        self.watch.active_ms.set(local.read_clock());
         let bytes = &buffer[..read];
         if self.input.is_empty() {
             self.run_read(bytes);
@@ -213,7 +213,7 @@ impl Connection {
             self.input.extend_from_slice(bytes);
             self.runnable = self.input.len() - self.input_at >= self.session.input_needed();
             self.watch
-                .note_partial(self.input.len(), false, bench.now_ms.get());
+                .note_partial(self.input.len(), false, local.now_ms.get());
         }
         Poll::Ready(Ok(()))
     }
@@ -249,7 +249,7 @@ impl Connection {
             0
         };
         self.watch
-            .note_partial(waiting, progressed, self.bench.now_ms.get());
+            .note_partial(waiting, progressed, self.local.now_ms.get());
         self.watch
             .authenticated
             .set(self.session.is_authenticated());
@@ -266,9 +266,9 @@ impl Connection {
     /// which becomes this connection's until it is sent.
     fn run(&mut self, input: &[u8]) -> (usize, Stop) {
         if self.output.is_empty() {
-            std::mem::swap(&mut self.output, &mut *self.bench.output.borrow_mut());
+            std::mem::swap(&mut self.output, &mut *self.local.output.borrow_mut());
         }
-        let mut worker = self.bench.worker.borrow_mut();
+        let mut worker = self.local.worker.borrow_mut();
         let ran = self.session.run(input, &mut self.output, &mut worker);
         (ran.consumed, ran.stop)
     }
@@ -298,7 +298,7 @@ impl Connection {
         let mut output = std::mem::take(&mut self.output);
         self.output_at = 0;
         output.clear();
-        let mut kept = self.bench.output.borrow_mut();
+        let mut kept = self.local.output.borrow_mut();
         if output.capacity() <= OUTPUT_KEPT_BYTES && output.capacity() > kept.capacity() {
             *kept = output;
         }
@@ -308,7 +308,7 @@ impl Connection {
         if !self.session.is_authenticated() {
             return UNAUTHENTICATED_INPUT_BYTES_MAX;
         }
-        let settings = Arc::clone(self.bench.worker.borrow_mut().settings());
+        let settings = Arc::clone(self.local.worker.borrow_mut().settings());
         usize::try_from(settings.client_query_buffer_limit).unwrap_or(usize::MAX)
     }
 
@@ -321,7 +321,7 @@ impl Connection {
             };
         }
         Limit::from(
-            self.bench
+            self.local
                 .worker
                 .borrow_mut()
                 .settings()
@@ -334,10 +334,10 @@ impl Connection {
     /// over it would reset the connection, and the peer might lose replies that are on their way.
     fn hang_up(&mut self, cx: &mut Context<'_>) {
         // First, so that whoever sees the end of this connection does not find it listed.
-        self.session.close(&self.bench.server);
+        self.session.close(&self.local.server);
         self.stream.finish_sending(cx);
-        let bench = Rc::clone(&self.bench);
-        let mut buffer = bench.input.borrow_mut();
+        let local = Rc::clone(&self.local);
+        let mut buffer = local.input.borrow_mut();
         for _ in 0..DISCARDED_READS_MAX {
             if !matches!(self.stream.poll_read(cx, &mut buffer), Poll::Ready(Ok(1..))) {
                 break;
@@ -409,7 +409,7 @@ impl Future for Connection {
             self.note_end(end);
         }
         let counts = std::mem::take(&mut self.counts);
-        self.bench.server.stats().add(self.bench.index, &counts);
+        self.local.server.stats().add(self.local.index, &counts);
         // Last, so that whoever sees the end of this connection finds it counted and logged.
         polled.map(|_| self.hang_up(cx))
     }
@@ -417,10 +417,10 @@ impl Future for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.session.close(&self.bench.server);
-        self.bench
+        self.session.close(&self.local.server);
+        self.local
             .server
             .stats()
-            .add(self.bench.index, &self.counts);
+            .add(self.local.index, &self.counts);
     }
 }

@@ -15,12 +15,14 @@
 mod accept;
 mod driver;
 mod listen;
+mod local;
 mod stream;
 mod timers;
 mod worker;
 
 use crate::clock::SystemClock;
 use crate::config::{Reload, Settings, Sources, StartError};
+use crate::engine::SHARDS_DEFAULT;
 use crate::session::server::{Server, ServerOptions};
 use accept::Acceptor;
 use std::path::PathBuf;
@@ -124,6 +126,7 @@ async fn serve(start: Start<'_>) -> Result<(), NetError> {
         settings,
         config_file: start.config_file,
         workers: start.workers,
+        shards: SHARDS_DEFAULT,
         clock: Arc::new(SystemClock::new()),
         sink: None,
         seed: rand::random(),

@@ -2,6 +2,7 @@
 
 use super::DRAIN_MAX;
 use super::driver::Connection;
+use super::local::Local;
 use super::stream::Unattached;
 use super::timers::Watches;
 use crate::engine::{Sweeper, Tally};
@@ -81,29 +82,6 @@ impl Drop for Permit {
     }
 }
 
-/// What the connections of one worker share. All of it belongs to one thread.
-pub(super) struct Bench {
-    pub(super) worker: RefCell<Worker>,
-    pub(super) server: Arc<Server>,
-    pub(super) index: usize,
-    /// Where sockets are read into: an idle connection has no buffer.
-    pub(super) input: RefCell<Box<[u8]>>,
-    /// Where replies are made before they are sent.
-    pub(super) output: RefCell<Vec<u8>>,
-    pub(super) watches: Watches,
-    /// Monotonic milliseconds, as of the last reading.
-    pub(super) now_ms: Cell<u64>,
-}
-
-impl Bench {
-    /// Reads the clock.
-    pub(super) fn read_clock(&self) -> u64 {
-        let now_ms = self.server.clock().mono_us() / 1_000;
-        self.now_ms.set(now_ms);
-        now_ms
-    }
-}
-
 /// The running workers.
 pub(super) struct Workers {
     doors: Vec<Door>,
@@ -152,9 +130,9 @@ pub(super) fn start(count: usize, server: &Arc<Server>) -> io::Result<Workers> {
             .build()?;
         let thread = std::thread::Builder::new().name(format!("worker-{index}"));
         workers.threads.push(thread.spawn(move || {
-            let local = LocalSet::new();
-            local.block_on(&runtime, work(index, count, server, to_come, stopped));
-            drop(local);
+            let tasks = LocalSet::new();
+            tasks.block_on(&runtime, work(index, count, server, to_come, stopped));
+            drop(tasks);
             // Nobody may be waiting any more.
             let _ = done.send(());
         })?);
@@ -175,7 +153,7 @@ async fn work(
     mut to_come: mpsc::Receiver<Arrival>,
     stopped: Arc<Notify>,
 ) {
-    let bench = Rc::new(Bench {
+    let local = Rc::new(Local {
         worker: RefCell::new(Worker::new(index, Arc::clone(&server))),
         server,
         index,
@@ -185,20 +163,20 @@ async fn work(
         now_ms: Cell::new(0),
     });
     let open = Rc::new(Cell::new(0usize));
-    let ticking = tokio::task::spawn_local(tick(Rc::clone(&bench)));
-    let sweeping = tokio::task::spawn_local(sweep(Rc::clone(&bench), Sweeper::new(index, count)));
+    let ticking = tokio::task::spawn_local(tick(Rc::clone(&local)));
+    let sweeping = tokio::task::spawn_local(sweep(Rc::clone(&local), Sweeper::new(index, count)));
     loop {
         tokio::select! {
             () = stopped.notified() => break,
             arrival = to_come.recv() => match arrival {
-                Some(arrival) => welcome(arrival, &bench, &open),
+                Some(arrival) => welcome(arrival, &local, &open),
                 None => break,
             },
         }
     }
     to_come.close();
     while let Some(arrival) = to_come.recv().await {
-        welcome(arrival, &bench, &open);
+        welcome(arrival, &local, &open);
     }
     let gone = async {
         while open.get() > 0 {
@@ -216,7 +194,7 @@ async fn work(
 }
 
 /// Runs one connection in a task of its own: a panic in it ends the connection and nothing else.
-fn welcome(arrival: Arrival, bench: &Rc<Bench>, open: &Rc<Cell<usize>>) {
+fn welcome(arrival: Arrival, local: &Rc<Local>, open: &Rc<Cell<usize>>) {
     let stream = match arrival.stream.attach() {
         Ok(stream) => stream,
         Err(error) => {
@@ -224,14 +202,14 @@ fn welcome(arrival: Arrival, bench: &Rc<Bench>, open: &Rc<Cell<usize>>) {
             return;
         }
     };
-    let connection = Connection::new(stream, arrival.origin, Rc::clone(bench));
+    let connection = Connection::new(stream, arrival.origin, Rc::clone(local));
     let task = tokio::task::spawn_local(connection);
-    let (bench, open) = (Rc::clone(bench), Rc::clone(open));
+    let (local, open) = (Rc::clone(local), Rc::clone(open));
     open.set(open.get() + 1);
     tokio::task::spawn_local(async move {
         if task.await.is_err_and(|error| error.is_panic()) {
-            bench.server.stats().add(
-                bench.index,
+            local.server.stats().add(
+                local.index,
                 &Counts {
                     panics: 1,
                     ..Counts::default()
@@ -245,21 +223,21 @@ fn welcome(arrival: Arrival, bench: &Rc<Bench>, open: &Rc<Cell<usize>>) {
 }
 
 /// Time-outs and statistics.
-async fn tick(bench: Rc<Bench>) {
+async fn tick(local: Rc<Local>) {
     let mut interval = tokio::time::interval(TICK);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        let now = bench.server.clock().now();
-        bench.now_ms.set(now.mono_us / 1_000);
-        let settings = Arc::clone(bench.worker.borrow_mut().settings());
-        bench.watches.tick(&settings, now.mono_us / 1_000);
-        if bench.server.stopping_since_ms().is_some() {
-            bench.watches.wake_all();
+        let now = local.server.clock().now();
+        local.now_ms.set(now.mono_us / 1_000);
+        let settings = Arc::clone(local.worker.borrow_mut().settings());
+        local.watches.tick(&settings, now.mono_us / 1_000);
+        if local.server.stopping_since_ms().is_some() {
+            local.watches.wake_all();
         }
-        if bench.index == 0 {
-            bench.server.stats().sample(now.mono_us);
-            while bench.server.engine().free_some(FREED_ENTRIES) {
+        if local.index == 0 {
+            local.server.stats().sample(now.mono_us);
+            while local.server.engine().free_some(FREED_ENTRIES) {
                 tokio::task::yield_now().await;
             }
         }
@@ -268,27 +246,27 @@ async fn tick(bench: Rc<Bench>) {
 
 /// Expiry: `hz` times a second, for at most a share of the time that grows with
 /// `active-expire-effort`, in short batches between which clients are served.
-async fn sweep(bench: Rc<Bench>, mut sweeper: Sweeper) {
+async fn sweep(local: Rc<Local>, mut sweeper: Sweeper) {
     loop {
-        let settings = Arc::clone(bench.worker.borrow_mut().settings());
+        let settings = Arc::clone(local.worker.borrow_mut().settings());
         let period_us = 1_000_000 / u64::from(settings.hz.max(1));
         tokio::time::sleep(Duration::from_micros(period_us)).await;
         // 25 % of the time at effort 1, as in Redis, up to 43 % at 10.
         let share_us = period_us * (23 + 2 * u64::from(settings.active_expire_effort)) / 100;
-        let started_us = bench.server.clock().mono_us();
+        let started_us = local.server.clock().mono_us();
         loop {
             let mut tally = Tally::default();
             let swept = {
-                let batch = bench
+                let batch = local
                     .server
                     .engine()
-                    .shared(bench.index, bench.server.clock().now());
+                    .shared(local.index, local.server.clock().now());
                 sweeper.run(&batch, SWEEP_BUCKETS, &mut tally)
             };
             let mut counts = Counts::default();
             counts.add_tally(&tally);
-            bench.server.stats().add(bench.index, &counts);
-            let elapsed_us = bench.server.clock().mono_us().saturating_sub(started_us);
+            local.server.stats().add(local.index, &counts);
+            let elapsed_us = local.server.clock().mono_us().saturating_sub(started_us);
             if !swept.rich || elapsed_us > share_us {
                 break;
             }

@@ -203,6 +203,13 @@ impl Session {
         self.parser.bytes_needed()
     }
 
+    /// Bytes held of requests received: by the parser, by `MULTI` and by `WATCH`.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let multi = self.conn.multi.as_ref();
+        let queue = multi.map_or(0, |multi| multi.queue_bytes + size_of_val(&multi.queue[..]));
+        self.parser.retained_bytes() + queue + size_of_val(&self.conn.watched[..])
+    }
+
     /// Whether commands other than `AUTH` and its like may run.
     pub(crate) fn is_authenticated(&self) -> bool {
         self.conn.authenticated
@@ -323,14 +330,15 @@ impl<'e> Turn<'e> {
             spec,
             state,
             calls: 1,
+            failures: 0,
         };
         let result = (spec.run)(&mut cx, args);
         if let Err(error) = &result {
             cx.out.error_bytes(&error.line());
         }
-        let (tally, calls) = (cx.step.take_tally(), cx.calls);
+        let (tally, calls, failures) = (cx.step.take_tally(), cx.calls, cx.failures);
         drop(cx);
-        self.counts.errors += u64::from(result.is_err());
+        self.counts.errors += failures + u64::from(result.is_err());
         self.counts.denied_logins += u64::from(result == Err(error::WRONG_PASS));
         self.counts.add_tally(&tally);
         self.counts.commands += calls;

@@ -75,3 +75,42 @@ impl<W> std::fmt::Debug for Outbox<W> {
         f.debug_struct("Outbox").finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::sync::Notify;
+    use loom::thread;
+    use std::sync::Arc;
+
+    impl Wake for Notify {
+        fn wake(&self) {
+            self.notify();
+        }
+    }
+
+    /// Two post while the task looks, takes and goes to sleep. A lost wake-up shows as a task that
+    /// sleeps for ever. Goes red when `take` unmarks after taking (the second post finds the mark
+    /// set, and then it is wiped off), and when `post` marks and wakes before it pushes (the task
+    /// looks, finds nothing and sleeps).
+    #[test]
+    fn a_post_wakes_the_task_that_does_not_see_it() {
+        loom::model(|| {
+            let outbox = Arc::new(Outbox::new(Notify::new()));
+            let posters = [(); 2].map(|()| {
+                let outbox = Arc::clone(&outbox);
+                thread::spawn(move || outbox.post(Post::Close))
+            });
+            while outbox.take().is_empty() {
+                outbox.task().wait();
+            }
+            for poster in posters {
+                poster.join().unwrap();
+            }
+            while !outbox.posts.lock().is_empty() {
+                outbox.task().wait();
+                outbox.take();
+            }
+        });
+    }
+}

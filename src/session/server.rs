@@ -23,6 +23,8 @@ pub(crate) struct ServerOptions {
     pub(crate) config_file: Option<PathBuf>,
     /// Number of workers.
     pub(crate) workers: usize,
+    /// Shards per database.
+    pub(crate) shards: usize,
     /// Where time comes from.
     pub(crate) clock: Arc<dyn Clock>,
     /// Where effects go.
@@ -66,8 +68,8 @@ impl Server {
         let engine_options = crate::engine::Options {
             databases: options.settings.databases,
             workers: options.workers,
+            shards: options.shards,
             hash_seed: random.next_u64(),
-            ..crate::engine::Options::default()
         };
         let mut run_id = [0; 20];
         random.fill_bytes(&mut run_id);

@@ -87,6 +87,7 @@ fn reference_pages_are_current() {
     let files = pages::derive();
     settle(&files);
     settle_folder("docs/commands", &files);
+    settle(&[pages::summary()]);
 }
 
 #[test]

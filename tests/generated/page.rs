@@ -63,7 +63,7 @@ pub(crate) fn render(docs: &Docs<'_>) -> String {
     if !docs.transcripts.is_empty() {
         page.push_str("\n## Seen at work\n\n");
         for path in &docs.transcripts {
-            let _ = writeln!(page, "- [`{path}`](../../tests/golden/{path})");
+            let _ = writeln!(page, "- `tests/golden/{path}`");
         }
     }
     page

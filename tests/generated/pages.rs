@@ -35,6 +35,28 @@ pub(crate) fn derive() -> Vec<Derived> {
     pages
 }
 
+/// The book's table of contents: what is written by hand, and below it a line for each page.
+pub(crate) fn summary() -> Derived {
+    const PATH: &str = "docs/SUMMARY.md";
+    const COMMANDS: &str = "- [Commands](commands/index.md)\n";
+    let old = fs::read_to_string(root().join(PATH)).expect("the book has a table of contents");
+    let (by_hand, _) = old
+        .split_once(COMMANDS)
+        .expect("the commands come last in the book");
+    let mut specs: Vec<&Spec> = table::all()
+        .iter()
+        .copied()
+        .filter(|spec| page::has_page(spec))
+        .collect();
+    specs.sort_unstable_by_key(|spec| page::file_name(spec));
+    let mut text = format!("{by_hand}{COMMANDS}");
+    for spec in specs {
+        let (title, file) = (page::title(spec), page::file_name(spec));
+        let _ = writeln!(text, "  - [{title}](commands/{file})");
+    }
+    Derived::new(PATH, text)
+}
+
 fn index() -> String {
     let mut text = "# Commands\n\n\
         Every command of the server, by chapter. These pages are made from the table that the\n\

@@ -10,6 +10,7 @@ mod clients;
 mod concurrency;
 mod golden;
 mod limits;
+mod model;
 mod need;
 mod process;
 mod resp;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     let arguments = libtest_mimic::Arguments::from_args();
     let mut trials = golden::trials();
     trials.extend(clients::trials());
+    trials.extend(model::trials());
     trials.extend(resp::trials());
     trials.extend(start::trials());
     trials.extend(limits::trials());

@@ -4,6 +4,7 @@
 //! is run over the whole checkout by a test here, and shown to find something by a test of its own
 //! on a small bad input. The exceptions stand in `tests/data/tidy_allowed.txt` (see `shape`).
 
+mod book;
 mod changelog;
 mod dependencies;
 mod layers;
@@ -49,6 +50,11 @@ fn manifests_and_lock_files_are_in_order() {
 #[test]
 fn links_lead_somewhere() {
     assert_none(&links::check(tree()));
+}
+
+#[test]
+fn the_book_has_every_page() {
+    assert_none(&book::check(tree()));
 }
 
 #[test]

@@ -28,7 +28,22 @@ fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
 /// # Errors
 /// Where `word` is no number, or no database has it.
 pub fn database(cx: &Cx<'_>, word: &[u8]) -> Result<u32, ReplyError> {
-    let index = i32::try_from(words::integer(word)?).map_err(|_| error::NOT_INT32)?;
+    existing(cx, index(word)?)
+}
+
+/// The number of a database, whether or not it is there.
+///
+/// # Errors
+/// Where `word` is no number, or none that any database could have.
+pub fn index(word: &[u8]) -> Result<i32, ReplyError> {
+    i32::try_from(words::integer(word)?).map_err(|_| error::NOT_INT32)
+}
+
+/// The same number, if the database is there.
+///
+/// # Errors
+/// [`error::DB_OUT_OF_RANGE`] if not.
+pub fn existing(cx: &Cx<'_>, index: i32) -> Result<u32, ReplyError> {
     u32::try_from(index)
         .ok()
         .filter(|&db| db < cx.step.databases())

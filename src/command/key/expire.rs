@@ -131,8 +131,8 @@ impl Conditions {
 }
 
 fn run(cx: &mut Cx<'_>, args: Args<'_>, unit: Unit) -> Result<(), ReplyError> {
-    let expiry = expiry::parse(&args[2], unit)?;
     let conditions = Conditions::parse(Words::new(args.skip(3)))?;
+    let expiry = expiry::parse(&args[2], unit)?;
     let now = cx.now();
     let deadline_ms = expiry
         .deadline_ms(now)

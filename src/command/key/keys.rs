@@ -30,7 +30,7 @@ fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let (mut found, mut count) = (Vec::new(), 0);
     let mut keys = Writer::new(&mut found, cx.out.version());
     cx.step.each_key(cx.conn.db, |key| {
-        if glob::matches(pattern, key) {
+        if glob::selects(pattern, key) {
             keys.bulk(key);
             count += 1;
         }

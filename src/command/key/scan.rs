@@ -88,7 +88,7 @@ fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
         .scan(cx.conn.db, options.cursor, options.count, |met| {
             let kind = met.encoding.type_name().as_bytes();
             if options.kind.is_none_or(|k| k.eq_ignore_ascii_case(kind))
-                && options.pattern.is_none_or(|p| glob::matches(p, met.key))
+                && options.pattern.is_none_or(|p| glob::selects(p, met.key))
             {
                 keys.bulk(met.key);
                 count += 1;

@@ -13,7 +13,7 @@ const KEYS: Keys = Keys::one(1, KeyFlags::RO.with(KeyFlags::ACCESS));
 pub const SPECS: &[Spec] = &[
     // Half a second and more counts as a whole one, as in Redis.
     Spec::new("ttl", 2, FLAGS, KEYS, |cx, args| {
-        run(cx, args, |at, now| (at - now + 500) / 1_000)
+        run(cx, args, |at, now| seconds(at - now))
     })
     .group(Group::Generic)
     .doc("Answers a key's time to live in seconds.", "O(1)")
@@ -30,7 +30,7 @@ pub const SPECS: &[Spec] = &[
     .tips(&["nondeterministic_output"])
     .history(&[("2.8.0", "Added the -2 reply.")]),
     Spec::new("expiretime", 2, FLAGS, KEYS, |cx, args| {
-        run(cx, args, |at, _| (at + 500) / 1_000)
+        run(cx, args, |at, _| seconds(at))
     })
     .group(Group::Generic)
     .since("7.0.0")
@@ -50,6 +50,12 @@ pub const SPECS: &[Spec] = &[
     )
     .args(&[Arg::key("key")]),
 ];
+
+/// Milliseconds, which are not negative, to the nearest second. In `u64`, for the sum may leave
+/// `i64`.
+fn seconds(ms: i64) -> i64 {
+    ((ms.cast_unsigned() + 500) / 1_000).cast_signed()
+}
 
 fn run(cx: &mut Cx<'_>, args: Args<'_>, show: fn(i64, i64) -> i64) -> Result<(), ReplyError> {
     let (db, key, now) = (cx.db(), &args[1], cx.now().wall_ms.cast_signed());

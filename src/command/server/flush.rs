@@ -5,7 +5,6 @@
 //! `lazyfree-lazy-user-flush` says so).
 
 use crate::command::connection::select;
-use crate::command::error;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Keys, Spec};
 use crate::command::words::Words;
 use crate::command::{Cx, ReplyError};
@@ -112,14 +111,10 @@ fn run_flush(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
 
 fn run_swapdb(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let index = |word: &[u8], which: &str| {
-        select::database(cx, word).map_err(|error| {
-            if error == error::DB_OUT_OF_RANGE {
-                return error;
-            }
-            ReplyError::err(format!("invalid {which} DB index"))
-        })
+        select::index(word).map_err(|_| ReplyError::err(format!("invalid {which} DB index")))
     };
     let (a, b) = (index(&args[1], "first")?, index(&args[2], "second")?);
+    let (a, b) = (select::existing(cx, a)?, select::existing(cx, b)?);
     cx.step.swap(a, b);
     cx.out.ok();
     Ok(())

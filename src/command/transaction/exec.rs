@@ -49,6 +49,7 @@ fn run(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
         cx.spec = spec;
         cx.calls += 1;
         if let Err(error) = (spec.run)(cx, request.args()) {
+            cx.failures += 1;
             cx.out.error_bytes(&error.line());
         }
     }
