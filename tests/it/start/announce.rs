@@ -7,7 +7,7 @@ use libtest_mimic::Failed;
 use rustix::process::Signal;
 
 use crate::Case;
-use crate::client::{Client, check};
+use crate::client::{Client, REPLY_MAX, check, eventually};
 use crate::process::Launch;
 
 pub(super) const CASES: &[Case] = &[
@@ -93,13 +93,14 @@ fn workers() -> Result<(), Failed> {
         )?;
         let named = client.info_field("worker_threads")?.to_string();
         check(named == count, || named)?;
-        let mut threads = 0;
-        for task in std::fs::read_dir(format!("/proc/{}/task", server.pid()))? {
-            let name = std::fs::read_to_string(task?.path().join("comm"))?;
-            threads += usize::from(name.starts_with("worker-"));
-        }
-        check(threads.to_string() == count, || {
-            format!("{threads} threads")
+        // A thread takes its name once it runs.
+        eventually(&format!("{count} workers"), REPLY_MAX, || {
+            let mut threads = 0;
+            for task in std::fs::read_dir(format!("/proc/{}/task", server.pid()))? {
+                let name = std::fs::read_to_string(task?.path().join("comm"))?;
+                threads += usize::from(name.starts_with("worker-"));
+            }
+            Ok((threads.to_string() == count).then_some(()))
         })?;
     }
     Ok(())
