@@ -103,10 +103,11 @@ impl Watches {
     /// Ends a watch.
     pub(crate) fn drop_one(&self, watched: Watched) {
         let mut records = self.records.lock();
-        if let Some(record) = records.get_mut(&watched.name) {
+        let name = watched.name;
+        if let Some(record) = records.get_mut(&name) {
             record.watchers -= 1;
             if record.watchers == 0 {
-                records.remove(&watched.name);
+                records.remove(&name);
                 self.live.fetch_sub(1, Ordering::Relaxed);
             }
         }
@@ -281,11 +282,12 @@ mod tests {
     /// Two databases, and in `db` a key that is due at 20.
     fn engine_with_due(db: u32) -> Engine {
         let engine = Engine::new(Options::default(), None);
-        let batch = engine.shared(0, at(10));
-        let mut step = batch.step();
-        let mut locked = step.lock(db, KEY);
-        locked.slot(db, KEY).put(ValueRef::Int(1), Deadline::At(20));
-        drop((locked, step, batch));
+        {
+            let batch = engine.shared(0, at(10));
+            let mut step = batch.step();
+            let mut locked = step.lock(db, KEY);
+            locked.slot(db, KEY).put(ValueRef::Int(1), Deadline::At(20));
+        }
         engine
     }
 
