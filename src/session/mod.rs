@@ -22,13 +22,13 @@ pub(crate) mod outbox;
 pub(crate) mod registry;
 pub(crate) mod server;
 
-use crate::command::conn::{Conn, MULTI_BYTES_MAX, MULTI_COMMANDS_MAX, Replies};
+use crate::command::conn::{Conn, MULTI_BYTES_MAX, MULTI_COMMANDS_MAX};
 use crate::command::error::{self, ReplyError};
 use crate::command::host::{ClientState, Host};
 use crate::command::spec::{Flags, Spec};
 use crate::command::{Cx, resolve, table};
 use crate::config::Settings;
-use crate::engine::Batch;
+use crate::engine::{Batch, Watched};
 use crate::observe::stats::Counts;
 use linchpin_protocol::{Args, Limits, RequestParser, Writer};
 use registry::Client;
@@ -214,7 +214,7 @@ impl Session {
     pub(crate) fn held_bytes(&self) -> usize {
         let multi = self.conn.multi.as_ref();
         let queue = multi.map_or(0, |multi| multi.queue_bytes + size_of_val(&multi.queue[..]));
-        self.parser.retained_bytes() + queue + size_of_val(&self.conn.watched[..])
+        self.parser.retained_bytes() + queue + self.conn.watched.len() * size_of::<Watched>()
     }
 
     /// Whether commands other than `AUTH` and its like may run.
@@ -229,7 +229,7 @@ impl Session {
 
     /// Gives back what the connection held. Nothing but another call of it may follow.
     pub(crate) fn close(&mut self, server: &Server) {
-        for watched in self.conn.watched.drain(..) {
+        for watched in std::mem::take(&mut self.conn.watched) {
             server.engine().unwatch(watched);
         }
         server.registry().close(self.client.id());
@@ -295,17 +295,15 @@ impl<'e> Turn<'e> {
     /// One request: refused, queued or run.
     fn execute(&mut self, conn: &mut Conn, args: Args<'_>, out: &mut Vec<u8>) {
         let start = out.len();
-        let silent = match conn.replies {
-            Replies::On => false,
-            Replies::Off => true,
-            Replies::SkipNext => {
-                conn.replies = Replies::Skip;
-                true
-            }
-            Replies::Skip => true,
-        };
+        conn.replies.begin();
         match admit(conn, args) {
-            Ok(Admitted::Run(spec)) => self.run(conn, spec, args, out),
+            Ok(Admitted::Run(spec)) => {
+                let calls = self.run(conn, spec, args, out);
+                if calls > 1 {
+                    // Each of EXEC's replies was settled for itself.
+                    return;
+                }
+            }
             Ok(Admitted::Queued) => Writer::new(out, conn.resp).simple("QUEUED"),
             Ok(Admitted::HangUp) => {
                 conn.closing = true;
@@ -316,12 +314,7 @@ impl<'e> Turn<'e> {
                 Writer::new(out, conn.resp).error_bytes(&error.line());
             }
         }
-        if silent && conn.replies != Replies::On {
-            out.truncate(start);
-            if conn.replies == Replies::Skip {
-                conn.replies = Replies::On;
-            }
-        }
+        conn.replies.settle(out, start);
     }
 
     /// A request that was not even queued spoils the transaction; an EXEC ends it.
@@ -330,7 +323,7 @@ impl<'e> Turn<'e> {
         self.counts.errors += 1;
         if args[0].eq_ignore_ascii_case(b"exec") {
             conn.multi = None;
-            for watched in conn.watched.drain(..) {
+            for watched in std::mem::take(&mut conn.watched) {
                 self.server.engine().unwatch(watched);
             }
             return ReplyError::exec_aborted_by(&error);
@@ -341,7 +334,14 @@ impl<'e> Turn<'e> {
         error
     }
 
-    fn run(&mut self, conn: &mut Conn, spec: &'static Spec, args: Args<'_>, out: &mut Vec<u8>) {
+    /// Runs a command; answers how many calls it was, those on behalf of EXEC among them.
+    fn run(
+        &mut self,
+        conn: &mut Conn,
+        spec: &'static Spec,
+        args: Args<'_>,
+        out: &mut Vec<u8>,
+    ) -> u64 {
         let alone = spec.flags.has(Flags::ALONE);
         let (host, settings, state, resp) = (self.server, self.settings, self.state, conn.resp);
         let out_len_max = self.out_len_max;
@@ -371,6 +371,7 @@ impl<'e> Turn<'e> {
         self.counts.commands += calls;
         self.command = Some(spec);
         self.end_batch_if_due(alone);
+        calls
     }
 
     /// The batch to run in, begun now if there is none of the kind.

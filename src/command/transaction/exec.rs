@@ -2,7 +2,8 @@
 //!
 //! Reply: the array of their replies; null where a watched key has changed; an error where a
 //! command could not be queued. All run under one hold of the gate, at one time, and their effects
-//! are one frame. A command that fails does not stop the others.
+//! are one frame. A command that fails does not stop the others. `CLIENT REPLY`
+//! takes effect at its place in the queue, so that some replies may be missing from the array.
 
 use crate::command::error;
 use crate::command::spec::{Flags, Group, Keys, Spec};
@@ -42,16 +43,20 @@ fn run(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
         cx.out.null_array();
         return Ok(());
     }
+    let start = cx.out.out().len();
     cx.out.array(multi.queue.len());
+    cx.conn.replies.settle(cx.out.out(), start);
     let exec = cx.spec;
     cx.state.multi = Some(multi.queue.len());
     for (spec, request) in &multi.queue {
         cx.spec = spec;
         cx.calls += 1;
+        let start = cx.out.out().len();
         if let Err(error) = (spec.run)(cx, request.args()) {
             cx.failures += 1;
             cx.out.error_bytes(&error.line());
         }
+        cx.conn.replies.settle(cx.out.out(), start);
     }
     cx.spec = exec;
     cx.state.multi = None;
