@@ -168,7 +168,8 @@ const NO_DEBUG: &str = "there is no DEBUG command";
 const NO_DEFRAG: &str = "memory is not defragmented while running";
 const NO_EVICTION: &str = "memory has no limit and nothing is evicted";
 const NO_JEMALLOC: &str = "the allocator is not jemalloc";
-const NO_LATENCY: &str = "latencies of commands are not recorded";
+const NO_LATENCY: &str = "slow events are not recorded";
+const LATENCIES: &str = "INFO always has the latencies of commands, at 50, 99 and 99.9 percent";
 const NO_LOGO: &str = "the banner is shown on a terminal only";
 const NO_MODULES: &str = "there are no modules";
 const NO_NOTIFICATIONS: &str = "changes of keys are not published";
@@ -369,14 +370,14 @@ pub static INERT: &[Inert] = &[
     Inert::tuning("io-threads-do-reads", FLAG, Some("no"), OWN_THREADS).start(),
     Inert::tuning("jemalloc-bg-thread", FLAG, Some("yes"), NO_JEMALLOC),
     Inert::absent("latency-monitor-threshold", LONG, Some("0"), NO_LATENCY),
-    Inert::absent("latency-tracking", FLAG, Some("no"), NO_LATENCY),
-    Inert::tuning(
+    Inert::absent("latency-tracking", FLAG, Some("yes"), LATENCIES),
+    Inert::absent(
         "latency-tracking-info-percentiles",
         Kind::Words {
             form: "percentile ...",
         },
         Some("50 99 99.9"),
-        NO_LATENCY,
+        LATENCIES,
     )
     .check(percentiles),
     Inert::tuning("lfu-decay-time", COUNT, Some("1"), NO_EVICTION),

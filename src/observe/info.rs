@@ -3,6 +3,7 @@
 //! Every field is true of this server. A field of Redis that speaks of something we do not have
 //! (replicas, snapshots) has the value Redis gives where the feature is off.
 
+use super::calls::CallStats;
 use super::process::ProcessUse;
 use super::stats::{Counts, Rates};
 use crate::clock::Now;
@@ -37,6 +38,8 @@ pub struct InfoFacts<'a> {
     pub settings: &'a Settings,
     /// Statistics since the last reset.
     pub counts: &'a Counts,
+    /// What was counted of each command since then.
+    pub calls: &'a CallStats,
     /// Commands, bytes in and bytes out per second, of late.
     pub rates: Rates,
     /// The databases.
@@ -61,19 +64,28 @@ const SECTIONS: &[(&str, Section)] = &[
     ("Replication", replication),
     ("CPU", cpu),
     ("Modules", |_, _| {}),
+    ("Commandstats", commandstats),
+    ("Errorstats", errorstats),
+    ("Latencystats", latencystats),
     ("Cluster", cluster),
     ("Keyspace", keyspace),
 ];
 
-/// The text of the sections named, in lower case, in the order above; `default`, `all` and
-/// `everything`, or no name at all, mean every section. Unknown names mean nothing.
+/// Sections that `default` does not show.
+const ON_REQUEST: [&str; 2] = ["Commandstats", "Latencystats"];
+
+/// The text of the sections named, in lower case, in the order above. `all` and `everything` mean
+/// every section; `default`, or no name at all, all but those of [`ON_REQUEST`]. Unknown names mean
+/// nothing.
 #[must_use]
 pub fn render(sections: &[String], facts: &InfoFacts<'_>) -> String {
-    let every = ["default", "all", "everything"];
-    let all = sections.is_empty() || sections.iter().any(|name| every.contains(&name.as_str()));
+    let named = |names: &[&str]| sections.iter().any(|name| names.contains(&name.as_str()));
+    let all = named(&["all", "everything"]);
+    let default = sections.is_empty() || named(&["default"]);
     let mut lines = Lines(String::new());
     for (title, write) in SECTIONS {
-        if all || sections.iter().any(|name| name.eq_ignore_ascii_case(title)) {
+        let usual = default && !ON_REQUEST.contains(title);
+        if all || usual || sections.iter().any(|name| name.eq_ignore_ascii_case(title)) {
             if !lines.0.is_empty() {
                 lines.0.push_str("\r\n");
             }
@@ -287,6 +299,39 @@ fn cpu(lines: &mut Lines, _: &InfoFacts<'_>) {
     lines.field("used_cpu_user", format_args!("{:.6}", process.user_s));
     lines.field("used_cpu_sys_children", "0.000000");
     lines.field("used_cpu_user_children", "0.000000");
+}
+
+fn commandstats(lines: &mut Lines, facts: &InfoFacts<'_>) {
+    for command in facts.calls.commands() {
+        lines.put(format_args!(
+            "cmdstat_{}:calls={},usec={},usec_per_call={:.2},rejected_calls={},failed_calls={}",
+            command.spec.name,
+            command.calls,
+            command.time_us,
+            command.mean_us(),
+            command.rejected,
+            command.failed,
+        ));
+    }
+}
+
+fn errorstats(lines: &mut Lines, facts: &InfoFacts<'_>) {
+    for (code, count) in facts.calls.errors() {
+        lines.put(format_args!("errorstat_{code}:count={count}"));
+    }
+}
+
+fn latencystats(lines: &mut Lines, facts: &InfoFacts<'_>) {
+    for command in facts.calls.commands() {
+        let shares = [500, 990, 999].map(|share| command.percentile_us(share));
+        let [Some(p50), Some(p99), Some(p999)] = shares else {
+            continue;
+        };
+        lines.put(format_args!(
+            "latency_percentiles_usec_{}:p50={p50}.000,p99={p99}.000,p99.9={p999}.000",
+            command.spec.name,
+        ));
+    }
 }
 
 fn cluster(lines: &mut Lines, _: &InfoFacts<'_>) {

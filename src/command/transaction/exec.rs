@@ -6,7 +6,7 @@
 
 use crate::command::error;
 use crate::command::spec::{Flags, Group, Keys, Spec};
-use crate::command::{Cx, ReplyError};
+use crate::command::{Cx, InnerCall, ReplyError};
 use linchpin_protocol::Args;
 
 /// The rows.
@@ -47,9 +47,11 @@ fn run(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
     cx.state.multi = Some(multi.queue.len());
     for (spec, request) in &multi.queue {
         cx.spec = spec;
-        cx.calls += 1;
+        cx.inner.push(InnerCall { spec, error: None });
         if let Err(error) = (spec.run)(cx, request.args()) {
-            cx.failures += 1;
+            if let Some(call) = cx.inner.last_mut() {
+                call.error = Some(error.code());
+            }
             cx.out.error_bytes(&error.line());
         }
     }
