@@ -24,6 +24,7 @@ mod server {
     use linchpin_server::{net, observe};
     use std::ffi::OsString;
     use std::io::IsTerminal;
+    use std::path::Path;
     use std::process::ExitCode;
     use std::thread::available_parallelism;
 
@@ -40,6 +41,7 @@ mod server {
             Ok(Startup::Run {
                 settings,
                 warnings,
+                ineffective,
                 file,
             }) => {
                 let sources = Sources {
@@ -47,6 +49,9 @@ mod server {
                     env: &env,
                     read_file: &config::read_source,
                 };
+                if let (1.., Some(path)) = (ineffective, &settings.logfile) {
+                    point_to_warnings(ineffective, path);
+                }
                 run(*settings, &warnings, file, sources)
             }
             Ok(_) => ExitCode::FAILURE,
@@ -93,6 +98,16 @@ mod server {
                 eprintln!("linchpin-server: {error}");
                 ExitCode::from(error.exit_code())
             }
+        }
+    }
+
+    /// Warnings are in the log; whoever starts the server may look only here.
+    fn point_to_warnings(ineffective: usize, logfile: &Path) {
+        let logfile = logfile.display();
+        if ineffective == 1 {
+            eprintln!("linchpin-server: 1 setting has no effect; see {logfile}");
+        } else {
+            eprintln!("linchpin-server: {ineffective} settings have no effect; see {logfile}");
         }
     }
 

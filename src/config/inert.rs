@@ -160,6 +160,8 @@ const BYTE_ORDER: &str = "text is compared byte by byte, whatever the locale";
 const FIXED_HZ: &str = "the pace of the periodic work is hz, however many clients there are";
 const FOREGROUND: &str = "the server stays in the foreground; let a service manager keep it";
 const IN_MEMORY: &str = "this version keeps its keys in memory only, nothing is written to disk";
+const FREED_AT_ONCE: &str =
+    "no effect in this version: a value's memory goes back in constant time";
 const NO_ACL: &str = "there is one user, default, whose password is requirepass";
 const NO_CLIENT_EVICTION: &str = "each client has limits of its own, all together have none";
 const NO_CLUSTER: &str = "this version is a single server, not a cluster";
@@ -380,6 +382,10 @@ pub static INERT: &[Inert] = &[
         LATENCIES,
     )
     .check(percentiles),
+    Inert::tuning("lazyfree-lazy-eviction", FLAG, Some("no"), FREED_AT_ONCE),
+    Inert::tuning("lazyfree-lazy-expire", FLAG, Some("no"), FREED_AT_ONCE),
+    Inert::tuning("lazyfree-lazy-server-del", FLAG, Some("no"), FREED_AT_ONCE),
+    Inert::tuning("lazyfree-lazy-user-del", FLAG, Some("no"), FREED_AT_ONCE),
     Inert::tuning("lfu-decay-time", COUNT, Some("1"), NO_EVICTION),
     Inert::tuning("lfu-log-factor", COUNT, Some("10"), NO_EVICTION),
     Inert::tuning("list-compress-depth", COUNT, Some("0"), OWN_ENCODINGS),

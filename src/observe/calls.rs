@@ -1,8 +1,7 @@
 //! Calls, failures and time of each command, and how often each error code was answered.
 //!
-//! The clock is not read for every command: a worker notes the calls it makes and, whenever it has
-//! a reading anyway (a batch begins, another sixteen commands have run, its turn is over), divides
-//! the time since the last one evenly among them. What INFO says of a command is therefore
+//! The clock is not read for every command: a worker notes the calls it makes and, when a batch
+//! begins or its turn is over, divides the time since the last reading evenly among them. What INFO says of a command is therefore
 //!
 //! - exact in its calls, failures, refusals and errors;
 //! - exact in its time where clients do not pipeline;

@@ -27,7 +27,7 @@ use crate::command::cx::find;
 use crate::command::error::{self, ReplyError};
 use crate::command::host::{ClientState, Host};
 use crate::command::spec::{Flags, Group, Spec};
-use crate::command::{Cx, InnerCall, resolve, table};
+use crate::command::{Cx, resolve, table};
 use crate::config::Settings;
 use crate::engine::Batch;
 use crate::observe::calls::Pending;
@@ -366,10 +366,9 @@ impl<'e> Turn<'e> {
         let (tally, inner) = (cx.step.take_tally(), std::mem::take(&mut cx.inner));
         drop(cx);
         for call in &inner {
-            self.count(call);
+            self.count(call.spec, call.error);
         }
-        let error = result.as_ref().err().map(ReplyError::code);
-        self.count(&InnerCall { spec, error });
+        self.count(spec, result.as_ref().err().map(ReplyError::code));
         self.counts.denied_logins += u64::from(result == Err(error::WRONG_PASS));
         self.counts.add_tally(&tally);
         self.command = Some(spec);
@@ -377,24 +376,22 @@ impl<'e> Turn<'e> {
     }
 
     /// Counts a call that ran.
-    fn count(&mut self, call: &InnerCall) {
+    #[inline]
+    fn count(&mut self, spec: &'static Spec, error: Option<&'static str>) {
         self.counts.commands += 1;
-        self.calls.note(call.spec);
-        if let Some(code) = call.error {
+        self.calls.note(spec);
+        if let Some(code) = error {
             self.counts.errors += 1;
-            self.server.calls().fail(self.worker, call.spec, code);
+            self.server.calls().fail(self.worker, spec, code);
         }
     }
 
     /// Gives the calls made so far their time.
     fn settle(&mut self) {
         if !self.calls.is_empty() {
-            self.settle_at(self.server.clock().mono_us());
+            let now_us = self.server.clock().mono_us();
+            self.server.calls().settle(self.worker, self.calls, now_us);
         }
-    }
-
-    fn settle_at(&mut self, now_us: u64) {
-        self.server.calls().settle(self.worker, self.calls, now_us);
     }
 
     /// The batch to run in, begun now if there is none of the kind.
@@ -429,9 +426,12 @@ impl<'e> Turn<'e> {
             self.batch = None;
             self.settle();
         } else if self.batch_commands.is_multiple_of(COMMANDS_PER_CLOCK_READ) {
-            let now_us = self.server.clock().mono_us();
-            self.settle_at(now_us);
-            if now_us.saturating_sub(self.batch_started_us) > BATCH_US_MAX {
+            let elapsed_us = self
+                .server
+                .clock()
+                .mono_us()
+                .saturating_sub(self.batch_started_us);
+            if elapsed_us > BATCH_US_MAX {
                 self.batch = None;
             }
         }
