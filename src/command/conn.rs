@@ -76,11 +76,10 @@ impl Replies {
         self.skip_next |= !self.off;
     }
 
-    /// Takes back the reply that begins at `start` if it is not to be sent.
-    pub fn settle(self, out: &mut Vec<u8>, start: usize) {
-        if self.off || self.skip {
-            out.truncate(start);
-        }
+    /// Whether the reply of the command that runs is not to be sent.
+    #[must_use]
+    pub fn silences(self) -> bool {
+        self.off || self.skip
     }
 }
 

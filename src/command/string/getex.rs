@@ -19,7 +19,8 @@ pub const SPECS: &[Spec] = &[Spec::new(
     Keys::one(
         1,
         KeyFlags::RW.with(KeyFlags::ACCESS).with(KeyFlags::UPDATE),
-    ),
+    )
+    .note("RW and UPDATE because it changes the TTL"),
     run,
 )
 .group(Group::String)

@@ -7,7 +7,7 @@
 
 use crate::command::error;
 use crate::command::spec::{Flags, Group, Keys, Spec};
-use crate::command::{Cx, ReplyError};
+use crate::command::{Cx, InnerCall, ReplyError};
 use linchpin_protocol::Args;
 
 /// The rows.
@@ -43,20 +43,26 @@ fn run(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
         cx.out.null_array();
         return Ok(());
     }
-    let start = cx.out.out().len();
+    let start = cx.out.buffer_len();
     cx.out.array(multi.queue.len());
-    cx.conn.replies.settle(cx.out.out(), start);
+    if cx.conn.replies.silences() {
+        cx.out.truncate(start);
+    }
     let exec = cx.spec;
     cx.state.multi = Some(multi.queue.len());
     for (spec, request) in &multi.queue {
         cx.spec = spec;
-        cx.calls += 1;
-        let start = cx.out.out().len();
+        cx.inner.push(InnerCall { spec, error: None });
+        let start = cx.out.buffer_len();
         if let Err(error) = (spec.run)(cx, request.args()) {
-            cx.failures += 1;
+            if let Some(call) = cx.inner.last_mut() {
+                call.error = Some(error.code());
+            }
             cx.out.error_bytes(&error.line());
         }
-        cx.conn.replies.settle(cx.out.out(), start);
+        if cx.conn.replies.silences() {
+            cx.out.truncate(start);
+        }
     }
     cx.spec = exec;
     cx.state.multi = None;
