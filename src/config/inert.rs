@@ -373,7 +373,7 @@ pub static INERT: &[Inert] = &[
     Inert::tuning("jemalloc-bg-thread", FLAG, Some("yes"), NO_JEMALLOC),
     Inert::absent("latency-monitor-threshold", LONG, Some("0"), NO_LATENCY),
     Inert::absent("latency-tracking", FLAG, Some("yes"), LATENCIES),
-    Inert::absent(
+    Inert::tuning(
         "latency-tracking-info-percentiles",
         Kind::Words {
             form: "percentile ...",

@@ -254,9 +254,9 @@ pub static DIRECTIVES: &[Directive] = &[
     Directive {
         name: "hz",
         live: Live::Live,
-        doc: "Turns a second of the removal of expired keys, from 1 to 500; numbers outside are brought \
-              to the nearer end. More turns are more even and cost more. Time-outs are looked at ten \
-              times a second, whatever this says.",
+        doc: "Turns a second of the removal of expired keys, from 1 to 500; numbers outside are \
+              brought to the nearer end. More turns are more even and cost more. Time-outs are \
+              looked at ten times a second, whatever this says.",
         field: Field::Integer {
             min: 0,
             max: INT_MAX,

@@ -1,7 +1,8 @@
 //! Calls, failures and time of each command, and how often each error code was answered.
 //!
 //! The clock is not read for every command: a worker notes the calls it makes and, when a batch
-//! begins or its turn is over, divides the time since the last reading evenly among them. What INFO says of a command is therefore
+//! begins or its turn is over, divides the time since the last reading evenly among them. What INFO
+//! says of a command is therefore
 //!
 //! - exact in its calls, failures, refusals and errors;
 //! - exact in its time where clients do not pipeline;

@@ -296,8 +296,8 @@ fn persistence(lines: &mut Lines, facts: &InfoFacts<'_>) {
     ]);
 }
 
-/// Redis' statistics of what there is not here: channels, processes forked, migration, defragmenting
-/// and tracking.
+/// Redis' statistics of what there is not here: channels, forks, migration, defragmenting and
+/// tracking.
 const STATS_ZERO: &[&str] = &[
     "pubsub_channels",
     "pubsub_patterns",
