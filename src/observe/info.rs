@@ -75,7 +75,7 @@ const SECTIONS: &[(&str, Section)] = &[
 const ON_REQUEST: [&str; 2] = ["Commandstats", "Latencystats"];
 
 /// The text of the sections named, in lower case, in the order above. `all` and `everything` mean
-/// every section; `default`, or no name at all, all but those of [`ON_REQUEST`]. Unknown names mean
+/// every section; `default`, or no name at all, all but those of `ON_REQUEST`. Unknown names mean
 /// nothing.
 #[must_use]
 pub fn render(sections: &[String], facts: &InfoFacts<'_>) -> String {
