@@ -68,7 +68,7 @@ impl Inproc {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             sink: Some(Box::new(Arc::clone(&recorder))),
             seed: SEED,
-            fit: |_| {},
+            clients_fit: |maxclients| maxclients,
             on_shut_down: Box::new(|| {}),
         }));
         Self {
@@ -152,6 +152,22 @@ impl Inproc {
     #[must_use]
     pub fn is_closed(&self, connection: usize) -> bool {
         self.connections[connection].closed
+    }
+
+    /// Bytes a connection holds of what it sent: waiting for the rest of a request, or for `EXEC`.
+    ///
+    /// # Panics
+    /// If no connection has this number.
+    #[must_use]
+    pub fn held_bytes(&self, connection: usize) -> usize {
+        let this = &self.connections[connection];
+        this.input.capacity() + this.session.held_bytes()
+    }
+
+    /// Whether somebody asked the server to stop.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.server.stopping_since_ms().is_some()
     }
 
     /// Ends a connection from the client's side.

@@ -4,6 +4,8 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod engine;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod glob;
 pub mod inproc;
 #[cfg(not(loom))]

@@ -243,7 +243,8 @@ pub static DIRECTIVES: &[Directive] = &[
     Directive {
         name: "dir",
         live: Live::Protected,
-        doc: "Directory of the server's files. This version writes none.",
+        doc: "Directory for the server's files. This version writes none, as it keeps everything \
+              in memory.",
         field: Field::Text {
             kind: Kind::Text,
             get: |s| s.dir.display().to_string(),

@@ -31,10 +31,24 @@ const PROTECTED: &[u8] =
       this machine are accepted. Set requirepass, or protected-mode no if the network is \
       trusted.\r\n";
 
-/// Raises the limit of open descriptors so that `maxclients` fit, and lowers `maxclients` if they
-/// do not.
-pub(super) fn fit_to_descriptors(settings: &mut Settings) {
-    let maxclients = settings.maxclients;
+/// Raises the limit of open descriptors so that `maxclients` fit, and answers how many do. Warns if
+/// they are fewer.
+pub(super) fn fit_to_descriptors(maxclients: u32) -> u32 {
+    let fit = clients_fit(maxclients);
+    if fit < maxclients {
+        tracing::warn!(
+            "maxclients is {fit} instead of {maxclients}: the limit of open files is {}; raise it \
+             with 'ulimit -n {}'",
+            getrlimit(Resource::Nofile).current.unwrap_or(0),
+            u64::from(maxclients) + u64::from(DESCRIPTORS_RESERVED),
+        );
+    }
+    fit
+}
+
+/// Raises the limit of open descriptors as far as it takes for `maxclients`, and as far as it goes;
+/// answers how many of them fit.
+pub(super) fn clients_fit(maxclients: u32) -> u32 {
     let wanted = u64::from(maxclients) + u64::from(DESCRIPTORS_RESERVED);
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|current| current < wanted) {
@@ -50,15 +64,9 @@ pub(super) fn fit_to_descriptors(settings: &mut Settings) {
     let fit = limit
         .current
         .map_or(u64::MAX, |n| n.saturating_sub(DESCRIPTORS_RESERVED.into()));
-    let fit = u32::try_from(fit).unwrap_or(u32::MAX).max(1);
-    if fit < maxclients {
-        tracing::warn!(
-            "maxclients is {fit} instead of {maxclients}: the limit of open files is {}; raise it \
-             with 'ulimit -n {wanted}'",
-            limit.current.unwrap_or(0)
-        );
-    }
-    settings.maxclients = fit.min(maxclients);
+    u32::try_from(fit)
+        .unwrap_or(u32::MAX)
+        .clamp(1, maxclients.max(1))
 }
 
 /// Accepts connections for the workers.

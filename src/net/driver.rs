@@ -156,6 +156,10 @@ impl Connection {
                 self.run_held();
                 continue;
             }
+            // What is held now is part of one command: those behind a whole one do not count.
+            if self.input.len() - self.input_at > self.input_bytes_max() {
+                return Poll::Ready(End::InputLimit);
+            }
             let stop_ms = self.local.server.stopping_since_ms();
             if stop_ms.is_some_and(|since_ms| self.is_stop_due(STOP_GRACE_MS, since_ms)) {
                 self.draining = true;
@@ -205,12 +209,7 @@ impl Connection {
             self.watch
                 .note_partial(self.input.len(), false, local.now_ms.get());
         }
-        let held = self.input.len() - self.input_at;
-        Poll::Ready(if held > self.input_bytes_max() {
-            Err(End::InputLimit)
-        } else {
-            Ok(())
-        })
+        Poll::Ready(Ok(()))
     }
 
     /// Executes requests in place and keeps what is left of them.
@@ -340,7 +339,7 @@ impl Connection {
         }
     }
 
-    fn finish(&mut self, end: End) {
+    fn note_end(&mut self, end: End) {
         match end {
             End::Finished | End::Killed | End::Broken => {}
             End::OutputLimit => self.counts.output_limit_disconnections += 1,
@@ -400,12 +399,13 @@ impl Future for Connection {
             .lock()
             .get_or_insert_with(|| cx.waker().clone());
         let polled = self.drive(cx);
-        if polled.is_ready() {
-            self.hang_up(cx);
+        if let Poll::Ready(end) = polled {
+            self.note_end(end);
         }
         let counts = std::mem::take(&mut self.counts);
         self.local.server.stats().add(self.local.index, &counts);
-        polled.map(|end| self.finish(end))
+        // Last, so that whoever sees the end of this connection finds it counted and logged.
+        polled.map(|_| self.hang_up(cx))
     }
 }
 

@@ -9,6 +9,9 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tokio::net::{TcpListener, UnixListener};
 
+/// How many free ports are drawn until one is free for all addresses.
+const DRAWS_MAX: u32 = 16;
+
 /// The sockets a server listens on. A Unix socket's file goes when this does.
 #[derive(Debug)]
 pub(super) struct Listeners {
@@ -55,14 +58,15 @@ pub(super) fn open(settings: &Settings) -> Result<Listeners, NetError> {
         port: 0,
     };
     if settings.listens_on_tcp() {
-        listeners.port = settings.port;
-        for name in &settings.bind {
-            open_tcp(name, settings, &mut listeners)?;
-        }
-        if listeners.tcp.is_empty() {
-            let address = settings.bind.join(" ");
-            let source = io::ErrorKind::AddrNotAvailable.into();
-            return Err(NetError::Listen { address, source });
+        let mut draws = 1;
+        loop {
+            match open_every_tcp(settings, &mut listeners) {
+                // The port that was free for the first address was not for another one.
+                Err(NetError::Taken { .. }) if settings.port == 0 && draws < DRAWS_MAX => {
+                    draws += 1;
+                }
+                opened => break opened?,
+            }
         }
     }
     if let Some(path) = &settings.unixsocket {
@@ -70,6 +74,20 @@ pub(super) fn open(settings: &Settings) -> Result<Listeners, NetError> {
         listeners.unix = Some(opened.map_err(|e| listen_error(path.display().to_string(), e))?);
     }
     Ok(listeners)
+}
+
+fn open_every_tcp(settings: &Settings, listeners: &mut Listeners) -> Result<(), NetError> {
+    listeners.tcp.clear();
+    listeners.port = settings.port;
+    for name in &settings.bind {
+        open_tcp(name, settings, listeners)?;
+    }
+    if listeners.tcp.is_empty() {
+        let address = settings.bind.join(" ");
+        let source = io::ErrorKind::AddrNotAvailable.into();
+        return Err(NetError::Listen { address, source });
+    }
+    Ok(())
 }
 
 fn open_tcp(name: &str, settings: &Settings, listeners: &mut Listeners) -> Result<(), NetError> {

@@ -115,7 +115,7 @@ pub fn run(start: Start<'_>) -> Result<(), NetError> {
 async fn serve(start: Start<'_>) -> Result<(), NetError> {
     let mut settings = start.settings.clone();
     settings.io_threads = u32::try_from(start.workers).ok();
-    accept::fit_to_descriptors(&mut settings);
+    settings.maxclients = accept::fit_to_descriptors(settings.maxclients);
     let listeners = listen::open(&settings)?;
     let stop = Arc::new(Notify::new());
     let on_shut_down = {
@@ -130,7 +130,7 @@ async fn serve(start: Start<'_>) -> Result<(), NetError> {
         clock: Arc::new(SystemClock::new()),
         sink: None,
         seed: rand::random(),
-        fit: accept::fit_to_descriptors,
+        clients_fit: accept::clients_fit,
         on_shut_down,
     }));
     server.set_port(listeners.port());
@@ -204,7 +204,10 @@ impl Signals {
 /// Reads the configuration again and puts in force what may change while running.
 fn reload(server: &Server, base: &mut Settings, sources: Sources<'_>) {
     let outcome = server.update_settings(|live| {
-        let reload: Reload = crate::config::reload(base, live, sources)?;
+        let mut reload: Reload = crate::config::reload(base, live, sources)?;
+        if reload.live.maxclients != live.maxclients {
+            reload.live.maxclients = accept::fit_to_descriptors(reload.live.maxclients);
+        }
         Ok::<_, StartError>((reload.live.clone(), reload))
     });
     match outcome {

@@ -203,6 +203,13 @@ impl Session {
         self.parser.bytes_needed()
     }
 
+    /// Bytes held of requests received: by the parser, by `MULTI` and by `WATCH`.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let multi = self.conn.multi.as_ref();
+        let queue = multi.map_or(0, |multi| multi.queue_bytes + size_of_val(&multi.queue[..]));
+        self.parser.retained_bytes() + queue + size_of_val(&self.conn.watched[..])
+    }
+
     /// Whether commands other than `AUTH` and its like may run.
     pub(crate) fn is_authenticated(&self) -> bool {
         self.conn.authenticated

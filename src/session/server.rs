@@ -6,7 +6,7 @@ use super::registry::Registry;
 use crate::clock::Clock;
 use crate::command::ReplyError;
 use crate::command::host::{Clients, Host};
-use crate::config::Settings;
+use crate::config::{SettingError, Settings};
 use crate::engine::{Census, Engine, Sink, Tally};
 use crate::observe::info::{self, Identity, InfoFacts};
 use crate::observe::stats::{Counts, Stats};
@@ -31,8 +31,8 @@ pub(crate) struct ServerOptions {
     pub(crate) sink: Option<Box<dyn Sink>>,
     /// The first of the server's random numbers.
     pub(crate) seed: u64,
-    /// Makes settings fit what the system allows, at start and whenever they change.
-    pub(crate) fit: fn(&mut Settings),
+    /// How many of so many clients the process can have, which is asked before `maxclients` rises.
+    pub(crate) clients_fit: fn(u32) -> u32,
     /// Called once, when somebody asks the server to stop.
     pub(crate) on_shut_down: Box<dyn Fn() + Send + Sync>,
 }
@@ -48,9 +48,9 @@ pub(crate) struct Server {
     stats: Stats,
     identity: Identity,
     random: Mutex<rand::rngs::StdRng>,
-    fit: fn(&mut Settings),
     /// Monotonic milliseconds, or `NOT_STOPPING`.
     stopping_since_ms: AtomicU64,
+    clients_fit: fn(u32) -> u32,
     on_shut_down: Box<dyn Fn() + Send + Sync>,
     http_noted_ms: AtomicU64,
 }
@@ -89,8 +89,8 @@ impl Server {
             stats: Stats::new(options.workers),
             identity,
             random: Mutex::new(random),
-            fit: options.fit,
             stopping_since_ms: AtomicU64::new(NOT_STOPPING),
+            clients_fit: options.clients_fit,
             on_shut_down: options.on_shut_down,
             http_noted_ms: AtomicU64::new(0),
         }
@@ -142,14 +142,25 @@ impl Server {
         self.settings_version.load(Ordering::Acquire)
     }
 
+    fn check_clients_fit(&self, maxclients: u32) -> Result<(), (String, SettingError)> {
+        let fit = (self.clients_fit)(maxclients);
+        if fit >= maxclients {
+            return Ok(());
+        }
+        let reason = format!(
+            "The operating system is not able to handle the specified number of clients, try \
+             with {fit}"
+        );
+        Err(("maxclients".to_owned(), SettingError::Value(reason)))
+    }
+
     /// Replaces the settings by what `change` makes of them, if it makes anything.
     pub(crate) fn update_settings<T, E>(
         &self,
         change: impl FnOnce(&Settings) -> Result<(Settings, T), E>,
     ) -> Result<T, E> {
         let mut current = self.settings.lock();
-        let (mut next, result) = change(&current)?;
-        (self.fit)(&mut next);
+        let (next, result) = change(&current)?;
         *current = Arc::new(next);
         #[cfg(not(loom))]
         crate::observe::log::set_level(current.loglevel);
@@ -165,7 +176,13 @@ impl Host for Server {
     }
 
     fn change_settings(&self, pairs: &[(&[u8], &[u8])]) -> Result<(), ReplyError> {
-        let changed = self.update_settings(|settings| settings.set_many(pairs));
+        let changed = self.update_settings(|settings| {
+            let (next, warnings) = settings.set_many(pairs)?;
+            if next.maxclients > settings.maxclients {
+                self.check_clients_fit(next.maxclients)?;
+            }
+            Ok((next, warnings))
+        });
         let warnings = changed.map_err(|(argument, error)| {
             let line = error.reply(&argument);
             ReplyError::err(line.strip_prefix("ERR ").unwrap_or(&line))

@@ -1,4 +1,4 @@
-//! The fuzzers' dictionary: every name and every token of the table.
+//! The dictionary of the fuzz target `resp_sequence`: every name and every token of the table.
 
 use crate::Derived;
 use linchpin_server::command::spec::{Arg, ArgKind};
@@ -17,7 +17,7 @@ pub(crate) fn derive() -> Derived {
     for word in words {
         let _ = writeln!(text, "\"{word}\"");
     }
-    Derived::new("fuzz/dictionary/commands.dict", text)
+    Derived::new("fuzz/dictionary/resp_sequence.dict", text)
 }
 
 fn collect(args: &[Arg], words: &mut BTreeSet<String>) {

@@ -10,15 +10,18 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
+use socket2::{Domain, Socket, Type};
 
 use crate::resp::{self, Reply};
 
 /// How long a reply, or a connection's end, may take.
 pub(crate) const REPLY_MAX: Duration = Duration::from_secs(10);
+/// What the kernel keeps for a client that does not read; it makes more of it.
+const RECEIVE_BYTES_DEAF: usize = 4 << 10;
 /// Between two looks at something that is to come about.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -62,7 +65,19 @@ impl Client {
 
     /// A new connection to any address.
     pub(crate) fn connect_to(address: impl ToSocketAddrs) -> Result<Client, Failed> {
-        let stream = TcpStream::connect(address)?;
+        Client::over(TcpStream::connect(address)?)
+    }
+
+    /// A new connection whose socket takes only little that is not read, so that replies pile up
+    /// in the server early.
+    pub(crate) fn connect_deaf(port: u16) -> Result<Client, Failed> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_recv_buffer_size(RECEIVE_BYTES_DEAF)?;
+        socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into())?;
+        Client::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> Result<Client, Failed> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(REPLY_MAX))?;
         stream.set_write_timeout(Some(REPLY_MAX))?;
@@ -132,6 +147,13 @@ impl Client {
         text.split("\\r\\n")
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.parse().ok())
             .ok_or_else(|| format!("no number {name} in {text}").into())
+    }
+
+    /// Waits until the field `name` of INFO is `value`.
+    pub(crate) fn await_info(&mut self, name: &str, value: i64) -> Result<(), Failed> {
+        eventually(&format!("{name} is {value}"), REPLY_MAX, || {
+            Ok((self.info_field(name)? == value).then_some(()))
+        })
     }
 
     /// Reads on to the end of the connection and answers the replies that came; fails if the

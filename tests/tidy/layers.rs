@@ -15,6 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["observe"],
     &["session"],
     &["net", "inproc"],
+    &["fuzzing"],
 ];
 
 /// Every path in `files` that names a layer beside or above its own, and every module of the

@@ -162,6 +162,9 @@ fn port_taken() -> Result<(), Failed> {
     let launch = Launch::new(&["--port", &port])?;
     let address = format!("127.0.0.1:{port} is taken");
     expect_refusal(launch, 69, &[&address])?;
+    // However many free ports are drawn, none is free twice.
+    let launch = Launch::new(&["--port", "0", "--bind", "127.0.0.1", "127.0.0.1"])?;
+    expect_refusal(launch, 69, &["127.0.0.1:", " is taken"])?;
     // `-` forgives an address that is not there, but not one that somebody else has.
     let Ok(taken) = TcpListener::bind("[::1]:0") else {
         return Ok(());

@@ -143,7 +143,7 @@ fn uncooperative() -> Result<(), Failed> {
 
 /// A connection whose replies the server cannot get rid of: more than the sockets' buffers hold.
 fn deaf_client(server: &Server) -> Result<Client, Failed> {
-    let mut client = Client::connect(server.port())?;
+    let mut client = Client::connect_deaf(server.port())?;
     client.expect(r#"SET big "\*1048576{x}""#, "+OK")?;
     client.send_raw(&resp::encode(&resp::words("GET big")?).repeat(50))?;
     let mut watcher = Client::connect(server.port())?;

@@ -1,0 +1,216 @@
+//! Entry points for fuzzers; not for use in programs.
+//!
+//! A fuzz target is one call of one of these functions. They panic when a promise of the server is
+//! broken, whatever the input. `cargo test` calls them with every file of the fuzzers' corpora.
+
+use crate::config::{Secret, Settings};
+use crate::inproc::Inproc;
+use linchpin_protocol::{ReplyLimits, ReplyParser};
+
+/// What begins a control: two bytes that no client sends, but what happens meanwhile.
+const CONTROL: u8 = 0xff;
+const CONNECTIONS: usize = 4;
+/// Few enough that keys meet in one.
+const SHARDS: usize = 2;
+/// So short that no value takes long to make.
+const BULK_BYTES_MAX: u64 = 4 << 10;
+/// Memory a connection may hold for each byte it sent: its requests wait as bytes, then as words.
+const HELD_PER_BYTE_MAX: usize = 64;
+/// And without having sent anything.
+const HELD_BYTES_MIN: usize = 1 << 10;
+
+/// Plays `input` as what several connections send to a server in virtual time. Its bytes are what
+/// one connection sends, but for controls, which begin with `0xff`:
+///
+/// ```text
+///   0 .. 3     the bytes that follow come from this connection
+///   |          what came so far arrives alone
+///   t n        n * n milliseconds pass
+///   s          the sweeper goes round
+///   c          the connection is closed by the client; another takes its place
+///   p          at the very beginning: a password, `secret`, is set
+///   0xff       this byte itself
+/// ```
+///
+/// # Panics
+///
+/// When a reply is not well formed; when a closed connection is answered; when a connection holds
+/// memory out of proportion to what it sent, or another connection's PING is not answered; when the
+/// effects do not lead to the same state in a second engine; and when closed connections leave
+/// anything.
+pub fn resp_sequence(input: &[u8]) {
+    let mut settings = Settings::default();
+    settings.proto_max_bulk_len = BULK_BYTES_MAX;
+    let mut rest = input;
+    if let Some(after) = input.strip_prefix(&[CONTROL, b'p']) {
+        settings.requirepass = Some(Secret::new("secret"));
+        rest = after;
+    }
+    let mut stage = Stage::new(settings);
+    let mut piece = Vec::new();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte != CONTROL {
+            piece.push(byte);
+            continue;
+        }
+        let Some((&control, after)) = rest.split_first() else {
+            break;
+        };
+        rest = after;
+        if control == CONTROL {
+            piece.push(control);
+            continue;
+        }
+        stage.send(&std::mem::take(&mut piece));
+        match control {
+            b'0'..=b'3' => stage.at = usize::from(control - b'0'),
+            b't' => {
+                let (&n, after) = rest.split_first().unwrap_or((&0, rest));
+                rest = after;
+                stage.server.advance_ms(u64::from(n) * u64::from(n));
+            }
+            b's' => stage.server.sweep(),
+            b'c' => stage.reconnect(),
+            _ => {}
+        }
+    }
+    stage.send(&piece);
+    stage.end();
+}
+
+/// A server and those connected to it.
+struct Stage {
+    server: Inproc,
+    clients: [Peer; CONNECTIONS],
+    /// The client that sends.
+    at: usize,
+    /// Sends nothing but PING.
+    witness: usize,
+}
+
+/// A client as the fuzzer sees it.
+struct Peer {
+    number: usize,
+    sent_bytes: usize,
+}
+
+impl Stage {
+    fn new(settings: Settings) -> Self {
+        let mut server = Inproc::with_shards(settings, SHARDS);
+        let witness = server.connect();
+        let clients = [(); CONNECTIONS].map(|()| Peer::connect(&mut server));
+        Self {
+            server,
+            clients,
+            at: 0,
+            witness,
+        }
+    }
+
+    fn send(&mut self, piece: &[u8]) {
+        if piece.is_empty() {
+            return;
+        }
+        let client = &mut self.clients[self.at];
+        let was_closed = self.server.is_closed(client.number);
+        self.server.send(client.number, piece);
+        client.sent_bytes += piece.len();
+        let held_max = HELD_BYTES_MIN + HELD_PER_BYTE_MAX * client.sent_bytes;
+        let held = self.server.held_bytes(client.number);
+        assert!(
+            held <= held_max,
+            "{held} bytes held, {} sent",
+            client.sent_bytes
+        );
+        for (number, client) in self.clients.iter().enumerate() {
+            let output = self.server.take_output(client.number);
+            assert_well_formed(&output);
+            let silent = number != self.at || was_closed;
+            assert!(!silent || output.is_empty(), "an answer to nothing");
+        }
+        self.ping();
+    }
+
+    /// Whatever others do, somebody else is served: unless the server stops, and through a new
+    /// connection where the old one was killed.
+    fn ping(&mut self) {
+        if self.server.is_stopping() {
+            return;
+        }
+        if self.server.is_closed(self.witness) {
+            self.witness = self.server.connect();
+        }
+        self.server.send(self.witness, b"PING\r\n");
+        let output = self.server.take_output(self.witness);
+        let refused = output.starts_with(b"-NOAUTH ");
+        assert!(
+            refused || output == b"+PONG\r\n",
+            "PING is answered {}",
+            output.escape_ascii()
+        );
+    }
+
+    fn reconnect(&mut self) {
+        self.server.close(self.clients[self.at].number);
+        self.clients[self.at] = Peer::connect(&mut self.server);
+    }
+
+    fn end(mut self) {
+        self.ping();
+        self.server.check_replay();
+        self.server.close(self.witness);
+        for client in &self.clients {
+            self.server.close(client.number);
+        }
+        assert_eq!(self.server.leftovers(), (0, 0), "something is left over");
+    }
+}
+
+impl Peer {
+    fn connect(server: &mut Inproc) -> Self {
+        Self {
+            number: server.connect(),
+            sent_bytes: 0,
+        }
+    }
+}
+
+/// The bytes must be whole replies, one after the other.
+fn assert_well_formed(mut output: &[u8]) {
+    let mut parser = ReplyParser::new();
+    while !output.is_empty() {
+        let progress = parser.parse(output, &ReplyLimits::default());
+        let whole = progress.as_ref().is_ok_and(|done| done.reply.is_some());
+        assert!(whole, "{progress:?} of {}", output.escape_ascii());
+        output = &output[progress.map_or(0, |done| done.consumed)..];
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use crate::command::table;
+    use std::path::Path;
+
+    /// The corpus, replayed; every command is in it, so that a fuzzer need not guess names.
+    #[test]
+    fn resp_sequence() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/resp_sequence");
+        let mut corpus = Vec::new();
+        for file in std::fs::read_dir(&folder).expect("the corpus lies in the repository") {
+            let path = file.unwrap().path();
+            let input = std::fs::read(&path).unwrap();
+            let outcome = std::panic::catch_unwind(|| super::resp_sequence(&input));
+            assert!(outcome.is_ok(), "{}", path.display());
+            corpus.extend(input.to_ascii_lowercase());
+            corpus.push(b'\n');
+        }
+        let has = |name: &str| {
+            let words = name.replace('|', " ").into_bytes();
+            corpus.windows(words.len()).any(|window| window == words)
+        };
+        let missing: Vec<_> = table::all().iter().map(|spec| spec.name).collect();
+        let missing: Vec<_> = missing.into_iter().filter(|name| !has(name)).collect();
+        assert!(missing.is_empty(), "no seed has {missing:?}");
+    }
+}
