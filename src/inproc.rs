@@ -128,7 +128,7 @@ impl Inproc {
             match ran.stop {
                 Stop::NeedsInput => break,
                 Stop::OutputFull => {}
-                Stop::Close => {
+                Stop::Close | Stop::Overflow => {
                     self.close(connection);
                     break;
                 }

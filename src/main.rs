@@ -14,16 +14,10 @@ fn main() {}
 
 #[cfg(not(loom))]
 mod server {
-    #![expect(
-        clippy::print_stdout,
-        clippy::print_stderr,
-        reason = "this is where people read"
-    )]
-
     use linchpin_server::config::{self, Settings, Sources, Startup};
     use linchpin_server::{net, observe};
     use std::ffi::OsString;
-    use std::io::IsTerminal;
+    use std::io::{self, IsTerminal, Write};
     use std::process::ExitCode;
     use std::thread::available_parallelism;
 
@@ -34,8 +28,11 @@ mod server {
             .collect();
         match config::load(&args, &env, &config::read_source) {
             Ok(Startup::Help(text) | Startup::Version(text)) => {
-                println!("{}", text.trim_end());
-                ExitCode::SUCCESS
+                match say(text.trim_end()) {
+                    // Who reads only the beginning has read enough.
+                    Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+                    _ => ExitCode::SUCCESS,
+                }
             }
             Ok(Startup::Run {
                 settings,
@@ -51,10 +48,20 @@ mod server {
             }
             Ok(_) => ExitCode::FAILURE,
             Err(error) => {
-                eprintln!("linchpin-server: {error}");
+                complain(&error);
                 ExitCode::from(error.exit_code())
             }
         }
+    }
+
+    /// A line on standard output.
+    fn say(line: &str) -> io::Result<()> {
+        writeln!(io::stdout().lock(), "{line}")
+    }
+
+    /// A line on standard error, if anybody listens.
+    fn complain(error: &dyn std::fmt::Display) {
+        let _ = writeln!(io::stderr().lock(), "linchpin-server: {error}");
     }
 
     fn run(
@@ -65,7 +72,7 @@ mod server {
     ) -> ExitCode {
         if let Err(error) = observe::log::start(&settings) {
             let path = settings.logfile.as_deref().unwrap_or("".as_ref()).display();
-            eprintln!("linchpin-server: cannot write the log file {path}: {error}");
+            complain(&format_args!("cannot write the log file {path}: {error}"));
             return ExitCode::from(73);
         }
         for warning in warnings {
@@ -73,12 +80,15 @@ mod server {
         }
         let cores = available_parallelism().map_or(1, usize::from);
         let workers = settings.io_threads.map_or(cores, |n| n.max(1) as usize);
-        if std::io::stdout().is_terminal() {
+        if io::stdout().is_terminal() {
             banner(workers);
         }
         let on_ready = |place: &str| {
             let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
-            println!("Server running at {place} (linchpin-server {version}, pid {pid})");
+            let line = format!("Server running at {place} (linchpin-server {version}, pid {pid})");
+            if let Err(error) = say(&line) {
+                tracing::warn!(%error, "standard output cannot be written; {line}");
+            }
         };
         let start = net::Start {
             settings,
@@ -90,7 +100,7 @@ mod server {
         match net::run(start) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("linchpin-server: {error}");
+                complain(&error);
                 ExitCode::from(error.exit_code())
             }
         }
@@ -98,10 +108,11 @@ mod server {
 
     /// For people at a terminal.
     fn banner(workers: usize) {
-        println!(
-            "Linchpin {}: locks, IDs, counters, cache and pub/sub behind the Redis protocol.\n\
-             {workers} workers. Try: redis-cli set greeting hello EX 60. Stop with Ctrl-C.",
+        // Nobody needs it so much that its loss should be told.
+        let _ = say(&format!(
+            "Linchpin {}: distributed primitives behind the Redis protocol, {workers} workers.\n\
+             Try: redis-cli set greeting hello EX 60. Stop with Ctrl-C.",
             env!("CARGO_PKG_VERSION")
-        );
+        ));
     }
 }

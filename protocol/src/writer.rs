@@ -34,13 +34,53 @@ pub enum Version {
 pub struct Writer<'a> {
     out: &'a mut Vec<u8>,
     version: Version,
+    /// `out` does not grow beyond this by what a client could make large.
+    len_max: usize,
+    overflowed: bool,
 }
 
 impl<'a> Writer<'a> {
     /// Appends to `out`.
     #[inline]
     pub fn new(out: &'a mut Vec<u8>, version: Version) -> Self {
-        Self { out, version }
+        Self::bounded(out, version, usize::MAX)
+    }
+
+    /// Appends to `out` until it would be longer than `len_max` bytes in all. From then on values
+    /// are left out and [`overflowed`](Self::overflowed) says so: what was written is no reply any
+    /// more, and the connection can only be closed.
+    #[inline]
+    pub fn bounded(out: &'a mut Vec<u8>, version: Version, len_max: usize) -> Self {
+        Self {
+            out,
+            version,
+            len_max,
+            overflowed: false,
+        }
+    }
+
+    /// Whether something was left out because of the bound.
+    #[inline]
+    pub fn overflowed(&self) -> bool {
+        self.overflowed
+    }
+
+    /// Remembers that what should have been written does not fit.
+    pub fn overflow(&mut self) {
+        self.overflowed = true;
+    }
+
+    /// How many more bytes fit.
+    pub fn room(&self) -> usize {
+        self.len_max.saturating_sub(self.out.len())
+    }
+
+    /// Whether a value of this many bytes fits; if not, that is remembered.
+    #[inline]
+    fn fits(&mut self, bytes: usize) -> bool {
+        let fits = bytes <= self.room();
+        self.overflowed |= !fits;
+        fits
     }
 
     /// The protocol version written.
@@ -54,10 +94,16 @@ impl<'a> Writer<'a> {
         self.version = version;
     }
 
-    /// The buffer, for bytes that are a reply already.
-    #[inline]
-    pub fn out(&mut self) -> &mut Vec<u8> {
-        self.out
+    /// Bytes that are replies already.
+    pub fn raw(&mut self, replies: &[u8]) {
+        if self.fits(replies.len()) {
+            self.out.extend_from_slice(replies);
+        }
+    }
+
+    /// Bytes in the buffer, those from before this writer among them.
+    pub fn buffer_len(&self) -> usize {
+        self.out.len()
     }
 
     /// `+OK`.
@@ -101,6 +147,9 @@ impl<'a> Writer<'a> {
     /// A string of any bytes.
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
+        if !self.fits(bytes.len()) {
+            return;
+        }
         self.length(b'$', bytes.len());
         self.out.extend_from_slice(bytes);
         self.out.extend_from_slice(b"\r\n");

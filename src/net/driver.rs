@@ -79,6 +79,10 @@ pub(super) struct Connection {
     runnable: bool,
     /// Nothing more will be read.
     draining: bool,
+    /// A reply did not fit: what there is of it is not sent.
+    overflowed: bool,
+    /// Since the server stops: when a look at the socket first found nothing more to read.
+    quiet_since_ms: Option<u64>,
     counts: Counts,
 }
 
@@ -116,6 +120,8 @@ impl Connection {
             output_at: 0,
             runnable: false,
             draining: false,
+            overflowed: false,
+            quiet_since_ms: None,
             counts: Counts::default(),
         }
     }
@@ -128,6 +134,9 @@ impl Connection {
             }
             if let Some(expired) = self.watch.expired() {
                 return Poll::Ready(End::TimedOut(expired));
+            }
+            if self.overflowed {
+                return Poll::Ready(End::OutputLimit);
             }
             if self.send(cx).is_err() {
                 return Poll::Ready(End::Broken);
@@ -161,28 +170,31 @@ impl Connection {
                 return Poll::Ready(End::InputLimit);
             }
             let stop_ms = self.local.server.stopping_since_ms();
-            if stop_ms.is_some_and(|since_ms| self.is_stop_due(STOP_GRACE_MS, since_ms)) {
+            if stop_ms.is_some_and(|since_ms| {
+                self.local.read_clock().saturating_sub(since_ms) >= STOP_GRACE_MS
+            }) {
                 self.draining = true;
                 continue;
             }
             match self.read(cx) {
                 Poll::Pending => {
-                    // A stopping server waits for what is on its way: the tick wakes this task.
-                    self.draining = self.is_stop_due(STOP_QUIET_MS, self.watch.active_ms.get());
-                    if !self.draining {
+                    if stop_ms.is_none() {
                         return Poll::Pending;
                     }
+                    // What is on its way is waited for: the tick wakes this task. Only looks at
+                    // the socket count; since the last read a busy machine may have let any time
+                    // pass.
+                    let now_ms = self.local.read_clock();
+                    let since_ms = *self.quiet_since_ms.get_or_insert(now_ms);
+                    if now_ms.saturating_sub(since_ms) < STOP_QUIET_MS {
+                        return Poll::Pending;
+                    }
+                    self.draining = true;
                 }
                 Poll::Ready(Err(end)) => return Poll::Ready(end),
-                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Ok(())) => self.quiet_since_ms = None,
             }
         }
-    }
-
-    /// Whether the server is stopping and `ms` have passed since `since_ms`.
-    fn is_stop_due(&self, ms: u64, since_ms: u64) -> bool {
-        self.local.server.stopping_since_ms().is_some()
-            && self.local.read_clock().saturating_sub(since_ms) >= ms
     }
 
     /// Reads once and executes what is complete.
@@ -237,6 +249,7 @@ impl Connection {
     fn after_run(&mut self, stop: Stop, progressed: bool) {
         self.runnable = stop == Stop::OutputFull;
         self.draining |= stop == Stop::Close;
+        self.overflowed |= stop == Stop::Overflow;
         let waiting = if stop == Stop::NeedsInput {
             self.input.len() - self.input_at
         } else {
@@ -342,9 +355,14 @@ impl Connection {
     fn note_end(&mut self, end: End) {
         match end {
             End::Finished | End::Killed | End::Broken => {}
-            End::OutputLimit => self.counts.output_limit_disconnections += 1,
-            End::TimedOut(Expired::SlowReader) => self.counts.output_limit_disconnections += 1,
-            End::InputLimit => self.counts.query_limit_disconnections += 1,
+            End::OutputLimit | End::TimedOut(Expired::SlowReader) => {
+                self.counts.output_limit_disconnections += 1;
+                self.note_cut_off("client-output-buffer-limit");
+            }
+            End::InputLimit => {
+                self.counts.query_limit_disconnections += 1;
+                self.note_cut_off("client-query-buffer-limit");
+            }
             End::TimedOut(_) => {}
         }
         tracing::debug!(
@@ -352,6 +370,10 @@ impl Connection {
             ?end,
             "connection closed"
         );
+    }
+
+    fn note_cut_off(&self, limit: &str) {
+        self.local.server.note_cut_off(self.session.client(), limit);
     }
 }
 

@@ -130,6 +130,7 @@ pub(super) fn start(count: usize, server: &Arc<Server>) -> io::Result<Workers> {
             .build()?;
         let thread = std::thread::Builder::new().name(format!("worker-{index}"));
         workers.threads.push(thread.spawn(move || {
+            let _vital = Vital;
             let tasks = LocalSet::new();
             tasks.block_on(&runtime, work(index, count, server, to_come, stopped));
             drop(tasks);
@@ -222,8 +223,22 @@ fn welcome(arrival: Arrival, local: &Rc<Local>, open: &Rc<Cell<usize>>) {
     });
 }
 
+/// Ends the process if a panic passes: a worker whose clockwork has stopped would go on looking
+/// well.
+struct Vital;
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("a worker's own task panicked; the server cannot go on");
+            std::process::abort();
+        }
+    }
+}
+
 /// Time-outs and statistics.
 async fn tick(local: Rc<Local>) {
+    let _vital = Vital;
     let mut interval = tokio::time::interval(TICK);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -247,6 +262,7 @@ async fn tick(local: Rc<Local>) {
 /// Expiry: `hz` times a second, for at most a share of the time that grows with
 /// `active-expire-effort`, in short batches between which clients are served.
 async fn sweep(local: Rc<Local>, mut sweeper: Sweeper) {
+    let _vital = Vital;
     loop {
         let settings = Arc::clone(local.worker.borrow_mut().settings());
         let period_us = 1_000_000 / u64::from(settings.hz.max(1));

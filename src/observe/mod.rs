@@ -4,4 +4,5 @@ pub mod info;
 #[cfg(not(loom))]
 pub mod log;
 pub mod process;
+pub mod rarely;
 pub mod stats;

@@ -106,6 +106,9 @@ pub(crate) enum Stop {
     OutputFull,
     /// The connection is to be closed once the output is sent.
     Close,
+    /// A reply would have been longer than the output limit allows: the connection is to be closed
+    /// at once, for what it was sent is not whole.
+    Overflow,
 }
 
 /// How full the driver's buffers are, for `CLIENT LIST`.
@@ -134,10 +137,14 @@ impl Session {
     pub(crate) fn run(&mut self, input: &[u8], out: &mut Vec<u8>, worker: &mut Worker) -> Ran {
         let settings = Arc::clone(worker.settings());
         let server = &*worker.server;
-        let mut turn = Turn::new(server, &settings, worker.index, self.client.state());
         let out_start = out.len();
+        let mut turn = Turn::new(server, &settings, worker.index, self.client.state());
+        turn.out_len_max = out_start.saturating_add(output_bytes_max(&settings));
         let mut at = 0;
         let stop = loop {
+            if turn.overflowed {
+                break Stop::Overflow;
+            }
             if self.conn.closing {
                 break Stop::Close;
             }
@@ -240,6 +247,14 @@ fn limits(settings: &Settings, authenticated: bool) -> Limits {
     }
 }
 
+/// Bytes of replies that may be unsent, of one command as of all.
+fn output_bytes_max(settings: &Settings) -> usize {
+    match settings.client_output_buffer_limit.normal.hard_bytes {
+        0 => usize::MAX,
+        bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
+    }
+}
+
 /// One call of [`Session::run`]: the batch it is in, if any, and what it counts.
 struct Turn<'e> {
     server: &'e Server,
@@ -249,6 +264,12 @@ struct Turn<'e> {
     batch: Option<Batch<'e>>,
     batch_started_us: u64,
     batch_commands: u32,
+    /// The coarse clock when the batch began, or when the clock was last read.
+    batch_coarse: u64,
+    /// The output may not grow beyond this, whatever a command answers.
+    out_len_max: usize,
+    /// A reply was cut off there.
+    overflowed: bool,
     counts: Counts,
     command: Option<&'static Spec>,
 }
@@ -263,6 +284,9 @@ impl<'e> Turn<'e> {
             batch: None,
             batch_started_us: 0,
             batch_commands: 0,
+            batch_coarse: 0,
+            out_len_max: usize::MAX,
+            overflowed: false,
             counts: Counts::default(),
             command: None,
         }
@@ -320,11 +344,12 @@ impl<'e> Turn<'e> {
     fn run(&mut self, conn: &mut Conn, spec: &'static Spec, args: Args<'_>, out: &mut Vec<u8>) {
         let alone = spec.flags.has(Flags::ALONE);
         let (host, settings, state, resp) = (self.server, self.settings, self.state, conn.resp);
+        let out_len_max = self.out_len_max;
         let step = self.batch(alone).step();
         let mut cx = Cx {
             step,
             conn,
-            out: Writer::new(out, resp),
+            out: Writer::bounded(out, resp, out_len_max),
             host,
             settings,
             spec,
@@ -337,7 +362,9 @@ impl<'e> Turn<'e> {
             cx.out.error_bytes(&error.line());
         }
         let (tally, calls, failures) = (cx.step.take_tally(), cx.calls, cx.failures);
+        let overflowed = cx.out.overflowed();
         drop(cx);
+        self.overflowed |= overflowed;
         self.counts.errors += failures + u64::from(result.is_err());
         self.counts.denied_logins += u64::from(result == Err(error::WRONG_PASS));
         self.counts.add_tally(&tally);
@@ -358,9 +385,10 @@ impl<'e> Turn<'e> {
         }
         let (server, worker) = (self.server, self.worker);
         let (started_us, commands) = (&mut self.batch_started_us, &mut self.batch_commands);
+        let coarse = &mut self.batch_coarse;
         self.batch.get_or_insert_with(|| {
             let now = server.clock().now();
-            (*started_us, *commands) = (now.mono_us, 0);
+            (*started_us, *commands, *coarse) = (now.mono_us, 0, server.clock().coarse());
             let engine = server.engine();
             if alone {
                 engine.alone(now)
@@ -370,11 +398,17 @@ impl<'e> Turn<'e> {
         })
     }
 
+    /// Ends the batch with the first command past its time. The exact clock is read now and then,
+    /// and whenever the coarse one has moved on: a slow command is noticed at once.
     fn end_batch_if_due(&mut self, alone: bool) {
         self.batch_commands += 1;
+        let coarse = self.server.clock().coarse();
         if alone {
             self.batch = None;
-        } else if self.batch_commands.is_multiple_of(COMMANDS_PER_CLOCK_READ) {
+        } else if coarse != self.batch_coarse
+            || self.batch_commands.is_multiple_of(COMMANDS_PER_CLOCK_READ)
+        {
+            self.batch_coarse = coarse;
             let elapsed_us = self
                 .server
                 .clock()
@@ -430,4 +464,88 @@ fn admit(conn: &mut Conn, args: Args<'_>) -> Result<Admitted, ReplyError> {
 /// The first words of an HTTP request: somebody's browser was sent here, perhaps against its will.
 fn is_http(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"POST") || name.eq_ignore_ascii_case(b"Host:")
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, Now};
+    use crate::session::registry::Origin;
+    use crate::session::server::ServerOptions;
+    use crate::sync::Wake;
+    use crate::sync::atomic::{AtomicU64, Ordering};
+
+    /// Goes on by `step_us` whenever it is asked, and counts the batches: each reads it once.
+    struct RunningClock {
+        step_us: u64,
+        mono_us: AtomicU64,
+        batches: AtomicU64,
+    }
+
+    impl Clock for RunningClock {
+        fn now(&self) -> Now {
+            self.batches.fetch_add(1, Ordering::Relaxed);
+            Now {
+                wall_ms: 1_000,
+                mono_us: self.mono_us(),
+                ..Now::default()
+            }
+        }
+
+        fn mono_us(&self) -> u64 {
+            self.mono_us.fetch_add(self.step_us, Ordering::Relaxed)
+        }
+
+        fn coarse(&self) -> u64 {
+            self.mono_us() / 1_000
+        }
+    }
+
+    struct Nobody;
+
+    impl Wake for Nobody {
+        fn wake(&self) {}
+    }
+
+    /// Runs 100 commands on a clock that goes on by `step_us` at a time; answers the batches made.
+    fn batches(step_us: u64) -> u64 {
+        let (mono_us, batches) = (AtomicU64::new(0), AtomicU64::new(0));
+        let clock = Arc::new(RunningClock {
+            step_us,
+            mono_us,
+            batches,
+        });
+        let server = Arc::new(Server::new(ServerOptions {
+            settings: Settings::default(),
+            config_file: None,
+            workers: 1,
+            shards: 1,
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            sink: None,
+            seed: 1,
+            clients_fit: |maxclients| maxclients,
+            on_shut_down: Box::new(|| {}),
+        }));
+        let origin = Origin {
+            addr: "a:1".into(),
+            laddr: "b:2".into(),
+            fd: -1,
+            unix: false,
+        };
+        let client = server.registry().open(origin, 0, Arc::new(Nobody));
+        let mut worker = Worker::new(0, Arc::clone(&server));
+        let mut session = Session::new(client, worker.settings());
+        let before = clock.batches.load(Ordering::Relaxed);
+        let mut out = Vec::new();
+        let ran = session.run(&b"INCR n\r\n".repeat(100), &mut out, &mut worker);
+        assert_eq!((ran.consumed, ran.stop), (800, Stop::NeedsInput));
+        assert!(out.ends_with(b":100\r\n"));
+        clock.batches.load(Ordering::Relaxed) - before
+    }
+
+    #[test]
+    fn a_batch_ends_with_the_first_command_past_its_time() {
+        assert_eq!(batches(0), 1, "time that stands still ends no batch");
+        assert_eq!(batches(2_000), 100, "a slow command ends its batch");
+    }
 }

@@ -51,6 +51,11 @@ impl Client {
         self.id
     }
 
+    /// Where it comes from.
+    pub(crate) fn addr(&self) -> &str {
+        &self.origin.addr
+    }
+
     /// What others posted.
     pub(crate) fn outbox(&self) -> &Outbox<Waker> {
         &self.outbox

@@ -2,13 +2,14 @@
 //!
 //! One value, shared by all workers; the `Host` that commands see.
 
-use super::registry::Registry;
+use super::registry::{Client, Registry};
 use crate::clock::Clock;
 use crate::command::ReplyError;
 use crate::command::host::{Clients, Host};
 use crate::config::{SettingError, Settings};
 use crate::engine::{Census, Engine, Sink, Tally};
 use crate::observe::info::{self, Identity, InfoFacts};
+use crate::observe::rarely::Rarely;
 use crate::observe::stats::{Counts, Stats};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -52,14 +53,12 @@ pub(crate) struct Server {
     stopping_since_ms: AtomicU64,
     clients_fit: fn(u32) -> u32,
     on_shut_down: Box<dyn Fn() + Send + Sync>,
-    http_noted_ms: AtomicU64,
+    http_line: Rarely,
+    cut_off_line: Rarely,
 }
 
 /// A moment that never comes.
 const NOT_STOPPING: u64 = u64::MAX;
-/// HTTP requests are noted in the log at most this often, in milliseconds.
-const HTTP_NOTE_MS_MIN: u64 = 60_000;
-
 impl Server {
     /// A server without connections.
     pub(crate) fn new(options: ServerOptions) -> Self {
@@ -92,7 +91,8 @@ impl Server {
             stopping_since_ms: AtomicU64::new(NOT_STOPPING),
             clients_fit: options.clients_fit,
             on_shut_down: options.on_shut_down,
-            http_noted_ms: AtomicU64::new(0),
+            http_line: Rarely::new(),
+            cut_off_line: Rarely::new(),
         }
     }
 
@@ -117,12 +117,17 @@ impl Server {
         self.identity.port.store(u64::from(port), Ordering::Relaxed);
     }
 
+    /// Writes, at most once a minute, that a client was cut off at a limit, and which.
+    pub(crate) fn note_cut_off(&self, client: &Client, limit: &str) {
+        if self.cut_off_line.due(self.clock.now().engine_ms) {
+            let (client_id, addr) = (client.id(), client.addr());
+            tracing::warn!(client_id, addr, "a client was cut off at its {limit}");
+        }
+    }
+
     /// Writes, at most once a minute, that somebody sends HTTP here.
     pub(crate) fn note_http(&self, client_id: u64) {
-        let now_ms = self.clock.now().engine_ms;
-        let last_ms = self.http_noted_ms.load(Ordering::Relaxed);
-        if last_ms == 0 || now_ms.saturating_sub(last_ms) >= HTTP_NOTE_MS_MIN {
-            self.http_noted_ms.store(now_ms.max(1), Ordering::Relaxed);
+        if self.http_line.due(self.clock.now().engine_ms) {
             tracing::warn!(
                 client_id,
                 "an HTTP request arrived and was cut off: either a service is misconfigured or \

@@ -67,7 +67,7 @@ fn every_reply_in_both_versions() {
         (|w| w.boolean(false), ":0~", "#f~"),
         (|w| w.big_number("-123"), "$4~-123~", "(-123~"),
         (|w| w.verbatim("txt", b"a\r\nb"), "$4~a~b~", "=8~txt:a~b~"),
-        (|w| w.out().extend_from_slice(b"+raw\r\n"), "+raw~", "+raw~"),
+        (|w| w.raw(b"+raw\r\n"), "+raw~", "+raw~"),
     ];
     for (write, resp2, resp3) in rows {
         assert_eq!(written(Version::Resp2, write), *resp2);
@@ -80,4 +80,17 @@ fn every_reply_in_both_versions() {
 #[should_panic(expected = "format has 3 bytes")]
 fn a_verbatim_format_has_three_bytes() {
     Writer::new(&mut Vec::new(), Version::Resp2).verbatim("text", b"");
+}
+
+#[test]
+fn a_bounded_writer_leaves_out_what_does_not_fit_and_says_so() {
+    let mut out = b"+before\r\n".to_vec();
+    let mut writer = Writer::bounded(&mut out, Version::Resp2, 30);
+    assert_eq!(writer.room(), 21);
+    writer.bulk(b"fits");
+    assert!(!writer.overflowed());
+    writer.bulk(&[b'x'; 64]);
+    writer.raw(&[b'y'; 64]);
+    assert!(writer.overflowed());
+    assert_eq!(out, b"+before\r\n$4\r\nfits\r\n");
 }

@@ -162,7 +162,7 @@ fn refresh(cx: &mut Cx<'_>, facts: &mut ClientFacts) {
     facts.names = Arc::new(conn.names.clone());
     let state = &mut facts.state;
     state.active_ms = now_ms;
-    state.output_bytes = cx.out.out().len();
+    state.output_bytes = cx.out.buffer_len();
     state.db = conn.db;
     state.resp = conn.resp;
     state.closing = conn.closing;

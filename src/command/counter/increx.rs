@@ -269,9 +269,7 @@ fn write_number(out: &mut Writer<'_>, n: Number) {
     match out.version() {
         Version::Resp2 => out.bulk(text.as_bytes()),
         Version::Resp3 => {
-            out.out().push(b',');
-            out.out().extend_from_slice(text.as_bytes());
-            out.out().extend_from_slice(b"\r\n");
+            out.raw(format!(",{text}\r\n").as_bytes());
         }
     }
 }

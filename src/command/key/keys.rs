@@ -28,14 +28,17 @@ pub const SPECS: &[Spec] = &[Spec::new(
 fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let pattern = &args[1];
     let (mut found, mut count) = (Vec::new(), 0);
-    let mut keys = Writer::new(&mut found, cx.out.version());
+    let mut keys = Writer::bounded(&mut found, cx.out.version(), cx.out.room());
     cx.step.each_key(cx.conn.db, |key| {
         if glob::selects(pattern, key) {
             keys.bulk(key);
             count += 1;
         }
     });
+    if keys.overflowed() {
+        cx.out.overflow();
+    }
     cx.out.array(count);
-    cx.out.out().extend_from_slice(&found);
+    cx.out.raw(&found);
     Ok(())
 }

@@ -82,7 +82,7 @@ fn parse(args: Args<'_>) -> Result<Options<'_>, ReplyError> {
 fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let options = parse(args)?;
     let (mut found, mut count) = (Vec::new(), 0);
-    let mut keys = Writer::new(&mut found, cx.out.version());
+    let mut keys = Writer::bounded(&mut found, cx.out.version(), cx.out.room());
     let next = cx
         .step
         .scan(cx.conn.db, options.cursor, options.count, |met| {
@@ -94,9 +94,12 @@ fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
                 count += 1;
             }
         });
+    if keys.overflowed() {
+        cx.out.overflow();
+    }
     cx.out.array(2);
     cx.out.bulk(next.to_string().as_bytes());
     cx.out.array(count);
-    cx.out.out().extend_from_slice(&found);
+    cx.out.raw(&found);
     Ok(())
 }

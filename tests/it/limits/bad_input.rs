@@ -1,5 +1,5 @@
 //! Bad input, each alone on a connection of its own, followed by PING there (if the connection is
-//! to go on) and on another; and all of it in one connection after the other, ten times over.
+//! to go on) and on another; and all of it in one connection after the other, again and again.
 
 use libtest_mimic::{Failed, Trial};
 
@@ -216,19 +216,20 @@ fn in_turn() -> Result<(), Failed> {
     let server = Launch::on_free_port(&["--io-threads", "2"])?.start()?;
     let mut other = Client::connect(server.port())?;
     let mut rss_bytes = 0;
-    for round in 0..10 {
+    for round in 0..40 {
         for row in ROWS {
             provoke(server.port(), *row)?;
         }
         other.expect("PING", "+PONG")?;
-        if round == 2 {
+        if round == 10 {
             rss_bytes = other.info_field("used_memory_rss")?;
         }
     }
     let panics = other.info_field("connection_panics")?;
     check(panics == 0, || format!("{panics} panics"))?;
     let grown_bytes = other.info_field("used_memory_rss")? - rss_bytes;
-    check(grown_bytes <= 1 << 20, || {
+    // Three of the rows are 64 KiB and more: kept, they alone would be twice as much.
+    check(grown_bytes <= 3 << 20, || {
         format!("{grown_bytes} bytes more")
     })
 }

@@ -15,6 +15,7 @@ pub(super) const CASES: &[Case] = &[
     ("cut_after_a_time_above_the_soft_limit", soft),
     ("input_pauses_at_the_soft_limit", pause),
     ("who_reads_late_gets_everything", late_reader),
+    ("one_reply_is_bounded_too", one_reply),
 ];
 
 fn server(limit: &str) -> Result<(Server, Client), Failed> {
@@ -90,4 +91,26 @@ fn late_reader() -> Result<(), Failed> {
     }
     let reply = late.receive()?.lines().concat();
     check(reply == "+PONG", || reply)
+}
+
+/// A short request for a reply beyond the limit: it is never made, and only who asked is cut.
+fn one_reply() -> Result<(), Failed> {
+    let (server, mut other) = server("8mb 0 0")?;
+    let before = other.info_field("used_memory_rss")?;
+    let mget = format!("MGET{}", " big".repeat(200));
+    let gets: Vec<&str> = std::iter::repeat_n("GET big", 200).collect();
+    let transaction: Vec<&str> = [&["MULTI"][..], &gets, &["EXEC"][..]].concat();
+    for (cut, requests) in [(1, &[mget.as_str()][..]), (2, &transaction)] {
+        let mut greedy = Client::connect(server.port())?;
+        for request in requests {
+            greedy.send(request)?;
+        }
+        other.await_info("client_output_buffer_limit_disconnections", cut)?;
+        let grown_bytes = other.info_field("used_memory_rss")? - before;
+        check(grown_bytes < 32 << 20, || {
+            format!("{grown_bytes} bytes more")
+        })?;
+        other.expect("GET small", &format!("$1000 {}", "x".repeat(1_000)))?;
+    }
+    Ok(())
 }

