@@ -192,7 +192,9 @@ impl Arena {
     /// Gives back a page whose records have been moved. Not before: its handles must stay unlike
     /// those of new records as long as the table still has them.
     pub(super) fn retire(&mut self, evacuated: Evacuated) {
-        self.vacant.push(evacuated.number as u32);
+        let Evacuated { number, page } = evacuated;
+        drop(page);
+        self.vacant.push(number as u32);
     }
 
     /// Cuts room from the top of the active page, or of a new one.

@@ -181,7 +181,7 @@ impl Entries {
             record::set_accessed_s(self.arena.get_mut(Handle(place.0)), accessed_s);
         } else {
             self.large_mut(place, |large| {
-                large.accessed_s = accessed_s % ACCESSED_S_MAX
+                large.accessed_s = accessed_s % ACCESSED_S_MAX;
             });
         }
     }

@@ -40,7 +40,7 @@ use std::sync::Arc;
 use watch::Watches;
 
 /// Shards per database unless told otherwise.
-pub const SHARDS_DEFAULT: usize = 256;
+pub const SHARDS_DEFAULT: usize = 1_024;
 
 /// How an engine is made.
 #[derive(Clone, Copy, Debug)]
