@@ -18,6 +18,7 @@ mod server {
     use linchpin_server::{net, observe};
     use std::ffi::OsString;
     use std::io::{self, IsTerminal, Write};
+    use std::path::Path;
     use std::process::ExitCode;
     use std::thread::available_parallelism;
 
@@ -37,6 +38,7 @@ mod server {
             Ok(Startup::Run {
                 settings,
                 warnings,
+                ineffective,
                 file,
             }) => {
                 let sources = Sources {
@@ -44,6 +46,9 @@ mod server {
                     env: &env,
                     read_file: &config::read_source,
                 };
+                if let (1.., Some(path)) = (ineffective, &settings.logfile) {
+                    point_to_warnings(ineffective, path);
+                }
                 run(*settings, &warnings, file, sources)
             }
             Ok(_) => ExitCode::FAILURE,
@@ -104,6 +109,19 @@ mod server {
                 ExitCode::from(error.exit_code())
             }
         }
+    }
+
+    /// Warnings are in the log; whoever starts the server may look only here.
+    fn point_to_warnings(ineffective: usize, logfile: &Path) {
+        let logfile = logfile.display();
+        let (settings, have) = if ineffective == 1 {
+            ("setting", "has")
+        } else {
+            ("settings", "have")
+        };
+        complain(&format_args!(
+            "{ineffective} {settings} {have} no effect; see {logfile}"
+        ));
     }
 
     /// For people at a terminal.

@@ -101,6 +101,11 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Takes back what was written since the buffer was `len` bytes long.
+    pub fn truncate(&mut self, len: usize) {
+        self.out.truncate(len);
+    }
+
     /// Bytes in the buffer, those from before this writer among them.
     pub fn buffer_len(&self) -> usize {
         self.out.len()

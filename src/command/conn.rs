@@ -5,6 +5,7 @@
 use super::spec::Spec;
 use crate::engine::Watched;
 use linchpin_protocol::{Request, Version};
+use std::collections::BTreeSet;
 
 /// The state of one connection, as far as commands are concerned.
 #[derive(Debug)]
@@ -24,8 +25,8 @@ pub struct Conn {
     /// The commands queued since `MULTI`.
     pub multi: Option<Multi>,
     /// The keys watched for the next `EXEC`.
-    pub watched: Vec<Watched>,
-    /// Whether replies are sent.
+    pub watched: BTreeSet<Watched>,
+    /// Which replies are sent.
     pub replies: Replies,
     /// The connection ends once what has been written so far is sent.
     pub closing: bool,
@@ -42,18 +43,44 @@ pub struct Names {
     pub lib_ver: Box<str>,
 }
 
-/// `CLIENT REPLY`.
+/// `CLIENT REPLY`: which commands are answered. Asked when a reply is complete, for each of those
+/// that `EXEC` gathers too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Replies {
-    /// Every command is answered.
-    #[default]
-    On,
+pub struct Replies {
     /// None is.
-    Off,
-    /// The command after this one is not answered.
-    SkipNext,
-    /// This one is not answered; the next is.
-    Skip,
+    off: bool,
+    /// This one is not.
+    skip: bool,
+    /// The request after this one is not.
+    skip_next: bool,
+}
+
+impl Replies {
+    /// A request begins.
+    pub fn begin(&mut self) {
+        self.skip = std::mem::take(&mut self.skip_next);
+    }
+
+    /// `ON`. A skip that is still to come stays, as in Redis.
+    pub fn turn_on(&mut self) {
+        (self.off, self.skip) = (false, false);
+    }
+
+    /// `OFF`.
+    pub fn turn_off(&mut self) {
+        self.off = true;
+    }
+
+    /// `SKIP`. Nothing to skip where nothing is answered.
+    pub fn skip_next(&mut self) {
+        self.skip_next |= !self.off;
+    }
+
+    /// Whether the reply of the command that runs is not to be sent.
+    #[must_use]
+    pub fn silences(self) -> bool {
+        self.off || self.skip
+    }
 }
 
 /// Commands queued since `MULTI`.
@@ -86,8 +113,8 @@ impl Conn {
             names: Names::default(),
             names_changed: false,
             multi: None,
-            watched: Vec::new(),
-            replies: Replies::On,
+            watched: BTreeSet::new(),
+            replies: Replies::default(),
             closing: false,
         }
     }

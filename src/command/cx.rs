@@ -25,10 +25,17 @@ pub struct Cx<'a> {
     pub spec: &'static Spec,
     /// What the registry last saw of the caller; `multi` is that of the `EXEC` in course, if any.
     pub state: ClientState,
-    /// Commands run on behalf of this one, as `EXEC` runs them.
-    pub calls: u64,
-    /// Those of them that answered an error.
-    pub failures: u64,
+    /// Commands run on behalf of this one, as `EXEC` runs them, in their order.
+    pub inner: Vec<InnerCall>,
+}
+
+/// A command that ran on behalf of another.
+#[derive(Clone, Copy, Debug)]
+pub struct InnerCall {
+    /// The command.
+    pub spec: &'static Spec,
+    /// The code of the error it answered.
+    pub error: Option<&'static str>,
 }
 
 /// The longest key, in bytes.
@@ -44,7 +51,7 @@ impl Cx<'_> {
     /// Whether this command runs on behalf of `EXEC`.
     #[must_use]
     pub fn is_in_exec(&self) -> bool {
-        self.calls > 1
+        !self.inner.is_empty()
     }
 
     /// The database the caller selected.
@@ -62,19 +69,29 @@ impl Cx<'_> {
 /// What the client is told.
 #[inline]
 pub fn resolve(args: Args<'_>) -> Result<&'static Spec, ReplyError> {
-    let unknown = || ReplyError::unknown_command(&args[0], args.skip(1).iter());
-    let mut spec = super::table::find(&args[0]).ok_or_else(unknown)?;
-    if spec.flags.has(Flags::CONTAINER)
-        && let Some(own) = args.get(1)
-    {
-        let unknown = || ReplyError::unknown_subcommand(spec.name, own);
-        spec = super::table::find_sub(spec, own).ok_or_else(unknown)?;
-    }
+    let spec = find(args)?;
     if !spec.takes(args.len()) {
         return Err(ReplyError::wrong_arity(spec.name));
     }
     if args.bytes_len() > KEY_LEN_MAX {
         check_keys(spec, args)?;
+    }
+    Ok(spec)
+}
+
+/// Finds the row for a call, which may still be refused for its arguments.
+///
+/// # Errors
+/// What the client is told where there is no such command or subcommand.
+#[inline]
+pub fn find(args: Args<'_>) -> Result<&'static Spec, ReplyError> {
+    let unknown = || ReplyError::unknown_command(&args[0], args.skip(1).iter());
+    let spec = super::table::find(&args[0]).ok_or_else(unknown)?;
+    if spec.flags.has(Flags::CONTAINER)
+        && let Some(own) = args.get(1)
+    {
+        let unknown = || ReplyError::unknown_subcommand(spec.name, own);
+        return super::table::find_sub(spec, own).ok_or_else(unknown);
     }
     Ok(spec)
 }

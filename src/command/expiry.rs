@@ -36,6 +36,24 @@ pub const EXPIRY_ARGS: [Arg; 4] = [
     Arg::new("unix-time-milliseconds", ArgKind::UnixTime).token("PXAT"),
 ];
 
+/// The same and `PERSIST`.
+pub const EXPIRY_OR_PERSIST_ARGS: &[Arg] = &[
+    EXPIRY_ARGS[0],
+    EXPIRY_ARGS[1],
+    EXPIRY_ARGS[2],
+    EXPIRY_ARGS[3],
+    Arg::word("persist", "PERSIST"),
+];
+
+/// The same and `KEEPTTL`.
+pub const EXPIRY_OR_KEEPTTL_ARGS: &[Arg] = &[
+    EXPIRY_ARGS[0],
+    EXPIRY_ARGS[1],
+    EXPIRY_ARGS[2],
+    EXPIRY_ARGS[3],
+    Arg::word("keepttl", "KEEPTTL"),
+];
+
 /// What is to become of a key's deadline, as the options of a call tell it. The number is still a
 /// word: Redis finds every syntax error before it looks at a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -458,6 +458,8 @@ pub struct KeySpec {
     pub begin: u16,
     /// How to find the others.
     pub find: Find,
+    /// What is to be said of the flags; empty for nothing.
+    pub note: &'static str,
 }
 
 /// Which arguments from the beginning on are keys.
@@ -502,6 +504,7 @@ impl Keys {
                 flags,
                 begin: index,
                 find,
+                note: "",
             }; 2],
             len: 1,
         }
@@ -516,6 +519,7 @@ impl Keys {
                 flags,
                 begin: index,
                 find,
+                note: "",
             }; 2],
             len: 1,
         }
@@ -528,6 +532,13 @@ impl Keys {
             specs: [KeySpec::at(1, first), KeySpec::at(2, second)],
             len: 2,
         }
+    }
+
+    /// Says something of the flags of the first specification.
+    #[must_use]
+    pub const fn note(mut self, note: &'static str) -> Self {
+        self.specs[0].note = note;
+        self
     }
 
     /// The specifications.
@@ -603,6 +614,7 @@ impl KeySpec {
             flags,
             begin: index,
             find: Find::Range { last: 0, step: 1 },
+            note: "",
         }
     }
 }

@@ -79,16 +79,16 @@ const fn hash(name: &[u8], state: u32) -> u32 {
     hash
 }
 
-fn probe(hash: u32, matches: impl Fn(&str) -> bool) -> Option<&'static Spec> {
+fn probe(hash: u32, matches: impl Fn(&str) -> bool) -> Option<usize> {
     let mut place = hash as usize % PLACES;
     loop {
         let row = INDEX[place];
         if row == EMPTY {
             return None;
         }
-        let spec = TABLE[usize::from(row)];
-        if matches(spec.name) {
-            return Some(spec);
+        let row = usize::from(row);
+        if matches(TABLE[row].name) {
+            return Some(row);
         }
         place = (place + 1) % PLACES;
     }
@@ -101,8 +101,17 @@ pub fn find(name: &[u8]) -> Option<&'static Spec> {
     if name.len() > NAME_BYTES_MAX || name.contains(&b'|') {
         return None;
     }
-    probe(hash(name, HASH_START), |n| {
+    let row = probe(hash(name, HASH_START), |n| {
         n.as_bytes().eq_ignore_ascii_case(name)
+    });
+    row.map(|row| TABLE[row])
+}
+
+/// The place of a row in [`all`].
+#[must_use]
+pub fn row_of(spec: &Spec) -> Option<usize> {
+    probe(hash(spec.name.as_bytes(), HASH_START), |name| {
+        name == spec.name
     })
 }
 
@@ -113,10 +122,11 @@ pub fn find_sub(container: &Spec, own: &[u8]) -> Option<&'static Spec> {
         return None;
     }
     let state = hash(b"|", hash(container.name.as_bytes(), HASH_START));
-    probe(hash(own, state), |name| {
+    let row = probe(hash(own, state), |name| {
         name.split_once('|')
             .is_some_and(|(c, o)| c == container.name && o.as_bytes().eq_ignore_ascii_case(own))
-    })
+    });
+    row.map(|row| TABLE[row])
 }
 
 /// The command or, written with a bar, the subcommand with this name.

@@ -160,6 +160,8 @@ const BYTE_ORDER: &str = "text is compared byte by byte, whatever the locale";
 const FIXED_HZ: &str = "the pace of the periodic work is hz, however many clients there are";
 const FOREGROUND: &str = "the server stays in the foreground; let a service manager keep it";
 const IN_MEMORY: &str = "this version keeps its keys in memory only, nothing is written to disk";
+const FREED_AT_ONCE: &str =
+    "no effect in this version: a value's memory goes back in constant time";
 const NO_ACL: &str = "there is one user, default, whose password is requirepass";
 const NO_CLIENT_EVICTION: &str = "each client has limits of its own, all together have none";
 const NO_CLUSTER: &str = "this version is a single server, not a cluster";
@@ -168,7 +170,8 @@ const NO_DEBUG: &str = "there is no DEBUG command";
 const NO_DEFRAG: &str = "memory is not defragmented while running";
 const NO_EVICTION: &str = "memory has no limit and nothing is evicted";
 const NO_JEMALLOC: &str = "the allocator is not jemalloc";
-const NO_LATENCY: &str = "latencies of commands are not recorded";
+const NO_LATENCY: &str = "slow events are not recorded";
+const LATENCIES: &str = "INFO always has the latencies of commands, at 50, 99 and 99.9 percent";
 const NO_LOGO: &str = "the banner is shown on a terminal only";
 const NO_MODULES: &str = "there are no modules";
 const NO_NOTIFICATIONS: &str = "changes of keys are not published";
@@ -369,16 +372,20 @@ pub static INERT: &[Inert] = &[
     Inert::tuning("io-threads-do-reads", FLAG, Some("no"), OWN_THREADS).start(),
     Inert::tuning("jemalloc-bg-thread", FLAG, Some("yes"), NO_JEMALLOC),
     Inert::absent("latency-monitor-threshold", LONG, Some("0"), NO_LATENCY),
-    Inert::absent("latency-tracking", FLAG, Some("no"), NO_LATENCY),
+    Inert::absent("latency-tracking", FLAG, Some("yes"), LATENCIES),
     Inert::tuning(
         "latency-tracking-info-percentiles",
         Kind::Words {
             form: "percentile ...",
         },
         Some("50 99 99.9"),
-        NO_LATENCY,
+        LATENCIES,
     )
     .check(percentiles),
+    Inert::tuning("lazyfree-lazy-eviction", FLAG, Some("no"), FREED_AT_ONCE),
+    Inert::tuning("lazyfree-lazy-expire", FLAG, Some("no"), FREED_AT_ONCE),
+    Inert::tuning("lazyfree-lazy-server-del", FLAG, Some("no"), FREED_AT_ONCE),
+    Inert::tuning("lazyfree-lazy-user-del", FLAG, Some("no"), FREED_AT_ONCE),
     Inert::tuning("lfu-decay-time", COUNT, Some("1"), NO_EVICTION),
     Inert::tuning("lfu-log-factor", COUNT, Some("10"), NO_EVICTION),
     Inert::tuning("list-compress-depth", COUNT, Some("0"), OWN_ENCODINGS),

@@ -32,6 +32,8 @@ pub enum Startup {
         settings: Box<Settings>,
         /// What the operator should know: a line each.
         warnings: Vec<String>,
+        /// How many settings have no effect, which is what the warnings are about.
+        ineffective: usize,
         /// The configuration file, if one was given: `-` is standard input.
         file: Option<PathBuf>,
     },
@@ -105,10 +107,11 @@ pub fn load(
         Asked::Version => return Ok(Startup::Version(version_text())),
         Asked::Run(line) => line,
     };
-    let (settings, warnings) = assemble(&line, env, read_file)?;
+    let (settings, notes) = assemble(&line, env, read_file)?;
     Ok(Startup::Run {
         settings: Box::new(settings),
-        warnings,
+        ineffective: notes.len(),
+        warnings: notes.into_warnings(),
         file: line.file.map(PathBuf::from),
     })
 }
@@ -135,13 +138,13 @@ pub fn reload(
             "settings from standard input cannot be read again",
         ));
     }
-    let (next, warnings) = assemble(&line, sources.env, sources.read_file)?;
+    let (next, notes) = assemble(&line, sources.env, sources.read_file)?;
     let mut reload = Reload {
         live: live.clone(),
         base: next,
         changed: Vec::new(),
         restart_needed: Vec::new(),
-        warnings,
+        warnings: notes.into_warnings(),
     };
     for directive in DIRECTIVES {
         let value = directive.field.get(&reload.base);
@@ -222,7 +225,7 @@ fn assemble(
     line: &CommandLine,
     env: &[(String, String)],
     read_file: ReadFile<'_>,
-) -> Result<(Settings, Vec<String>), StartError> {
+) -> Result<(Settings, Notes), StartError> {
     let from_file = match &line.file {
         Some(path) => file::read(path, read_file)?,
         None => Vec::new(),
@@ -234,7 +237,7 @@ fn assemble(
         apply(&mut settings, assignment, &mut notes)?;
     }
     settings.validate().map_err(StartError::plain)?;
-    Ok((settings, notes.into_warnings()))
+    Ok((settings, notes))
 }
 
 /// The assignments of the environment, sorted by name so that their order is always the same.
@@ -382,6 +385,10 @@ impl Notes {
         if let Some(Row::Inert(inert)) = row(name) {
             self.lines.retain(|(other, _)| *other != inert.name);
         }
+    }
+
+    fn len(&self) -> usize {
+        self.knobs.len() + self.lines.len()
     }
 
     fn into_warnings(self) -> Vec<String> {

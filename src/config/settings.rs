@@ -171,18 +171,10 @@ pub struct Settings {
     pub logfile: Option<PathBuf>,
     /// `log-format`: the shape of a log line.
     pub log_format: LogFormat,
-    /// `hz`: turns a second of the periodic work.
+    /// `hz`: turns a second of the removal of expired keys.
     pub hz: u32,
     /// `active-expire-effort`: how hard expired keys are looked for, from 1 to 10.
     pub active_expire_effort: u32,
-    /// `lazyfree-lazy-eviction`: frees what is evicted in the background.
-    pub lazyfree_lazy_eviction: bool,
-    /// `lazyfree-lazy-expire`: frees what has expired in the background.
-    pub lazyfree_lazy_expire: bool,
-    /// `lazyfree-lazy-server-del`: frees what a command overwrites in the background.
-    pub lazyfree_lazy_server_del: bool,
-    /// `lazyfree-lazy-user-del`: DEL frees as UNLINK does.
-    pub lazyfree_lazy_user_del: bool,
     /// `lazyfree-lazy-user-flush`: FLUSHDB and FLUSHALL are ASYNC unless told SYNC.
     pub lazyfree_lazy_user_flush: bool,
     /// Knobs without effect that were set to something else than their default, to be answered.
@@ -223,10 +215,6 @@ impl Default for Settings {
             log_format: LogFormat::Text,
             hz: 10,
             active_expire_effort: 1,
-            lazyfree_lazy_eviction: false,
-            lazyfree_lazy_expire: false,
-            lazyfree_lazy_server_del: false,
-            lazyfree_lazy_user_del: false,
             lazyfree_lazy_user_flush: false,
             tuned: BTreeMap::new(),
         }

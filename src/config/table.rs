@@ -254,8 +254,9 @@ pub static DIRECTIVES: &[Directive] = &[
     Directive {
         name: "hz",
         live: Live::Live,
-        doc: "Turns a second of the periodic work (expiry, idle clients), from 1 to 500; numbers \
-              outside are brought to the nearer end. More turns are more even and cost more.",
+        doc: "Turns a second of the removal of expired keys, from 1 to 500; numbers outside are \
+              brought to the nearer end. More turns are more even and cost more. Time-outs are \
+              looked at ten times a second, whatever this says.",
         field: Field::Integer {
             min: 0,
             max: INT_MAX,
@@ -274,30 +275,6 @@ pub static DIRECTIVES: &[Directive] = &[
             get: |s| i64::from(s.io_threads.unwrap_or(0)),
             set: |s, workers| s.io_threads = u32::try_from(workers).ok(),
         },
-    },
-    Directive {
-        name: "lazyfree-lazy-eviction",
-        live: Live::Live,
-        doc: "Whether large evicted values are freed in the background.",
-        field: flag!(lazyfree_lazy_eviction),
-    },
-    Directive {
-        name: "lazyfree-lazy-expire",
-        live: Live::Live,
-        doc: "Whether large expired values are freed in the background.",
-        field: flag!(lazyfree_lazy_expire),
-    },
-    Directive {
-        name: "lazyfree-lazy-server-del",
-        live: Live::Live,
-        doc: "Whether large values that a command overwrites are freed in the background.",
-        field: flag!(lazyfree_lazy_server_del),
-    },
-    Directive {
-        name: "lazyfree-lazy-user-del",
-        live: Live::Live,
-        doc: "Whether DEL frees in the background, as UNLINK does.",
-        field: flag!(lazyfree_lazy_user_del),
     },
     Directive {
         name: "lazyfree-lazy-user-flush",
@@ -392,7 +369,7 @@ pub static DIRECTIVES: &[Directive] = &[
     Directive {
         name: "timeout",
         live: Live::Live,
-        doc: "Seconds a client may idle before it is closed; 0 is forever. Subscribers are exempt.",
+        doc: "Seconds a client may idle before it is closed; 0 is forever.",
         field: integer!(timeout_s, 0, INT_MAX),
     },
     Directive {

@@ -1,7 +1,7 @@
 //! The entries of one shard: small ones as records in an arena, the others on their own.
 //!
-//! An entry is named by a 32-bit [`Place`]; only the shard's table keeps places, so whatever moves an
-//! entry tells the table.
+//! An entry is named by a 32-bit [`Place`]; only the shard's table keeps places, so whatever moves
+//! an entry tells the table.
 
 use super::arena::{Arena, Evacuated, Handle};
 use super::large::Large;

@@ -28,7 +28,7 @@ pub use step::{Batch, Deadline, Free, Locked, Slot, Step, Tally};
 pub use sweep::{Sweeper, Swept};
 pub use value::{Encoding, IntText, Value, ValueRef};
 pub use walk::Met;
-pub use watch::Watched;
+pub use watch::{WatchName, Watched};
 
 use crate::clock::Now;
 use crate::sync::Mutex;

@@ -9,9 +9,9 @@
 //!                        if F_DEADLINE               unless F_INT        +-------------------+
 //! ```
 //!
-//! A record stands in an [`Arena`](super::arena::Arena), which gives it room in steps of eight bytes
-//! and finds the next record by [`len`]. What does not fit in [`BYTES_MAX`], grows in place or has a
-//! deadline beyond the year 10,000 lives outside, as a `Large`.
+//! A record stands in an [`Arena`](super::arena::Arena), which gives it room in steps of eight
+//! bytes and finds the next record by [`len`]. What does not fit in [`BYTES_MAX`], grows in place
+//! or has a deadline beyond the year 10,000 lives outside, as a `Large`.
 //!
 //! Invariants: lengths in the header add up to [`len`]; the first byte of a record is never
 //! [`HOLE`].

@@ -219,7 +219,8 @@ impl Shard {
     }
 
     /// Looks at the next `buckets` buckets for entries due at `now_ms`, in a circle from call to
-    /// call, and takes them out, telling their keys; answers how many entries with a deadline it saw.
+    /// call, and takes them out, telling their keys; answers how many entries with a deadline it
+    /// saw.
     pub(super) fn sweep(
         &mut self,
         now_ms: u64,

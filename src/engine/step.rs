@@ -345,9 +345,10 @@ impl Step<'_> {
     /// Whether any of these keys changed since it was watched. Opens each key first, so one that
     /// has passed its deadline in between has changed.
     #[must_use]
-    pub fn any_changed(&mut self, watched: &[Watched]) -> bool {
-        watched.iter().any(|watch| {
-            self.lock(watch.db, &watch.key).slot(watch.db, &watch.key);
+    pub fn any_changed<'w>(&mut self, watched: impl IntoIterator<Item = &'w Watched>) -> bool {
+        watched.into_iter().any(|watch| {
+            let (db, key) = watch.name();
+            self.lock(*db, key).slot(*db, key);
             self.engine.watches.changed(watch)
         })
     }
@@ -357,21 +358,17 @@ impl Step<'_> {
         self.engine.unwatch(watched);
     }
 
-    /// Shards are locked under the watches here, against the lock order: alone inside the gate,
-    /// nobody can hold one and wait for the other.
-    fn note_changes_of_watched(&self, databases: &[u32]) {
-        let layout = self.view.layout();
-        self.engine.watches.note_changes(|db, key| {
-            let hash = self.engine.hasher.hash(key);
-            databases.contains(&db)
-                && databases.iter().any(|&db| {
-                    let database = &layout[db as usize];
-                    let shards = database.shards_in_use();
-                    shards
-                        .get(database.shard_of(hash))
-                        .is_some_and(|s| s.lock().find(hash, key).is_some())
-                })
-        });
+    /// A watched key changes if it is there before or after these databases are emptied or change
+    /// places. Opening it in each lets it go first where it is past its deadline: one that was
+    /// there when it was watched has changed, one that would only come has not.
+    fn note_changes_of_watched(&mut self, databases: &[u32]) {
+        let engine = self.engine;
+        for (db, key) in engine.watches.names(databases) {
+            let mut exists = |&db: &u32| self.lock(db, &key).slot(db, &key).exists();
+            if databases.iter().any(&mut exists) {
+                engine.watches.note_change(db, &key);
+            }
+        }
     }
 
     fn replace_layout(&mut self, change: impl FnOnce(&mut Vec<Arc<Database>>)) {

@@ -12,16 +12,17 @@
 
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
+use std::borrow::Borrow;
 use std::collections::HashMap;
 
 /// Names a watched key: the database as `SELECT` numbers it, and the key.
-type Name = (u32, Box<[u8]>);
+pub type WatchName = (u32, Box<[u8]>);
 
 /// The watched keys of all connections.
 #[derive(Debug)]
 pub(crate) struct Watches {
     live: AtomicUsize,
-    records: Mutex<HashMap<Name, Record>>,
+    records: Mutex<HashMap<WatchName, Record>>,
 }
 
 #[derive(Debug)]
@@ -31,18 +32,45 @@ struct Record {
 }
 
 /// One key a connection watches and the version it had. Given back to [`super::Engine::unwatch`].
+///
+/// Ordered by its name alone: a set of these is asked by name whether a key is among them.
 #[derive(Debug)]
 pub struct Watched {
-    pub(crate) db: u32,
-    pub(crate) key: Box<[u8]>,
+    name: WatchName,
     version: u64,
 }
 
 impl Watched {
-    /// Whether this is the watch of `key` in database `db`.
+    /// What is watched.
     #[must_use]
-    pub fn is(&self, db: u32, key: &[u8]) -> bool {
-        self.db == db && *self.key == *key
+    pub fn name(&self) -> &WatchName {
+        &self.name
+    }
+}
+
+impl Borrow<WatchName> for Watched {
+    fn borrow(&self) -> &WatchName {
+        &self.name
+    }
+}
+
+impl PartialEq for Watched {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Watched {}
+
+impl PartialOrd for Watched {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Watched {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.name.cmp(&other.name)
     }
 }
 
@@ -58,7 +86,7 @@ impl Watches {
     pub(crate) fn add(&self, db: u32, key: &[u8]) -> Watched {
         let mut records = self.records.lock();
         let name = (db, Box::from(key));
-        let record = records.entry(name).or_insert_with(|| {
+        let record = records.entry(WatchName::clone(&name)).or_insert_with(|| {
             self.live.fetch_add(1, Ordering::Relaxed);
             Record {
                 version: 0,
@@ -67,8 +95,7 @@ impl Watches {
         });
         record.watchers += 1;
         Watched {
-            db,
-            key: key.into(),
+            name,
             version: record.version,
         }
     }
@@ -76,7 +103,7 @@ impl Watches {
     /// Ends a watch.
     pub(crate) fn drop_one(&self, watched: Watched) {
         let mut records = self.records.lock();
-        let name = (watched.db, watched.key);
+        let name = watched.name;
         if let Some(record) = records.get_mut(&name) {
             record.watchers -= 1;
             if record.watchers == 0 {
@@ -89,9 +116,8 @@ impl Watches {
     /// Whether the key has changed since the watch began.
     pub(crate) fn changed(&self, watched: &Watched) -> bool {
         let records = self.records.lock();
-        let name = (watched.db, watched.key.clone());
         records
-            .get(&name)
+            .get(&watched.name)
             .is_none_or(|record| record.version != watched.version)
     }
 
@@ -111,14 +137,13 @@ impl Watches {
         }
     }
 
-    /// Notes a change of every watched key for which `gone` says so; the caller is alone inside the
-    /// gate.
-    pub(crate) fn note_changes(&self, mut gone: impl FnMut(u32, &[u8]) -> bool) {
-        for ((db, key), record) in self.records.lock().iter_mut() {
-            if gone(*db, key) {
-                record.version += 1;
-            }
-        }
+    /// The watched keys of these databases, in order. O(all watched keys).
+    pub(crate) fn names(&self, databases: &[u32]) -> Vec<WatchName> {
+        let records = self.records.lock();
+        let names = records.keys().filter(|(db, _)| databases.contains(db));
+        let mut names: Vec<_> = names.cloned().collect();
+        names.sort_unstable();
+        names
     }
 
     /// Number of distinct keys somebody watches.
@@ -237,5 +262,61 @@ mod loom_tests {
             assert!(ran || other_ran, "both gave way to each other");
             assert_eq!(engine.watched_keys(), 0, "a watch left behind");
         });
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use crate::clock::Now;
+    use crate::engine::{Deadline, Engine, Options, ValueRef};
+
+    const KEY: &[u8] = b"k";
+
+    fn at(wall_ms: u64) -> Now {
+        Now {
+            wall_ms,
+            ..Now::default()
+        }
+    }
+
+    /// Two databases, and in `db` a key that is due at 20.
+    fn engine_with_due(db: u32) -> Engine {
+        let engine = Engine::new(Options::default(), None);
+        {
+            let batch = engine.shared(0, at(10));
+            let mut step = batch.step();
+            let mut locked = step.lock(db, KEY);
+            locked.slot(db, KEY).put(ValueRef::Int(1), Deadline::At(20));
+        }
+        engine
+    }
+
+    /// Watches the key in database 0 at one time, lets both databases change places at another, and
+    /// answers whether that was a change.
+    fn changed_by_swap(engine: &Engine, watched_ms: u64, swapped_ms: u64) -> bool {
+        let watched = {
+            let batch = engine.shared(0, at(watched_ms));
+            batch.step().lock(0, KEY).watch(0, KEY)
+        };
+        let batch = engine.alone(at(swapped_ms));
+        let mut step = batch.step();
+        step.swap(0, 1);
+        let changed = step.any_changed([&watched]);
+        step.unwatch(watched);
+        changed
+    }
+
+    #[test]
+    fn a_swap_that_brings_a_key_changes_it_unless_the_key_is_due() {
+        assert!(changed_by_swap(&engine_with_due(1), 10, 19));
+        assert!(!changed_by_swap(&engine_with_due(1), 10, 20));
+        assert!(!changed_by_swap(&engine_with_due(1), 30, 30));
+    }
+
+    #[test]
+    fn a_swap_that_takes_a_key_away_changes_it_unless_it_was_gone_before() {
+        assert!(changed_by_swap(&engine_with_due(0), 10, 19));
+        assert!(changed_by_swap(&engine_with_due(0), 10, 20));
+        assert!(!changed_by_swap(&engine_with_due(0), 30, 30));
     }
 }

@@ -115,6 +115,8 @@ pub fn run(start: Start<'_>) -> Result<(), NetError> {
 async fn serve(start: Start<'_>) -> Result<(), NetError> {
     let mut settings = start.settings.clone();
     settings.io_threads = u32::try_from(start.workers).ok();
+    settings.dir =
+        std::path::absolute(&settings.dir).map_err(NetError::system("no working directory"))?;
     settings.maxclients = accept::fit_to_descriptors(settings.maxclients);
     let listeners = listen::open(&settings)?;
     let stop = Arc::new(Notify::new());

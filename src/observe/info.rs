@@ -3,6 +3,7 @@
 //! Every field is true of this server. A field of Redis that speaks of something we do not have
 //! (replicas, snapshots) has the value Redis gives where the feature is off.
 
+use super::calls::CallStats;
 use super::process::ProcessUse;
 use super::stats::{Counts, Rates};
 use crate::clock::Now;
@@ -37,6 +38,8 @@ pub struct InfoFacts<'a> {
     pub settings: &'a Settings,
     /// Statistics since the last reset.
     pub counts: &'a Counts,
+    /// What was counted of each command since then.
+    pub calls: &'a CallStats,
     /// Commands, bytes in and bytes out per second, of late.
     pub rates: Rates,
     /// The databases.
@@ -61,19 +64,28 @@ const SECTIONS: &[(&str, Section)] = &[
     ("Replication", replication),
     ("CPU", cpu),
     ("Modules", |_, _| {}),
+    ("Commandstats", commandstats),
+    ("Errorstats", errorstats),
+    ("Latencystats", latencystats),
     ("Cluster", cluster),
     ("Keyspace", keyspace),
 ];
 
-/// The text of the sections named, in lower case, in the order above; `default`, `all` and
-/// `everything`, or no name at all, mean every section. Unknown names mean nothing.
+/// Sections that `default` does not show.
+const ON_REQUEST: [&str; 2] = ["Commandstats", "Latencystats"];
+
+/// The text of the sections named, in lower case, in the order above. `all` and `everything` mean
+/// every section; `default`, or no name at all, all but those of [`ON_REQUEST`]. Unknown names mean
+/// nothing.
 #[must_use]
 pub fn render(sections: &[String], facts: &InfoFacts<'_>) -> String {
-    let every = ["default", "all", "everything"];
-    let all = sections.is_empty() || sections.iter().any(|name| every.contains(&name.as_str()));
+    let named = |names: &[&str]| sections.iter().any(|name| names.contains(&name.as_str()));
+    let all = named(&["all", "everything"]);
+    let default = sections.is_empty() || named(&["default"]);
     let mut lines = Lines(String::new());
     for (title, write) in SECTIONS {
-        if all || sections.iter().any(|name| name.eq_ignore_ascii_case(title)) {
+        let usual = default && !ON_REQUEST.contains(title);
+        if all || usual || sections.iter().any(|name| name.eq_ignore_ascii_case(title)) {
             if !lines.0.is_empty() {
                 lines.0.push_str("\r\n");
             }
@@ -99,6 +111,13 @@ impl Lines {
     fn put(&mut self, line: std::fmt::Arguments<'_>) {
         // Writing to a String cannot fail.
         let _ = write!(self.0, "{line}\r\n");
+    }
+
+    /// Fields whose value is always 0 here: of features there are not, or that are off.
+    fn zeros(&mut self, names: &[&str]) {
+        for name in names {
+            self.field(name, 0);
+        }
     }
 
     /// A number of bytes, and again for people.
@@ -192,10 +211,29 @@ fn memory(lines: &mut Lines, facts: &InfoFacts<'_>) {
     lines.bytes("used_memory", used);
     lines.bytes("used_memory_rss", process.rss_bytes);
     lines.bytes("used_memory_peak", process.rss_peak_bytes);
+    let percent = |part: u64, whole: u64| {
+        let percent = part as f64 * 100.0 / whole.max(1) as f64;
+        format!("{percent:.2}%")
+    };
+    let peak_percent = percent(used, process.rss_peak_bytes);
+    lines.field("used_memory_peak_perc", peak_percent);
     lines.field("used_memory_overhead", client_bytes);
     lines.field("used_memory_startup", 0);
     lines.field("used_memory_dataset", dataset);
+    lines.field("used_memory_dataset_perc", percent(dataset, used));
     lines.bytes("total_system_memory", process.machine_bytes);
+    lines.bytes("used_memory_lua", 0);
+    lines.bytes("used_memory_vm_total", 0);
+    lines.bytes("used_memory_scripts", 0);
+    lines.zeros(&[
+        "used_memory_vm_eval",
+        "used_memory_scripts_eval",
+        "number_of_cached_scripts",
+        "number_of_functions",
+        "number_of_libraries",
+        "used_memory_vm_functions",
+        "used_memory_functions",
+    ]);
     lines.bytes("maxmemory", 0);
     lines.field("maxmemory_policy", "noeviction");
     let fragmentation = process.rss_bytes as f64 / used.max(1) as f64;
@@ -203,29 +241,83 @@ fn memory(lines: &mut Lines, facts: &InfoFacts<'_>) {
         "mem_fragmentation_ratio",
         format_args!("{fragmentation:.2}"),
     );
+    let fragmentation_bytes = i128::from(process.rss_bytes) - i128::from(used);
+    lines.field("mem_fragmentation_bytes", fragmentation_bytes);
+    lines.zeros(&[
+        "mem_not_counted_for_evict",
+        "mem_replication_backlog",
+        "mem_total_replication_buffers",
+        "mem_clients_slaves",
+    ]);
     lines.field("mem_clients_normal", client_bytes);
-    lines.field("mem_clients_slaves", 0);
+    lines.zeros(&["mem_cluster_links", "mem_aof_buffer"]);
     lines.field("mem_allocator", crate::ALLOCATOR);
-    lines.field("lazyfree_pending_objects", 0);
+    lines.zeros(&[
+        "active_defrag_running",
+        "lazyfree_pending_objects",
+        "lazyfreed_objects",
+    ]);
 }
 
 fn persistence(lines: &mut Lines, facts: &InfoFacts<'_>) {
     lines.field("loading", 0);
-    lines.field("async_loading", 0);
+    lines.zeros(&[
+        "async_loading",
+        "current_cow_peak",
+        "current_cow_size",
+        "current_cow_size_age",
+    ]);
+    lines.field("current_fork_perc", "0.00");
+    lines.zeros(&["current_save_keys_processed", "current_save_keys_total"]);
     lines.field("rdb_changes_since_last_save", facts.counts.changes);
     lines.field("rdb_bgsave_in_progress", 0);
     lines.field("rdb_last_save_time", facts.identity.started.wall_ms / 1_000);
     lines.field("rdb_last_bgsave_status", "ok");
     lines.field("rdb_last_bgsave_time_sec", -1);
     lines.field("rdb_current_bgsave_time_sec", -1);
-    lines.field("aof_enabled", 0);
-    lines.field("aof_rewrite_in_progress", 0);
-    lines.field("aof_rewrite_scheduled", 0);
+    lines.zeros(&[
+        "rdb_saves",
+        "rdb_last_cow_size",
+        "rdb_last_load_keys_expired",
+        "rdb_last_load_keys_loaded",
+        "aof_enabled",
+        "aof_rewrite_in_progress",
+        "aof_rewrite_scheduled",
+    ]);
     lines.field("aof_last_rewrite_time_sec", -1);
     lines.field("aof_current_rewrite_time_sec", -1);
     lines.field("aof_last_bgrewrite_status", "ok");
+    lines.zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
     lines.field("aof_last_write_status", "ok");
+    lines.zeros(&[
+        "aof_last_cow_size",
+        "module_fork_in_progress",
+        "module_fork_last_cow_size",
+    ]);
 }
+
+/// Redis' statistics of what there is not here: channels, forks, migration, defragmenting and
+/// tracking.
+const STATS_ZERO: &[&str] = &[
+    "pubsub_channels",
+    "pubsub_patterns",
+    "pubsubshard_channels",
+    "latest_fork_usec",
+    "total_forks",
+    "migrate_cached_sockets",
+    "slave_expires_tracked_keys",
+    "active_defrag_hits",
+    "active_defrag_misses",
+    "active_defrag_key_hits",
+    "active_defrag_key_misses",
+    "total_active_defrag_time",
+    "current_active_defrag_time",
+    "tracking_total_keys",
+    "tracking_total_items",
+    "tracking_total_prefixes",
+    "unexpected_error_replies",
+    "dump_payload_sanitizations",
+];
 
 fn stats(lines: &mut Lines, facts: &InfoFacts<'_>) {
     let (counts, rates) = (facts.counts, facts.rates);
@@ -237,20 +329,24 @@ fn stats(lines: &mut Lines, facts: &InfoFacts<'_>) {
     );
     lines.field("total_net_input_bytes", counts.input_bytes);
     lines.field("total_net_output_bytes", counts.output_bytes);
+    lines.zeros(&["total_net_repl_input_bytes", "total_net_repl_output_bytes"]);
     let kib = |bytes: f64| format!("{:.2}", bytes / 1_024.0);
     lines.field("instantaneous_input_kbps", kib(rates.input_bytes));
     lines.field("instantaneous_output_kbps", kib(rates.output_bytes));
+    lines.field("instantaneous_input_repl_kbps", "0.00");
+    lines.field("instantaneous_output_repl_kbps", "0.00");
     lines.field("rejected_connections", counts.rejected_connections);
+    lines.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
     lines.field("expired_keys", counts.expired);
-    lines.field("evicted_keys", 0);
-    lines.field("evicted_clients", 0);
+    lines.zeros(&[
+        "evicted_keys",
+        "evicted_clients",
+        "total_eviction_exceeded_time",
+        "current_eviction_exceeded_time",
+    ]);
     lines.field("keyspace_hits", counts.hits);
     lines.field("keyspace_misses", counts.misses);
-    lines.field("pubsub_channels", 0);
-    lines.field("pubsub_patterns", 0);
-    lines.field("pubsubshard_channels", 0);
-    lines.field("latest_fork_usec", 0);
-    lines.field("total_forks", 0);
+    lines.zeros(STATS_ZERO);
     lines.field("total_error_replies", counts.errors);
     lines.field("total_reads_processed", counts.reads);
     lines.field("total_writes_processed", counts.writes);
@@ -287,6 +383,39 @@ fn cpu(lines: &mut Lines, _: &InfoFacts<'_>) {
     lines.field("used_cpu_user", format_args!("{:.6}", process.user_s));
     lines.field("used_cpu_sys_children", "0.000000");
     lines.field("used_cpu_user_children", "0.000000");
+}
+
+fn commandstats(lines: &mut Lines, facts: &InfoFacts<'_>) {
+    for command in facts.calls.commands() {
+        lines.put(format_args!(
+            "cmdstat_{}:calls={},usec={},usec_per_call={:.2},rejected_calls={},failed_calls={}",
+            command.spec.name,
+            command.calls,
+            command.time_us,
+            command.mean_us(),
+            command.rejected,
+            command.failed,
+        ));
+    }
+}
+
+fn errorstats(lines: &mut Lines, facts: &InfoFacts<'_>) {
+    for (code, count) in facts.calls.errors() {
+        lines.put(format_args!("errorstat_{code}:count={count}"));
+    }
+}
+
+fn latencystats(lines: &mut Lines, facts: &InfoFacts<'_>) {
+    for command in facts.calls.commands() {
+        let shares = [500, 990, 999].map(|share| command.percentile_us(share));
+        let [Some(p50), Some(p99), Some(p999)] = shares else {
+            continue;
+        };
+        lines.put(format_args!(
+            "latency_percentiles_usec_{}:p50={p50}.000,p99={p99}.000,p99.9={p999}.000",
+            command.spec.name,
+        ));
+    }
 }
 
 fn cluster(lines: &mut Lines, _: &InfoFacts<'_>) {

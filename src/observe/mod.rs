@@ -1,5 +1,6 @@
 //! What the server tells about itself: statistics, INFO, logs.
 
+pub mod calls;
 pub mod info;
 #[cfg(not(loom))]
 pub mod log;

@@ -22,13 +22,15 @@ pub(crate) mod outbox;
 pub(crate) mod registry;
 pub(crate) mod server;
 
-use crate::command::conn::{Conn, MULTI_BYTES_MAX, MULTI_COMMANDS_MAX, Replies};
+use crate::command::conn::{Conn, MULTI_BYTES_MAX, MULTI_COMMANDS_MAX};
+use crate::command::cx::find;
 use crate::command::error::{self, ReplyError};
 use crate::command::host::{ClientState, Host};
-use crate::command::spec::{Flags, Spec};
+use crate::command::spec::{Flags, Group, Spec};
 use crate::command::{Cx, resolve, table};
 use crate::config::Settings;
-use crate::engine::Batch;
+use crate::engine::{Batch, Watched};
+use crate::observe::calls::Pending;
 use crate::observe::stats::Counts;
 use linchpin_protocol::{Args, Limits, RequestParser, Writer};
 use registry::Client;
@@ -63,6 +65,7 @@ pub(crate) struct Worker {
     pub(crate) server: Arc<Server>,
     settings: Arc<Settings>,
     settings_version: u64,
+    calls: Pending,
 }
 
 impl Worker {
@@ -74,6 +77,7 @@ impl Worker {
             server,
             settings,
             settings_version,
+            calls: Pending::default(),
         }
     }
 
@@ -137,8 +141,9 @@ impl Session {
     pub(crate) fn run(&mut self, input: &[u8], out: &mut Vec<u8>, worker: &mut Worker) -> Ran {
         let settings = Arc::clone(worker.settings());
         let server = &*worker.server;
+        let calls = &mut worker.calls;
         let out_start = out.len();
-        let mut turn = Turn::new(server, &settings, worker.index, self.client.state());
+        let mut turn = Turn::new(server, &settings, worker.index, self.client.state(), calls);
         turn.out_len_max = out_start.saturating_add(output_bytes_max(&settings));
         let mut at = 0;
         let stop = loop {
@@ -173,9 +178,11 @@ impl Session {
                     error.write_text(&mut line);
                     Writer::new(out, self.conn.resp).error_bytes(&line);
                     turn.counts.errors += 1;
+                    server.calls().count_error(worker.index, "ERR");
                 }
             }
         };
+        turn.settle();
         turn.counts.input_bytes += at as u64;
         self.command = turn.command.or(self.command);
         server.stats().add(worker.index, &turn.counts);
@@ -214,7 +221,7 @@ impl Session {
     pub(crate) fn held_bytes(&self) -> usize {
         let multi = self.conn.multi.as_ref();
         let queue = multi.map_or(0, |multi| multi.queue_bytes + size_of_val(&multi.queue[..]));
-        self.parser.retained_bytes() + queue + size_of_val(&self.conn.watched[..])
+        self.parser.retained_bytes() + queue + self.conn.watched.len() * size_of::<Watched>()
     }
 
     /// Whether commands other than `AUTH` and its like may run.
@@ -229,7 +236,7 @@ impl Session {
 
     /// Gives back what the connection held. Nothing but another call of it may follow.
     pub(crate) fn close(&mut self, server: &Server) {
-        for watched in self.conn.watched.drain(..) {
+        for watched in std::mem::take(&mut self.conn.watched) {
             server.engine().unwatch(watched);
         }
         server.registry().close(self.client.id());
@@ -271,11 +278,19 @@ struct Turn<'e> {
     /// A reply was cut off there.
     overflowed: bool,
     counts: Counts,
+    /// Calls that wait for the next reading of the clock.
+    calls: &'e mut Pending,
     command: Option<&'static Spec>,
 }
 
 impl<'e> Turn<'e> {
-    fn new(server: &'e Server, settings: &'e Settings, worker: usize, state: ClientState) -> Self {
+    fn new(
+        server: &'e Server,
+        settings: &'e Settings,
+        worker: usize,
+        state: ClientState,
+        calls: &'e mut Pending,
+    ) -> Self {
         Self {
             server,
             settings,
@@ -288,6 +303,7 @@ impl<'e> Turn<'e> {
             out_len_max: usize::MAX,
             overflowed: false,
             counts: Counts::default(),
+            calls,
             command: None,
         }
     }
@@ -295,17 +311,15 @@ impl<'e> Turn<'e> {
     /// One request: refused, queued or run.
     fn execute(&mut self, conn: &mut Conn, args: Args<'_>, out: &mut Vec<u8>) {
         let start = out.len();
-        let silent = match conn.replies {
-            Replies::On => false,
-            Replies::Off => true,
-            Replies::SkipNext => {
-                conn.replies = Replies::Skip;
-                true
-            }
-            Replies::Skip => true,
-        };
+        conn.replies.begin();
         match admit(conn, args) {
-            Ok(Admitted::Run(spec)) => self.run(conn, spec, args, out),
+            Ok(Admitted::Run(spec)) => {
+                let calls = self.run(conn, spec, args, out);
+                if calls > 1 {
+                    // Each of EXEC's replies was settled for itself.
+                    return;
+                }
+            }
             Ok(Admitted::Queued) => Writer::new(out, conn.resp).simple("QUEUED"),
             Ok(Admitted::HangUp) => {
                 conn.closing = true;
@@ -316,21 +330,26 @@ impl<'e> Turn<'e> {
                 Writer::new(out, conn.resp).error_bytes(&error.line());
             }
         }
-        if silent && conn.replies != Replies::On {
+        if conn.replies.silences() {
             out.truncate(start);
-            if conn.replies == Replies::Skip {
-                conn.replies = Replies::On;
-            }
         }
     }
 
-    /// A request that was not even queued spoils the transaction; an EXEC ends it.
+    /// Counts a request that was refused, and answers what the client is told.
     fn refuse(&mut self, conn: &mut Conn, args: Args<'_>, error: ReplyError) -> ReplyError {
         self.counts.rejected_calls += 1;
         self.counts.errors += 1;
+        let error = self.spoil(conn, args, error);
+        let spec = find(args).ok();
+        self.server.calls().reject(self.worker, spec, error.code());
+        error
+    }
+
+    /// A request that was not even queued spoils the transaction; an EXEC ends it.
+    fn spoil(&self, conn: &mut Conn, args: Args<'_>, error: ReplyError) -> ReplyError {
         if args[0].eq_ignore_ascii_case(b"exec") {
             conn.multi = None;
-            for watched in conn.watched.drain(..) {
+            for watched in std::mem::take(&mut conn.watched) {
                 self.server.engine().unwatch(watched);
             }
             return ReplyError::exec_aborted_by(&error);
@@ -341,8 +360,19 @@ impl<'e> Turn<'e> {
         error
     }
 
-    fn run(&mut self, conn: &mut Conn, spec: &'static Spec, args: Args<'_>, out: &mut Vec<u8>) {
+    /// Runs a command; answers how many calls it was, those on behalf of EXEC among them.
+    fn run(
+        &mut self,
+        conn: &mut Conn,
+        spec: &'static Spec,
+        args: Args<'_>,
+        out: &mut Vec<u8>,
+    ) -> usize {
         let alone = spec.flags.has(Flags::ALONE);
+        if spec.group == Group::Server {
+            // It may be about to show or reset what was counted so far.
+            self.settle();
+        }
         let (host, settings, state, resp) = (self.server, self.settings, self.state, conn.resp);
         let out_len_max = self.out_len_max;
         let step = self.batch(alone).step();
@@ -354,23 +384,44 @@ impl<'e> Turn<'e> {
             settings,
             spec,
             state,
-            calls: 1,
-            failures: 0,
+            inner: Vec::new(),
         };
         let result = (spec.run)(&mut cx, args);
         if let Err(error) = &result {
             cx.out.error_bytes(&error.line());
         }
-        let (tally, calls, failures) = (cx.step.take_tally(), cx.calls, cx.failures);
-        let overflowed = cx.out.overflowed();
+        let (tally, inner) = (cx.step.take_tally(), std::mem::take(&mut cx.inner));
+        let (overflowed, calls) = (cx.out.overflowed(), 1 + inner.len());
         drop(cx);
         self.overflowed |= overflowed;
-        self.counts.errors += failures + u64::from(result.is_err());
+        for call in &inner {
+            self.count(call.spec, call.error);
+        }
+        self.count(spec, result.as_ref().err().map(ReplyError::code));
         self.counts.denied_logins += u64::from(result == Err(error::WRONG_PASS));
         self.counts.add_tally(&tally);
-        self.counts.commands += calls;
         self.command = Some(spec);
         self.end_batch_if_due(alone);
+        calls
+    }
+
+    /// Counts a call that ran.
+    #[inline]
+    fn count(&mut self, spec: &'static Spec, error: Option<&'static str>) {
+        self.counts.commands += 1;
+        self.calls.note(spec);
+        if let Some(code) = error {
+            self.counts.errors += 1;
+            self.server.calls().fail(self.worker, spec, code);
+        }
+    }
+
+    /// Gives the calls made so far their time.
+    fn settle(&mut self) {
+        if !self.calls.is_empty() {
+            let now_us = self.server.clock().mono_us();
+            self.server.calls().settle(self.worker, self.calls, now_us);
+        }
     }
 
     /// The batch to run in, begun now if there is none of the kind.
@@ -386,9 +437,11 @@ impl<'e> Turn<'e> {
         let (server, worker) = (self.server, self.worker);
         let (started_us, commands) = (&mut self.batch_started_us, &mut self.batch_commands);
         let coarse = &mut self.batch_coarse;
+        let calls = &mut *self.calls;
         self.batch.get_or_insert_with(|| {
             let now = server.clock().now();
             (*started_us, *commands, *coarse) = (now.mono_us, 0, server.clock().coarse());
+            server.calls().settle(worker, calls, now.mono_us);
             let engine = server.engine();
             if alone {
                 engine.alone(now)
@@ -405,6 +458,7 @@ impl<'e> Turn<'e> {
         let coarse = self.server.clock().coarse();
         if alone {
             self.batch = None;
+            self.settle();
         } else if coarse != self.batch_coarse
             || self.batch_commands.is_multiple_of(COMMANDS_PER_CLOCK_READ)
         {

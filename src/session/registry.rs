@@ -122,11 +122,7 @@ impl Registry {
     }
 
     /// Takes a connection out, if it is still there.
-    pub(crate) fn close(&self, id: u64) {
-        self.remove(id);
-    }
-
-    fn remove(&self, id: u64) -> Option<Arc<Client>> {
+    pub(crate) fn close(&self, id: u64) -> Option<Arc<Client>> {
         let (_, client) = self.clients.remove(&id)?;
         self.open.fetch_sub(1, Ordering::Relaxed);
         Some(client)
@@ -158,7 +154,7 @@ impl Clients for Registry {
 
     fn kill(&self, id: u64) -> bool {
         // Gone for everybody from now on, though its worker has yet to close the socket.
-        let client = self.remove(id);
+        let client = self.close(id);
         client
             .inspect(|client| client.outbox.post(Post::Close))
             .is_some()

@@ -8,6 +8,7 @@ use crate::command::ReplyError;
 use crate::command::host::{Clients, Host};
 use crate::config::{SettingError, Settings};
 use crate::engine::{Census, Engine, Sink, Tally};
+use crate::observe::calls::CallStats;
 use crate::observe::info::{self, Identity, InfoFacts};
 use crate::observe::rarely::Rarely;
 use crate::observe::stats::{Counts, Stats};
@@ -47,6 +48,7 @@ pub(crate) struct Server {
     settings_version: AtomicU64,
     registry: Registry,
     stats: Stats,
+    calls: CallStats,
     identity: Identity,
     random: Mutex<rand::rngs::StdRng>,
     /// Monotonic milliseconds, or `NOT_STOPPING`.
@@ -86,6 +88,7 @@ impl Server {
             settings_version: AtomicU64::new(0),
             registry: Registry::default(),
             stats: Stats::new(options.workers),
+            calls: CallStats::new(options.workers),
             identity,
             random: Mutex::new(random),
             stopping_since_ms: AtomicU64::new(NOT_STOPPING),
@@ -110,6 +113,11 @@ impl Server {
 
     pub(crate) fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// What is counted of each command.
+    pub(crate) fn calls(&self) -> &CallStats {
+        &self.calls
     }
 
     /// Tells which port the server really listens on.
@@ -200,6 +208,7 @@ impl Host for Server {
 
     fn reset_stats(&self) {
         self.stats.reset();
+        self.calls.reset();
     }
 
     fn info(&self, sections: &[String], census: &[Census], tally: &Tally) -> String {
@@ -211,6 +220,7 @@ impl Host for Server {
             identity: &self.identity,
             settings: &settings,
             counts: &counts,
+            calls: &self.calls,
             rates: self.stats.rates(),
             census,
             clients: &clients,

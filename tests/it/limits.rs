@@ -26,5 +26,6 @@ pub(crate) fn trials() -> Vec<Trial> {
         "limits::unauthenticated",
         unauthenticated::CASES,
     ));
+    trials.push(unauthenticated::denied_trial());
     trials
 }

@@ -33,12 +33,13 @@ fn trials_of<'a>(
 
 fn main() -> ExitCode {
     let arguments = libtest_mimic::Arguments::from_args();
-    let mut trials = golden::trials();
-    trials.extend(clients::trials());
+    let mut trials = clients::trials();
     trials.extend(model::trials());
     trials.extend(resp::trials());
     trials.extend(start::trials());
     trials.extend(limits::trials());
     trials.extend(concurrency::trials());
+    let names = trials.iter().map(|trial| trial.name().to_owned()).collect();
+    trials.extend(golden::trials(names));
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -74,22 +74,25 @@ fn module_named(path: &NamedPath) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn check_count(path: &str, text: &str, expected: usize) {
-        let findings = check(&[File::new(path, text)]);
-        assert_eq!(
-            findings.len(),
-            expected,
-            "{path} with {text:?}: {findings:?}"
-        );
-    }
+    use crate::tree::check_count;
 
     #[test]
     fn upward_names_are_found() {
-        check_count("src/engine/shard.rs", "use crate::session::Session;", 1);
-        check_count("src/engine.rs", "use super::session::Session;", 1);
-        check_count("src/command/get.rs", "fn f(x: crate::net::Worker) {}", 1);
         check_count(
+            check,
+            "src/engine/shard.rs",
+            "use crate::session::Session;",
+            1,
+        );
+        check_count(check, "src/engine.rs", "use super::session::Session;", 1);
+        check_count(
+            check,
+            "src/command/get.rs",
+            "fn f(x: crate::net::Worker) {}",
+            1,
+        );
+        check_count(
+            check,
             "src/command/get.rs",
             "use crate::{engine::Shard, net::Worker};",
             1,
@@ -98,28 +101,35 @@ mod tests {
 
     #[test]
     fn sideways_names_are_found() {
-        check_count("src/journal/log.rs", "use crate::pubsub::Channel;", 1);
+        check_count(
+            check,
+            "src/journal/log.rs",
+            "use crate::pubsub::Channel;",
+            1,
+        );
     }
 
     #[test]
     fn downward_and_own_names_are_fine() {
         check_count(
+            check,
             "src/net/worker.rs",
             "use crate::{session, engine, sync::Arc};",
             0,
         );
         check_count(
+            check,
             "src/engine/shard.rs",
             "use crate::engine::Entry; use crate::sync::Mutex;",
             0,
         );
-        check_count("src/main.rs", "use linchpin_server::net;", 0);
-        check_count("tests/it/main.rs", "use crate::net;", 0);
+        check_count(check, "src/main.rs", "use linchpin_server::net;", 0);
+        check_count(check, "tests/it/main.rs", "use crate::net;", 0);
     }
 
     #[test]
     fn modules_without_a_layer_are_found() {
-        check_count("src/misc.rs", "", 1);
-        check_count("src/misc/deep/file.rs", "", 1);
+        check_count(check, "src/misc.rs", "", 1);
+        check_count(check, "src/misc/deep/file.rs", "", 1);
     }
 }

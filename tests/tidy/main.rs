@@ -4,6 +4,7 @@
 //! is run over the whole checkout by a test here, and shown to find something by a test of its own
 //! on a small bad input. The exceptions stand in `tests/data/tidy_allowed.txt` (see `shape`).
 
+mod architecture;
 mod book;
 mod changelog;
 mod dependencies;
@@ -20,6 +21,11 @@ use tree::tree;
 /// Fails with all `findings` unless there is none.
 fn assert_none(findings: &[String]) {
     assert!(findings.is_empty(), "\n{}\n", findings.join("\n"));
+}
+
+#[test]
+fn types_of_the_architecture_exist() {
+    assert_none(&architecture::check(tree()));
 }
 
 #[test]

@@ -75,37 +75,47 @@ fn hosts(file: &File, findings: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn check_count(path: &str, text: &str, expected: usize) {
-        let findings = check(&[File::new(path, text)]);
-        assert_eq!(
-            findings.len(),
-            expected,
-            "{path} with {text:?}: {findings:?}"
-        );
-    }
+    use crate::tree::check_count;
 
     #[test]
     fn unsorted_dependencies_are_found() {
-        check_count("Cargo.toml", "[dependencies]\nb = \"1\"\na = \"1\"\n", 1);
         check_count(
+            check,
+            "Cargo.toml",
+            "[dependencies]\nb = \"1\"\na = \"1\"\n",
+            1,
+        );
+        check_count(
+            check,
             "x/Cargo.toml",
             "[target.'cfg(unix)'.dependencies]\nb = 1\na = 1\n",
             1,
         );
         check_count(
+            check,
             "Cargo.toml",
             "[dependencies]\nb = 1\n\n[dev-dependencies]\na = 1\n",
             0,
         );
-        check_count("Cargo.toml", "[features]\nb = []\na = []\n", 0);
+        check_count(check, "Cargo.toml", "[features]\nb = []\na = []\n", 0);
     }
 
     #[test]
     fn foreign_sources_are_found() {
-        check_count("Cargo.lock", &format!("source = \"{CRATES_IO}\"\n"), 0);
-        check_count("Cargo.lock", "source = \"git+https://example.com/x\"\n", 1);
         check_count(
+            check,
+            "Cargo.lock",
+            &format!("source = \"{CRATES_IO}\"\n"),
+            0,
+        );
+        check_count(
+            check,
+            "Cargo.lock",
+            "source = \"git+https://example.com/x\"\n",
+            1,
+        );
+        check_count(
+            check,
             "a/package-lock.json",
             "  \"resolved\": \"https://example.com/x.tgz\"\n",
             1,

@@ -55,6 +55,22 @@ impl File {
     }
 }
 
+/// Fails unless `check` finds so many things in a checkout of one file.
+#[cfg(test)]
+pub(crate) fn check_count(
+    check: fn(&[File]) -> Vec<String>,
+    path: &str,
+    text: &str,
+    expected: usize,
+) {
+    let findings = check(&[File::new(path, text)]);
+    assert_eq!(
+        findings.len(),
+        expected,
+        "{path} with {text:?}: {findings:?}"
+    );
+}
+
 /// All files of the checkout, read once, sorted by path.
 pub(crate) fn tree() -> &'static [File] {
     static TREE: LazyLock<Vec<File>> = LazyLock::new(|| {

@@ -6,7 +6,7 @@
 //! waits, so it finds nobody and answers 0.
 
 use crate::command::Cx;
-use crate::command::conn::{Conn, Replies};
+use crate::command::conn::Conn;
 use crate::command::error::{self, ReplyError};
 use crate::command::help;
 use crate::command::spec::{Arg, ArgKind, Flags, Group, Keys, Spec};
@@ -120,21 +120,18 @@ fn run_setinfo(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
 
 fn run_reply(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let mut words = Words::new(args.skip(2));
-    let wanted = if words.keyword("ON") {
-        Replies::On
-    } else if words.keyword("OFF") {
-        Replies::Off
-    } else if words.keyword("SKIP") && cx.conn.replies != Replies::Off {
-        Replies::SkipNext
-    } else {
-        cx.conn.replies
-    };
-    words.finish()?;
-    cx.conn.replies = wanted;
-    if wanted == Replies::On {
+    let replies = &mut cx.conn.replies;
+    if words.keyword("ON") {
+        replies.turn_on();
         cx.out.ok();
+    } else if words.keyword("OFF") {
+        replies.turn_off();
+    } else if words.keyword("SKIP") {
+        replies.skip_next();
+    } else {
+        words.reject();
     }
-    Ok(())
+    words.finish()
 }
 
 fn run_unblock(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {

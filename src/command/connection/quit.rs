@@ -50,7 +50,7 @@ fn run_reset(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
     conn.multi = None;
     conn.db = 0;
     conn.resp = Version::Resp2;
-    conn.replies = Replies::On;
+    conn.replies = Replies::default();
     conn.authenticated = authenticated;
     client::set_name(conn, "");
     cx.out.simple("RESET");

@@ -15,7 +15,7 @@ use super::decimal::Number;
 use super::incr::as_integer;
 use super::incrbyfloat::as_number;
 use crate::command::error;
-use crate::command::expiry::{EXPIRY_ARGS, Ttl};
+use crate::command::expiry::{EXPIRY_OR_PERSIST_ARGS, Ttl};
 use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Spec};
 use crate::command::words::Words;
 use crate::command::{Cx, ReplyError};
@@ -56,17 +56,7 @@ pub const SPECS: &[Spec] = &[Spec::new(
     Arg::new("upperbound", ArgKind::String)
         .token("UBOUND")
         .optional(),
-    Arg::new(
-        "expiration",
-        ArgKind::OneOf(&[
-            EXPIRY_ARGS[0],
-            EXPIRY_ARGS[1],
-            EXPIRY_ARGS[2],
-            EXPIRY_ARGS[3],
-            Arg::word("persist", "PERSIST"),
-        ]),
-    )
-    .optional(),
+    Arg::new("expiration", ArgKind::OneOf(EXPIRY_OR_PERSIST_ARGS)).optional(),
     Arg::word("enx", "ENX").optional(),
 ])];
 

@@ -56,7 +56,8 @@ pub const SPECS: &[Spec] = &[
     .args(&[Arg::key("key"), Arg::new("db", ArgKind::Integer)]),
 ];
 
-/// All of a key that goes along when it gets another name.
+/// All of a key that goes along when it gets another name. O(bytes of value): for when it is known
+/// that it will.
 pub(super) fn contents(slot: &Slot<'_>) -> Option<(Value, Deadline)> {
     let deadline = slot.deadline_ms().map_or(Deadline::None, Deadline::At);
     slot.value().map(|value| (value.into(), deadline))
@@ -87,14 +88,11 @@ fn run_copy(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let mut locked = cx.step.lock_each([(db, from), (to_db, to)].into_iter());
     let mut source = locked.slot(db, from);
     source.read();
-    let copied = match contents(&source) {
-        Some((value, deadline)) if replace || !locked.slot(to_db, to).exists() => {
-            locked.slot(to_db, to).put(value.as_ref(), deadline);
-            true
-        }
-        _ => false,
-    };
-    cx.out.integer(i64::from(copied));
+    let copies = source.exists() && (replace || !locked.slot(to_db, to).exists());
+    if copies && let Some((value, deadline)) = contents(&locked.slot(db, from)) {
+        locked.slot(to_db, to).put(value.as_ref(), deadline);
+    }
+    cx.out.integer(i64::from(copies));
     Ok(())
 }
 
@@ -105,13 +103,11 @@ fn run_move(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
         return Err(error::SAME_OBJECT);
     }
     let mut locked = cx.step.lock_each([(db, key), (to_db, key)].into_iter());
-    let moved = match contents(&locked.slot(db, key)) {
-        Some((value, deadline)) if !locked.slot(to_db, key).exists() => {
-            locked.slot(to_db, key).put(value.as_ref(), deadline);
-            locked.slot(db, key).remove()
-        }
-        _ => false,
-    };
-    cx.out.integer(i64::from(moved));
+    let moves = locked.slot(db, key).exists() && !locked.slot(to_db, key).exists();
+    if moves && let Some((value, deadline)) = contents(&locked.slot(db, key)) {
+        locked.slot(to_db, key).put(value.as_ref(), deadline);
+        locked.slot(db, key).remove();
+    }
+    cx.out.integer(i64::from(moves));
     Ok(())
 }

@@ -60,10 +60,13 @@ fn run_renamenx(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
 fn rename(cx: &mut Cx<'_>, from: &[u8], to: &[u8], replace: bool) -> Result<bool, ReplyError> {
     let db = cx.db();
     let mut locked = cx.step.lock_all(db, [from, to].into_iter());
-    let (value, deadline) = contents(&locked.slot(db, from)).ok_or(error::NO_SUCH_KEY)?;
+    if !locked.slot(db, from).exists() {
+        return Err(error::NO_SUCH_KEY);
+    }
     if from == to || !replace && locked.slot(db, to).exists() {
         return Ok(false);
     }
+    let (value, deadline) = contents(&locked.slot(db, from)).ok_or(error::NO_SUCH_KEY)?;
     locked.slot(db, to).put(value.as_ref(), deadline);
     locked.slot(db, from).remove();
     Ok(true)

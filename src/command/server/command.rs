@@ -191,7 +191,11 @@ pub(super) fn write_words(out: &mut Writer<'_>, words: impl Iterator<Item = &'st
 }
 
 fn write_key_spec(out: &mut Writer<'_>, keys: &KeySpec) {
-    out.map(3);
+    out.map(3 + usize::from(!keys.note.is_empty()));
+    if !keys.note.is_empty() {
+        out.bulk(b"notes");
+        out.bulk(keys.note.as_bytes());
+    }
     out.bulk(b"flags");
     write_words(out, keys.flags.words());
     out.bulk(b"begin_search");

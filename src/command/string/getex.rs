@@ -4,7 +4,7 @@
 //! A deadline that has passed already removes the key. The number of the option is looked at only
 //! where the key is there, as in Redis.
 
-use crate::command::expiry::{EXPIRY_ARGS, Ttl};
+use crate::command::expiry::{EXPIRY_OR_PERSIST_ARGS, Ttl};
 use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Spec};
 use crate::command::words::Words;
 use crate::command::{Cx, ReplyError, value};
@@ -19,7 +19,8 @@ pub const SPECS: &[Spec] = &[Spec::new(
     Keys::one(
         1,
         KeyFlags::RW.with(KeyFlags::ACCESS).with(KeyFlags::UPDATE),
-    ),
+    )
+    .note("RW and UPDATE because it changes the TTL"),
     run,
 )
 .group(Group::String)
@@ -30,16 +31,8 @@ pub const SPECS: &[Spec] = &[Spec::new(
 )
 .args(&[
     Arg::key("key"),
-    Arg::new("expiration", ArgKind::OneOf(EXPIRATION)).optional(),
+    Arg::new("expiration", ArgKind::OneOf(EXPIRY_OR_PERSIST_ARGS)).optional(),
 ])];
-
-const EXPIRATION: &[Arg] = &[
-    EXPIRY_ARGS[0],
-    EXPIRY_ARGS[1],
-    EXPIRY_ARGS[2],
-    EXPIRY_ARGS[3],
-    Arg::word("persist", "PERSIST"),
-];
 
 fn parse(mut words: Words<'_>) -> Result<Ttl<'_>, ReplyError> {
     let mut ttl = Ttl::Unsaid;

@@ -50,7 +50,8 @@ pub const SPECS: &[Spec] = &[
         "Gives several keys their string values if none of the keys is there.",
         "O(N) with N keys named",
     )
-    .args(&[PAIRS_ARG]),
+    .args(&[PAIRS_ARG])
+    .tips(&["request_policy:multi_shard", "response_policy:agg_min"]),
 ];
 
 /// Keys and values in turn.

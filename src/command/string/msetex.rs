@@ -4,7 +4,7 @@
 //! Reply: 1, or 0 and nothing written where NX met a key that is there or XX one that is not.
 
 use crate::command::error;
-use crate::command::expiry::{EXPIRY_ARGS, Ttl};
+use crate::command::expiry::{EXPIRY_OR_KEEPTTL_ARGS, Ttl};
 use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Spec};
 use crate::command::string::mset::{PAIRS_ARG, Pairs};
 use crate::command::words::{self, Words};
@@ -34,17 +34,7 @@ pub const SPECS: &[Spec] = &[Spec::new(
         ArgKind::OneOf(&[Arg::word("nx", "NX"), Arg::word("xx", "XX")]),
     )
     .optional(),
-    Arg::new(
-        "expiration",
-        ArgKind::OneOf(&[
-            EXPIRY_ARGS[0],
-            EXPIRY_ARGS[1],
-            EXPIRY_ARGS[2],
-            EXPIRY_ARGS[3],
-            Arg::word("keepttl", "KEEPTTL"),
-        ]),
-    )
-    .optional(),
+    Arg::new("expiration", ArgKind::OneOf(EXPIRY_OR_KEEPTTL_ARGS)).optional(),
 ])
 .tips(&[
     "request_policy:multi_shard",

@@ -25,7 +25,8 @@ pub const SPECS: &[Spec] = &[
                 .with(KeyFlags::ACCESS)
                 .with(KeyFlags::UPDATE)
                 .with(KeyFlags::VARIABLE_FLAGS),
-        ),
+        )
+        .note("RW and ACCESS due to the optional `GET` argument"),
         run_set,
     )
     .group(Group::String)

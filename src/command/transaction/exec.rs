@@ -2,11 +2,12 @@
 //!
 //! Reply: the array of their replies; null where a watched key has changed; an error where a
 //! command could not be queued. All run under one hold of the gate, at one time, and their effects
-//! are one frame. A command that fails does not stop the others.
+//! are one frame. A command that fails does not stop the others. `CLIENT REPLY`
+//! takes effect at its place in the queue, so that some replies may be missing from the array.
 
 use crate::command::error;
 use crate::command::spec::{Flags, Group, Keys, Spec};
-use crate::command::{Cx, ReplyError};
+use crate::command::{Cx, InnerCall, ReplyError};
 use linchpin_protocol::Args;
 
 /// The rows.
@@ -42,15 +43,25 @@ fn run(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
         cx.out.null_array();
         return Ok(());
     }
+    let start = cx.out.buffer_len();
     cx.out.array(multi.queue.len());
+    if cx.conn.replies.silences() {
+        cx.out.truncate(start);
+    }
     let exec = cx.spec;
     cx.state.multi = Some(multi.queue.len());
     for (spec, request) in &multi.queue {
         cx.spec = spec;
-        cx.calls += 1;
+        cx.inner.push(InnerCall { spec, error: None });
+        let start = cx.out.buffer_len();
         if let Err(error) = (spec.run)(cx, request.args()) {
-            cx.failures += 1;
+            if let Some(call) = cx.inner.last_mut() {
+                call.error = Some(error.code());
+            }
             cx.out.error_bytes(&error.line());
+        }
+        if cx.conn.replies.silences() {
+            cx.out.truncate(start);
         }
     }
     cx.spec = exec;

@@ -5,6 +5,7 @@ use crate::command::error;
 use crate::command::spec::{Arg, Flags, Group, KeyFlags, Keys, Spec};
 use crate::command::{Cx, ReplyError};
 use linchpin_protocol::Args;
+use std::collections::BTreeSet;
 
 const FLAGS: Flags = Flags::NOSCRIPT
     .with(Flags::LOADING)
@@ -25,7 +26,7 @@ pub const SPECS: &[Spec] = &[
     .since("2.2.0")
     .doc(
         "Makes the next EXEC do nothing if one of these keys changes first.",
-        "O(N) with N keys",
+        "O(N log N) with N keys watched",
     )
     .args(&[Arg::key("key").multiple()]),
     Spec::new("unwatch", 1, FLAGS, Keys::NONE, run_unwatch)
@@ -39,15 +40,14 @@ fn run_watch(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
         return Err(error::WATCH_IN_MULTI);
     }
     let (db, keys) = (cx.db(), args.skip(1));
-    for key in keys.iter() {
-        if cx.conn.watched.iter().any(|watched| watched.is(db, key)) {
-            continue;
-        }
-        if cx.conn.watched.len() == WATCHED_KEYS_MAX {
-            return Err(error::WATCH_TOO_MANY);
-        }
-        let watched = cx.step.lock(db, key).watch(db, key);
-        cx.conn.watched.push(watched);
+    let mut new: BTreeSet<_> = keys.iter().map(|key| (db, Box::from(key))).collect();
+    new.retain(|name| !cx.conn.watched.contains(name));
+    if cx.conn.watched.len() + new.len() > WATCHED_KEYS_MAX {
+        return Err(error::WATCH_TOO_MANY);
+    }
+    for (db, key) in new {
+        let watched = cx.step.lock(db, &key).watch(db, &key);
+        cx.conn.watched.insert(watched);
     }
     cx.out.ok();
     Ok(())
@@ -61,7 +61,7 @@ fn run_unwatch(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
 
 /// Forgets all keys the connection watches.
 pub fn unwatch_all(cx: &mut Cx<'_>) {
-    for watched in cx.conn.watched.drain(..) {
+    for watched in std::mem::take(&mut cx.conn.watched) {
         cx.step.unwatch(watched);
     }
 }

@@ -1,4 +1,5 @@
-//! `docs/differences.md` against the transcripts: no silent difference, no row without proof.
+//! `docs/differences.md` against the transcripts and the other tests: no silent difference, no row
+//! without proof.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -6,8 +7,13 @@ use std::path::Path;
 use super::transcript::Transcript;
 
 /// Checks both directions: every row a transcript names exists, and every row names transcripts
-/// that exist and use it.
-pub(crate) fn check(root: &Path, transcripts: &BTreeMap<String, Transcript>) -> Result<(), String> {
+/// that exist and use it, or tests that exist: a trial of this binary (`limits::input::most`) or a
+/// test beside the code (`src/net/timers.rs::who_is_cut`).
+pub(crate) fn check(
+    root: &Path,
+    transcripts: &BTreeMap<String, Transcript>,
+    trials: &BTreeSet<String>,
+) -> Result<(), String> {
     let path = root.join("docs/differences.md");
     let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
     let rows = rows(&text)?;
@@ -23,10 +29,14 @@ pub(crate) fn check(root: &Path, transcripts: &BTreeMap<String, Transcript>) -> 
     }
     for (id, files) in &rows {
         if files.is_empty() {
-            faults.push(format!("`{id}` names no transcript"));
+            faults.push(format!("`{id}` names no test"));
         }
         for file in files {
-            if !used.contains(&(id.clone(), file.clone())) {
+            if file.contains("::") {
+                if !trials.contains(file) && !is_unit_test(root, file) {
+                    faults.push(format!("`{id}` names {file}, which is no test"));
+                }
+            } else if !used.contains(&(id.clone(), file.clone())) {
                 faults.push(format!("`{id}` names {file}, which does not use it"));
             }
         }
@@ -43,8 +53,17 @@ pub(crate) fn check(root: &Path, transcripts: &BTreeMap<String, Transcript>) -> 
     }
 }
 
+/// Whether `name`, a path and a function, is a test beside the code.
+fn is_unit_test(root: &Path, name: &str) -> bool {
+    let Some((path, function)) = name.split_once(".rs::") else {
+        return false;
+    };
+    let text = std::fs::read_to_string(root.join(format!("{path}.rs"))).unwrap_or_default();
+    text.contains(&format!("    #[test]\n    fn {function}()"))
+}
+
 /// The rows of the table: the id in the first column, the transcripts in the last, each as
-/// `` `family/name` ``.
+/// `` `family/name` ``, and other tests, each by its name.
 fn rows(text: &str) -> Result<BTreeMap<String, Vec<String>>, String> {
     let mut rows = BTreeMap::new();
     for line in text.lines().filter(|line| line.starts_with("| `")) {

@@ -1,5 +1,7 @@
 //! The server in this process: no socket, and a clock that only `! advance` moves.
 
+use std::collections::HashMap;
+
 use linchpin_server::config::{Phase, Settings};
 use linchpin_server::inproc::Inproc;
 
@@ -7,7 +9,11 @@ use super::target::{Target, Until};
 use crate::resp::{self, Reply};
 
 /// A server without sockets.
-pub(crate) struct InProcess(Inproc);
+pub(crate) struct InProcess {
+    server: Inproc,
+    /// Bytes taken from each connection that make no whole reply yet.
+    unfinished: HashMap<usize, Vec<u8>>,
+}
 
 impl InProcess {
     /// A server with these settings.
@@ -18,46 +24,51 @@ impl InProcess {
             all.set(name, &words, Phase::Start)
                 .map_err(|error| format!("{name} {value}: {error:?}"))?;
         }
-        Ok(InProcess(Inproc::new(all)))
+        Ok(InProcess {
+            server: Inproc::new(all),
+            unfinished: HashMap::new(),
+        })
     }
 }
 
 impl Target for InProcess {
     fn connect(&mut self) -> Result<usize, String> {
-        Ok(self.0.connect())
+        Ok(self.server.connect())
     }
 
     fn send(&mut self, conn: usize, bytes: &[u8]) {
-        self.0.send(conn, bytes);
+        self.server.send(conn, bytes);
     }
 
-    fn receive(&mut self, conn: usize, _until: Until) -> Result<Vec<Reply>, String> {
-        let bytes = self.0.take_output(conn);
-        let (replies, taken) = resp::split(&bytes)?;
-        match &bytes[taken..] {
-            [] => Ok(replies),
-            rest => Err(format!("an unfinished reply: {}", resp::escape(rest))),
+    fn receive(&mut self, conn: usize, until: Until) -> Result<Vec<Reply>, String> {
+        let bytes = self.unfinished.entry(conn).or_default();
+        bytes.extend(self.server.take_output(conn));
+        let (replies, taken) = resp::split(bytes)?;
+        bytes.drain(..taken);
+        match bytes.is_empty() || matches!(until, Until::Lines(_)) {
+            true => Ok(replies),
+            false => Err(format!("an unfinished reply: {}", resp::escape(bytes))),
         }
     }
 
     fn is_closed(&mut self, conn: usize) -> bool {
-        self.0.is_closed(conn)
+        self.server.is_closed(conn)
     }
 
     fn close(&mut self, conn: usize) -> Result<Vec<Reply>, String> {
-        self.0.close(conn);
+        self.server.close(conn);
         self.receive(conn, Until::End)
     }
 
     fn advance(&mut self, ms: u64) -> Result<(), String> {
-        self.0.advance_ms(ms);
-        self.0.sweep();
+        self.server.advance_ms(ms);
+        self.server.sweep();
         Ok(())
     }
 
     fn finish(&mut self) -> Result<(), String> {
-        self.0.check_replay();
-        match self.0.leftovers() {
+        self.server.check_replay();
+        match self.server.leftovers() {
             (0, 0) => Ok(()),
             (conns, keys) => Err(format!(
                 "{conns} connections and {keys} watched keys outlive their clients"

@@ -11,7 +11,7 @@ mod run;
 mod target;
 mod transcript;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -25,8 +25,9 @@ use self::transcript::{Transcript, Version};
 use crate::need::{self, Program};
 use crate::process::Server;
 
-/// All trials of the transcripts; with `UPDATE` set, the trials that rewrite them.
-pub(crate) fn trials() -> Vec<Trial> {
+/// All trials of the transcripts; with `UPDATE` set, the trials that rewrite them. `others` are the
+/// names of the trials that show differences which no transcript can.
+pub(crate) fn trials(others: BTreeSet<String>) -> Vec<Trial> {
     let (transcripts, faults) = read_all();
     let mut trials: Vec<Trial> = faults
         .into_iter()
@@ -45,7 +46,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         let transcripts = Arc::new(transcripts);
         let covering = Arc::clone(&transcripts);
         trials.push(Trial::test("golden::differences", move || {
-            differences::check(&root(), &transcripts).map_err(Failed::from)
+            differences::check(&root(), &transcripts, &others).map_err(Failed::from)
         }));
         trials.push(Trial::test("golden::coverage", move || {
             let mut target = InProcess::new(&[])?;

@@ -37,7 +37,7 @@ impl Scope {
         for item in &transcript.items {
             match &item.action {
                 Action::Advance(ms) if *ms > PAUSE_MS_MAX => is_over |= !mode.is_in_process,
-                Action::OracleVersion(version) => {
+                Action::OracleVersion(version, _) => {
                     is_over |= mode.oracle.is_some_and(|oracle| oracle < *version);
                 }
                 Action::OracleNone(_) => is_over |= mode.oracle.is_some(),
@@ -250,7 +250,7 @@ impl<'a> Play<'a> {
             Action::Advance(ms) => self.target.advance(*ms)?,
             Action::Sorted(group) => self.sorted = Some(*group),
             Action::Nothing | Action::None | Action::Differs(..) => {}
-            Action::OracleVersion(_) | Action::OracleNone(_) => {}
+            Action::OracleVersion(..) | Action::OracleNone(_) => {}
         }
         Ok(None)
     }

@@ -60,7 +60,7 @@ pub(crate) enum Action {
     /// Redis answers otherwise, as this row of `docs/differences.md` says.
     Differs(String, Extent),
     /// Redis of at least this version is needed from here on.
-    OracleVersion(Version),
+    OracleVersion(Version, String),
     /// Redis has none of what follows, as this row of `docs/differences.md` says.
     OracleNone(String),
 }
@@ -254,7 +254,9 @@ impl Transcript {
     /// The rows of `docs/differences.md` this file names.
     pub(crate) fn anchors(&self) -> impl Iterator<Item = &str> {
         self.items.iter().filter_map(|item| match &item.action {
-            Action::Differs(anchor, _) | Action::OracleNone(anchor) => Some(anchor.as_str()),
+            Action::Differs(anchor, _)
+            | Action::OracleVersion(_, anchor)
+            | Action::OracleNone(anchor) => Some(anchor.as_str()),
             _ => None,
         })
     }
@@ -276,9 +278,13 @@ fn differs(rest: &str) -> Result<Action, String> {
 fn oracle(rest: &str) -> Result<Action, String> {
     match rest.strip_prefix("none ") {
         Some(anchor) => Ok(Action::OracleNone(anchor.to_owned())),
-        None => Version::parse(rest)
-            .map(Action::OracleVersion)
-            .ok_or_else(|| "written `! oracle <version>` or `! oracle none <row>`".to_owned()),
+        None => rest
+            .split_once(' ')
+            .and_then(|(version, anchor)| Some((Version::parse(version)?, anchor)))
+            .map(|(version, anchor)| Action::OracleVersion(version, anchor.to_owned()))
+            .ok_or_else(|| {
+                "written `! oracle <version> <row>` or `! oracle none <row>`".to_owned()
+            }),
     }
 }
 

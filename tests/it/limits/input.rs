@@ -13,6 +13,7 @@ pub(super) const CASES: &[Case] = &[
     ("longest_argument_as_set", argument_bytes_as_set),
     ("most_arguments", argument_count),
     ("longest_key", key_bytes),
+    ("most_watched_keys", watched_keys),
     ("query_buffer", query_buffer),
     ("lengths_that_are_only_claimed_cost_nothing", claims),
 ];
@@ -94,6 +95,31 @@ fn key_bytes() -> Result<(), Failed> {
         client.expect(command, "-ERR key is too long")?;
     }
     client.expect("DBSIZE", ":1")
+}
+
+/// One key too many, and none of that command's is watched.
+fn watched_keys() -> Result<(), Failed> {
+    const COUNT_MAX: i64 = 10_000;
+    let server = server(&[])?;
+    let mut client = Client::connect(server.port())?;
+    let watch = |keys: std::ops::Range<i64>| {
+        let keys: Vec<String> = keys.map(|n| format!("k{n}")).collect();
+        format!("WATCH {}", keys.join(" "))
+    };
+    let mut expect = |command: &str, reply: &str, watched: i64| -> Result<(), Failed> {
+        client.expect(command, reply)?;
+        let found = client.info_field("total_watched_keys")?;
+        check(found == watched, || format!("{found} watched"))
+    };
+    let too_many = "-ERR too many watched keys";
+    expect(&watch(0..COUNT_MAX + 1), too_many, 0)?;
+    expect(&watch(0..COUNT_MAX), "+OK", COUNT_MAX)?;
+    expect(&watch(0..COUNT_MAX), "+OK", COUNT_MAX)?;
+    expect("WATCH k0 one k1", too_many, COUNT_MAX)?;
+    expect("UNWATCH", "+OK", 0)?;
+    expect(&watch(1..COUNT_MAX), "+OK", COUNT_MAX - 1)?;
+    expect("WATCH one another", too_many, COUNT_MAX - 1)?;
+    expect("WATCH one one k1", "+OK", COUNT_MAX)
 }
 
 /// A command whose arguments are each short enough, but not together.

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use libtest_mimic::Failed;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+
+use libtest_mimic::{Failed, Trial};
+use socket2::{Domain, Socket, Type};
 
 use crate::Case;
 use crate::client::{Client, check, eventually};
@@ -111,4 +115,46 @@ fn lifted() -> Result<(), Failed> {
     client.send("HELLO 3 AUTH default secret")?;
     client.receive()?;
     client.expect("STRLEN k", ":100000")
+}
+
+/// An address by which other machines would reach this one.
+fn own_address() -> Option<IpAddr> {
+    // A datagram socket sends nothing when it connects; the address is from the range for examples.
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
+}
+
+/// Ignored where this machine has no address but loopback ones.
+pub(super) fn denied_trial() -> Trial {
+    let address = own_address();
+    let name = "limits::unauthenticated::others_are_denied_without_a_password";
+    Trial::test(name, move || {
+        address.map_or(Err("no address".into()), denied)
+    })
+    .with_ignored_flag(address.is_none())
+}
+
+/// A client of another machine, as far as the server can see: it comes from an address that is not
+/// loopback.
+fn denied(address: IpAddr) -> Result<(), Failed> {
+    let server = Launch::on_free_port(&[])?.start()?;
+    let said = |bytes: &[u8]| -> Result<String, Failed> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(address, 0).into())?;
+        socket.connect(&SocketAddr::from(([127, 0, 0, 1], server.port())).into())?;
+        let mut stream = TcpStream::from(socket);
+        stream.write_all(bytes)?;
+        stream.shutdown(Shutdown::Write)?;
+        let mut said = String::new();
+        stream.read_to_string(&mut said)?;
+        Ok(said)
+    };
+    let reply = said(b"")?;
+    check(reply.starts_with("-DENIED Linchpin "), || reply)?;
+    let mut client = Client::connect(server.port())?;
+    client.expect("CONFIG SET protected-mode no", "+OK")?;
+    let reply = said(b"PING\r\n")?;
+    check(reply == "+PONG\r\n", || reply)
 }

@@ -12,6 +12,7 @@ pub(super) const CASES: &[Case] = &[
     ("secrets_are_never_in_it", secrets),
     ("loglevel_changes_while_running", level),
     ("a_file_may_be_moved_away", moved),
+    ("warnings_in_a_file_are_pointed_to", pointer),
 ];
 
 /// Opens a connection and ends it, which is a line at loglevel `debug`; answers its number.
@@ -120,6 +121,29 @@ fn level() -> Result<(), Failed> {
     server.log_line(&loud)?;
     let log = server.log().join("\n");
     check(!log.contains(&quiet), || log)
+}
+
+/// Whoever starts the server by hand looks at its standard error.
+fn pointer() -> Result<(), Failed> {
+    for (arguments, settings) in [
+        (&["--activerehashing", "no"][..], "1 setting has"),
+        (
+            &[
+                "--lazyfree-lazy-expire",
+                "yes",
+                "--hll-sparse-max-bytes",
+                "9",
+            ],
+            "2 settings have",
+        ),
+    ] {
+        let all = [&["--logfile", "server.log"], arguments].concat();
+        let server = Launch::on_free_port(&all)?.start()?;
+        server.log_line(&format!("{settings} no effect; see server.log"))?;
+        let log = server.home().read("server.log")?;
+        check(log.contains("accepted without effect"), || log)?;
+    }
+    Ok(())
 }
 
 /// As log rotation does it: the next line makes the file anew.

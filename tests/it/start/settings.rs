@@ -16,6 +16,7 @@ pub(super) const CASES: &[Case] = &[
     ("flags_win_over_variables_over_file", precedence),
     ("what_is_not_needed_warns", warnings),
     ("databases_bound_select", databases),
+    ("dir_is_absolute", directory),
 ];
 
 /// Fails unless the server that starts so has all of these settings.
@@ -28,6 +29,19 @@ fn expect_settings(launch: Launch, expected: &[(&str, &str)]) -> Result<(), Fail
             &format!("CONFIG GET {name}"),
             &format!("*2 ${name_len} {name} ${value_len} {value}"),
         )?;
+    }
+    Ok(())
+}
+
+/// However it was written.
+fn directory() -> Result<(), Failed> {
+    for argument in [".", "./here/"] {
+        let server = Launch::on_free_port(&["--dir", argument])?.start()?;
+        let mut client = Client::connect(server.port())?;
+        let reply = client.call("CONFIG GET dir")?;
+        check(reply.contains(" /") && !reply.contains("/."), || {
+            reply.clone()
+        })?;
     }
     Ok(())
 }
