@@ -6,7 +6,7 @@ use super::host::{ClientState, Host};
 use super::spec::{Flags, Spec};
 use crate::clock::Now;
 use crate::config::Settings;
-use crate::engine::{KEY_BYTES_MAX, Step};
+use crate::engine::Step;
 use linchpin_protocol::{Args, Writer};
 
 /// Everything a command may touch.
@@ -40,7 +40,6 @@ pub struct InnerCall {
 
 /// The longest key, in bytes.
 pub const KEY_LEN_MAX: usize = 64 << 10;
-const _: () = assert!(KEY_LEN_MAX <= KEY_BYTES_MAX);
 
 impl Cx<'_> {
     /// The time of this step.

@@ -1,345 +1,280 @@
-//! One key with its value, deadline and access time: the only place that knows the byte layout.
+//! The entries of one shard: small ones as records in an arena, the others on their own.
 //!
-//! A small entry is one allocation, reached from exactly one slot of its shard's table:
-//!
-//! ```text
-//!   0       1           5              5 or 13        +1 or +3
-//!   +-------+-----------+--------------+--------------+---------+-----------------------+
-//!   | flags | accessed  | deadline     | key length   | key     | value: bytes, or the  |
-//!   |       | u32, s    | u64, ms      | 1 or 3 bytes |         | 8 bytes of an integer |
-//!   +-------+-----------+--------------+--------------+---------+-----------------------+
-//!                        if F_DEADLINE
-//! ```
-//!
-//! A value that is long or grows in place (`APPEND`, `SETRANGE`) gets an allocation of its own with
-//! room to grow, so that a thousand appends do not copy the value a thousand times.
-//!
-//! Invariants: a small entry is at least 5 bytes and its key length field fits inside it; `F_INT`
-//! entries have exactly 8 value bytes; nobody but this module sees the bytes.
-//!
-//! Cost: 16 bytes in the table's slot, 6 to 16 bytes of header, and what the allocator rounds up.
+//! An entry is named by a 32-bit [`Place`]; only the shard's table keeps places, so whatever moves
+//! an entry tells the table.
 
+use super::arena::{Arena, Evacuated, Handle};
+use super::large::Large;
+use super::record::{self, ACCESSED_S_MAX, Parts, Record};
 use super::value::{Encoding, ValueRef};
 
-/// The stored value is an integer.
-const F_INT: u8 = 1;
-/// The value grew in place: `OBJECT ENCODING` calls it raw whatever its length.
-const F_GROWN: u8 = 2;
-/// A deadline follows the access time.
-const F_DEADLINE: u8 = 4;
-
-/// Flags and access time.
-const FIXED_BYTES: usize = 5;
-const DEADLINE_BYTES: usize = 8;
-/// Keys from this length on take three bytes for it.
-const LONG_KEY_BYTES: usize = 128;
-/// The longest key the layout can hold: 23 bits of length.
-pub(crate) const KEY_BYTES_MAX: usize = (1 << 23) - 1;
-/// Longer values, and values that grow, live in an allocation of their own.
-const SMALL_VALUE_BYTES_MAX: usize = 1_024;
 /// `OBJECT ENCODING` calls values up to this length `embstr`, as Redis does.
 const EMBSTR_BYTES_MAX: usize = 44;
 
-/// An entry of the keyspace.
-#[derive(Debug)]
-pub(crate) struct Entry(Repr);
+/// Where an entry is: a handle of the arena, or the number of a large entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place(u32);
 
-#[derive(Debug)]
-enum Repr {
-    Small(Box<[u8]>),
-    Large(Box<Large>),
+/// The entries of one shard.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    arena: Arena,
+    large: Vec<Option<Box<Large>>>,
+    large_vacant: Vec<u32>,
+    large_bytes: usize,
 }
 
-#[derive(Debug)]
-struct Large {
-    grown: bool,
-    accessed_s: u32,
-    deadline_ms: Option<u64>,
-    key: Box<[u8]>,
-    value: Vec<u8>,
+/// An entry to be read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Entry<'a> {
+    Small(Record<'a>),
+    Large(&'a Large),
 }
 
-// The table's slots are the largest part of the overhead of small entries.
-const _: () = assert!(size_of::<Entry>() == 16);
-
-impl Entry {
-    /// An entry of its own. `key` is at most [`KEY_BYTES_MAX`] bytes long.
-    pub(crate) fn new(
-        key: &[u8],
-        value: ValueRef<'_>,
-        deadline_ms: Option<u64>,
-        accessed_s: u32,
-    ) -> Self {
-        debug_assert!(key.len() <= KEY_BYTES_MAX);
-        match value {
-            ValueRef::Bytes(bytes) if bytes.len() > SMALL_VALUE_BYTES_MAX => {
-                let (key, value) = (key.into(), bytes.to_vec());
-                let large = Large {
-                    grown: false,
-                    accessed_s,
-                    deadline_ms,
-                    key,
-                    value,
-                };
-                Self(Repr::Large(Box::new(large)))
-            }
-            ValueRef::Bytes(bytes) => {
-                Self(Repr::Small(encode(0, accessed_s, deadline_ms, key, bytes)))
-            }
-            ValueRef::Int(n) => {
-                let bytes = n.to_le_bytes();
-                Self(Repr::Small(encode(
-                    F_INT,
-                    accessed_s,
-                    deadline_ms,
-                    key,
-                    &bytes,
-                )))
-            }
-        }
-    }
-
+impl<'a> Entry<'a> {
     /// The key.
     #[inline]
-    pub(crate) fn key(&self) -> &[u8] {
-        match &self.0 {
-            Repr::Small(bytes) => {
-                let (start, end) = key_span(bytes);
-                &bytes[start..end]
-            }
-            Repr::Large(large) => &large.key,
+    pub(super) fn key(self) -> &'a [u8] {
+        match self {
+            Self::Small(record) => record.key(),
+            Self::Large(large) => &large.key,
         }
     }
 
     /// The value.
     #[inline]
-    pub(crate) fn value(&self) -> ValueRef<'_> {
-        match &self.0 {
-            Repr::Small(bytes) => {
-                let (_, end) = key_span(bytes);
-                match bytes[end..].try_into() {
-                    Ok(int) if bytes[0] & F_INT != 0 => ValueRef::Int(i64::from_le_bytes(int)),
-                    _ => ValueRef::Bytes(&bytes[end..]),
-                }
-            }
-            Repr::Large(large) => ValueRef::Bytes(&large.value),
-        }
-    }
-
-    /// How the value is held, in Redis' words.
-    pub(crate) fn encoding(&self) -> Encoding {
-        let grown = match &self.0 {
-            Repr::Small(bytes) => bytes[0] & F_GROWN != 0,
-            Repr::Large(large) => large.grown,
-        };
-        match self.value() {
-            ValueRef::Int(_) => Encoding::Int,
-            ValueRef::Bytes(b) if !grown && b.len() <= EMBSTR_BYTES_MAX => Encoding::Embstr,
-            ValueRef::Bytes(_) => Encoding::Raw,
+    pub(super) fn value(self) -> ValueRef<'a> {
+        match self {
+            Self::Small(record) => record.value(),
+            Self::Large(large) => large.value(),
         }
     }
 
     /// From this Unix time in milliseconds on the key is gone; `None`: never.
     #[inline]
-    pub(crate) fn deadline_ms(&self) -> Option<u64> {
-        match &self.0 {
-            Repr::Small(bytes) => deadline_of(bytes),
-            Repr::Large(large) => large.deadline_ms,
+    pub(super) fn deadline_ms(self) -> Option<u64> {
+        match self {
+            Self::Small(record) => record.deadline_ms(),
+            Self::Large(large) => large.deadline_ms,
         }
     }
 
-    /// Sets or takes away the deadline. O(1), or O(entry) where a small entry gains or loses the
-    /// field.
-    pub(crate) fn set_deadline_ms(&mut self, deadline_ms: Option<u64>) {
-        match &mut self.0 {
-            Repr::Large(large) => large.deadline_ms = deadline_ms,
-            Repr::Small(bytes) => match deadline_ms {
-                Some(at) if bytes[0] & F_DEADLINE != 0 => {
-                    bytes[FIXED_BYTES..FIXED_BYTES + DEADLINE_BYTES]
-                        .copy_from_slice(&at.to_le_bytes());
-                }
-                None if bytes[0] & F_DEADLINE == 0 => {}
-                _ => {
-                    let (start, end) = key_span(bytes);
-                    let (key, value) = (&bytes[start..end], &bytes[end..]);
-                    let flags = bytes[0] & !F_DEADLINE;
-                    *bytes = encode(flags, accessed_of(bytes), deadline_ms, key, value);
-                }
-            },
+    /// When the key was last used: engine time in seconds, modulo 194 days.
+    pub(super) fn accessed_s(self) -> u32 {
+        match self {
+            Self::Small(record) => record.accessed_s(),
+            Self::Large(large) => large.accessed_s,
         }
     }
 
-    /// When the key was last used: engine time in seconds.
-    pub(crate) fn accessed_s(&self) -> u32 {
-        match &self.0 {
-            Repr::Small(bytes) => accessed_of(bytes),
-            Repr::Large(large) => large.accessed_s,
+    /// How the value is held, in Redis' words.
+    pub(super) fn encoding(self) -> Encoding {
+        let grown = matches!(self, Self::Large(large) if large.is_grown());
+        match self.value() {
+            ValueRef::Int(_) => Encoding::Int,
+            ValueRef::Bytes(bytes) if !grown && bytes.len() <= EMBSTR_BYTES_MAX => Encoding::Embstr,
+            ValueRef::Bytes(_) => Encoding::Raw,
         }
     }
 
-    /// Notes a use of the key.
+    fn parts(self) -> Parts<'a> {
+        match self {
+            Self::Small(record) => record.parts(),
+            Self::Large(large) => large.parts(),
+        }
+    }
+}
+
+/// Seconds from one access time to another, on a clock that goes round every 194 days.
+pub(super) fn idle_s(accessed_s: u32, now_s: u32) -> u32 {
+    now_s.wrapping_sub(accessed_s) % ACCESSED_S_MAX
+}
+
+impl Entries {
+    /// The entry at `place`.
     #[inline]
-    pub(crate) fn set_accessed_s(&mut self, accessed_s: u32) {
-        match &mut self.0 {
-            Repr::Small(bytes) => bytes[1..FIXED_BYTES].copy_from_slice(&accessed_s.to_le_bytes()),
-            Repr::Large(large) => large.accessed_s = accessed_s,
+    pub(super) fn get(&self, place: Place) -> Entry<'_> {
+        if place.0 < Handle::LIMIT {
+            return Entry::Small(Record(self.arena.get(Handle(place.0))));
         }
+        Entry::Large(
+            self.large[(place.0 - Handle::LIMIT) as usize]
+                .as_deref()
+                .expect("in use"),
+        )
     }
 
-    /// Replaces the value, keeping key, deadline and access time. In place where the size allows.
-    pub(crate) fn set_value(&mut self, value: ValueRef<'_>) {
-        if let Repr::Small(bytes) = &mut self.0 {
-            let (_, end) = key_span(bytes);
-            let (flag, int);
-            let new: &[u8] = match value {
-                ValueRef::Int(n) => {
-                    (flag, int) = (F_INT, n.to_le_bytes());
-                    &int
-                }
-                ValueRef::Bytes(bytes) => {
-                    flag = 0;
-                    bytes
-                }
-            };
-            if bytes.len() - end == new.len() {
-                bytes[0] = bytes[0] & !(F_INT | F_GROWN) | flag;
-                bytes[end..].copy_from_slice(new);
-                return;
-            }
-        }
-        *self = Self::new(self.key(), value, self.deadline_ms(), self.accessed_s());
-    }
-
-    /// Adds `suffix` to the value's text. Amortised O(suffix).
-    pub(crate) fn append(&mut self, suffix: &[u8]) {
-        self.grow().extend_from_slice(suffix);
-    }
-
-    /// Writes `bytes` at `offset` of the value's text, with zeros in between where it is shorter.
-    pub(crate) fn write_range(&mut self, offset: usize, bytes: &[u8]) {
-        let value = self.grow();
-        let end = offset + bytes.len();
-        if value.len() < end {
-            value.resize(end, 0);
-        }
-        value[offset..end].copy_from_slice(bytes);
-    }
-
-    /// Bytes this entry holds on the heap, without what the allocator rounds up.
-    pub(crate) fn heap_bytes(&self) -> usize {
-        match &self.0 {
-            Repr::Small(bytes) => bytes.len(),
-            Repr::Large(large) => size_of::<Large>() + large.key.len() + large.value.capacity(),
-        }
-    }
-
-    /// Moves the value into an allocation that can grow.
-    fn grow(&mut self) -> &mut Vec<u8> {
-        if let Repr::Small(_) = &self.0 {
-            let mut scratch = super::value::IntText::default();
-            let large = Large {
-                grown: true,
-                accessed_s: self.accessed_s(),
-                deadline_ms: self.deadline_ms(),
-                key: self.key().into(),
-                value: self.value().text(&mut scratch).to_vec(),
-            };
-            self.0 = Repr::Large(Box::new(large));
-        }
-        match &mut self.0 {
-            Repr::Large(large) => {
-                large.grown = true;
-                &mut large.value
-            }
-            Repr::Small(_) => unreachable!("the entry was made large just above"),
-        }
-    }
-}
-
-fn encode(
-    flags: u8,
-    accessed_s: u32,
-    deadline_ms: Option<u64>,
-    key: &[u8],
-    value: &[u8],
-) -> Box<[u8]> {
-    let deadline_bytes = if deadline_ms.is_some() {
-        DEADLINE_BYTES
-    } else {
-        0
-    };
-    let len_bytes = if key.len() < LONG_KEY_BYTES { 1 } else { 3 };
-    let total = FIXED_BYTES + deadline_bytes + len_bytes + key.len() + value.len();
-    let mut bytes = Vec::with_capacity(total);
-    bytes.push(if deadline_ms.is_some() {
-        flags | F_DEADLINE
-    } else {
-        flags
-    });
-    bytes.extend_from_slice(&accessed_s.to_le_bytes());
-    if let Some(at) = deadline_ms {
-        bytes.extend_from_slice(&at.to_le_bytes());
-    }
-    let len = u32::try_from(key.len())
-        .expect("keys are at most KEY_BYTES_MAX long")
-        .to_be_bytes();
-    if len_bytes == 1 {
-        bytes.push(len[3]);
-    } else {
-        bytes.extend_from_slice(&[len[1] | 0x80, len[2], len[3]]);
-    }
-    bytes.extend_from_slice(key);
-    bytes.extend_from_slice(value);
-    debug_assert_eq!(bytes.len(), total);
-    bytes.into_boxed_slice()
-}
-
-/// Where the key of a small entry starts and ends.
-#[inline]
-fn key_span(bytes: &[u8]) -> (usize, usize) {
-    let at = FIXED_BYTES
-        + if bytes[0] & F_DEADLINE != 0 {
-            DEADLINE_BYTES
-        } else {
-            0
+    /// Adds an entry.
+    pub(super) fn add(&mut self, parts: &Parts<'_>) -> Place {
+        let accessed_s = parts.accessed_s % ACCESSED_S_MAX;
+        let parts = Parts {
+            accessed_s,
+            ..*parts
         };
-    let first = bytes[at];
-    if usize::from(first) < LONG_KEY_BYTES {
-        (at + 1, at + 1 + usize::from(first))
-    } else {
-        let len = u32::from_be_bytes([0, first & 0x7f, bytes[at + 1], bytes[at + 2]]) as usize;
-        (at + 3, at + 3 + len)
+        let Some(bytes) = parts.bytes() else {
+            return self.add_large(Large::new(&parts));
+        };
+        let handle = self.arena.alloc(bytes);
+        parts.write(self.arena.get_mut(handle));
+        Place(handle.0)
     }
-}
 
-#[inline]
-fn deadline_of(bytes: &[u8]) -> Option<u64> {
-    if bytes[0] & F_DEADLINE == 0 {
-        return None;
+    /// Removes an entry.
+    pub(super) fn remove(&mut self, place: Place) {
+        if place.0 < Handle::LIMIT {
+            let handle = Handle(place.0);
+            let len = Record(self.arena.get(handle)).len();
+            self.arena.free(handle, len);
+        } else {
+            let number = place.0 - Handle::LIMIT;
+            if let Some(large) = self.large[number as usize].take() {
+                self.large_bytes -= large.heap_bytes();
+                self.large_vacant.push(number);
+            }
+        }
     }
-    let field = bytes[FIXED_BYTES..FIXED_BYTES + DEADLINE_BYTES].try_into();
-    Some(u64::from_le_bytes(
-        field.expect("the field is eight bytes long"),
-    ))
-}
 
-fn accessed_of(bytes: &[u8]) -> u32 {
-    u32::from_le_bytes(
-        bytes[1..FIXED_BYTES]
-            .try_into()
-            .expect("the field is four bytes long"),
-    )
+    /// Gives an entry new parts, its key among them; answers where it now is.
+    pub(super) fn replace(&mut self, place: Place, parts: &Parts<'_>) -> Place {
+        let accessed_s = parts.accessed_s % ACCESSED_S_MAX;
+        let parts = Parts {
+            accessed_s,
+            ..*parts
+        };
+        if place.0 < Handle::LIMIT
+            && let Some(bytes) = parts.bytes()
+        {
+            let handle = Handle(place.0);
+            if Arena::same_room(bytes, Record(self.arena.get(handle)).len()) {
+                parts.write(self.arena.get_mut(handle));
+                return place;
+            }
+        }
+        self.remove(place);
+        self.add(&parts)
+    }
+
+    /// Sets or takes away a deadline; answers where the entry now is.
+    pub(super) fn set_deadline_ms(&mut self, place: Place, deadline_ms: Option<u64>) -> Place {
+        if place.0 >= Handle::LIMIT {
+            self.large_mut(place, |large| large.deadline_ms = deadline_ms);
+            return place;
+        }
+        let record = Record(self.arena.get(Handle(place.0)));
+        let mut copy = [0; record::BYTES_MAX];
+        let len = record.len();
+        copy[..len].copy_from_slice(&record.0[..len]);
+        let parts = Record(&copy).parts();
+        self.replace(
+            place,
+            &Parts {
+                deadline_ms,
+                ..parts
+            },
+        )
+    }
+
+    /// Notes a use of an entry.
+    #[inline]
+    pub(super) fn set_accessed_s(&mut self, place: Place, accessed_s: u32) {
+        if place.0 < Handle::LIMIT {
+            record::set_accessed_s(self.arena.get_mut(Handle(place.0)), accessed_s);
+        } else {
+            self.large_mut(place, |large| {
+                large.accessed_s = accessed_s % ACCESSED_S_MAX;
+            });
+        }
+    }
+
+    /// Changes the text of a value in place; answers where the entry now is, and the new length.
+    pub(super) fn grow(
+        &mut self,
+        place: Place,
+        change: impl FnOnce(&mut Vec<u8>),
+    ) -> (Place, usize) {
+        let place = if place.0 < Handle::LIMIT {
+            let large = Large::new(&self.get(place).parts());
+            self.remove(place);
+            self.add_large(large)
+        } else {
+            place
+        };
+        let len = self.large_mut(place, |large| {
+            let text = large.grow();
+            change(text);
+            text.len()
+        });
+        (place, len)
+    }
+
+    /// Whether a page is worth evacuating.
+    pub(super) fn is_sparse(&self) -> bool {
+        self.arena.is_sparse()
+    }
+
+    /// Moves the records of the page with most holes, telling of each: its key, where it was, where
+    /// it is. A bounded step: a page is at most 64 KiB.
+    pub(super) fn compact(&mut self, mut moved: impl FnMut(&[u8], Place, Place)) {
+        let Some(evacuated) = self.arena.evacuate() else {
+            return;
+        };
+        self.move_records(&evacuated, &mut moved);
+        self.arena.retire(evacuated);
+    }
+
+    fn move_records(&mut self, evacuated: &Evacuated, moved: &mut impl FnMut(&[u8], Place, Place)) {
+        for (old, bytes) in evacuated.records() {
+            let new = self.arena.alloc(bytes.len());
+            self.arena.get_mut(new)[..bytes.len()].copy_from_slice(bytes);
+            moved(Record(bytes).key(), Place(old.0), Place(new.0));
+        }
+    }
+
+    /// Bytes asked of the allocator.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let slots = self.large.capacity() * size_of::<Option<Box<Large>>>();
+        let vacant = self.large_vacant.capacity() * size_of::<u32>();
+        self.arena.heap_bytes() + self.large_bytes + slots + vacant
+    }
+
+    fn add_large(&mut self, large: Large) -> Place {
+        self.large_bytes += large.heap_bytes();
+        let large = Some(Box::new(large));
+        let number = if let Some(number) = self.large_vacant.pop() {
+            self.large[number as usize] = large;
+            number
+        } else {
+            self.large.push(large);
+            u32::try_from(self.large.len() - 1).expect("a shard has fewer than 2^31 entries")
+        };
+        assert!(
+            number < Handle::LIMIT,
+            "a shard has fewer than 2^31 large entries"
+        );
+        Place(Handle::LIMIT + number)
+    }
+
+    fn large_mut<R>(&mut self, place: Place, change: impl FnOnce(&mut Large) -> R) -> R {
+        let large = self.large[(place.0 - Handle::LIMIT) as usize]
+            .as_deref_mut()
+            .expect("in use");
+        let bytes = large.heap_bytes();
+        let result = change(large);
+        self.large_bytes = self.large_bytes - bytes + large.heap_bytes();
+        result
+    }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::engine::value::IntText;
     use proptest::prelude::*;
+    use std::collections::HashMap;
 
     /// What an entry is, without any layout.
     #[derive(Clone, Debug, PartialEq)]
     struct Naive {
-        key: Vec<u8>,
         text: Vec<u8>,
         int: bool,
         grown: bool,
@@ -349,33 +284,58 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Op {
-        Int(i64),
-        Bytes(Vec<u8>),
+        Put(Vec<u8>, Option<u64>, u32),
+        PutInt(i64, Option<u64>, u32),
         Append(Vec<u8>),
         WriteRange(usize, Vec<u8>),
         Deadline(Option<u64>),
         Accessed(u32),
+        Remove,
     }
 
-    fn ops() -> impl Strategy<Value = Vec<Op>> {
-        let bytes = || prop::collection::vec(any::<u8>(), 0..1_100);
+    fn bytes(max: usize) -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(any::<u8>(), 0..max)
+    }
+
+    fn ops() -> impl Strategy<Value = Vec<(u8, Op)>> {
+        let at = || {
+            prop_oneof![
+                Just(None),
+                any::<u64>().prop_map(Some),
+                (0u64..1 << 47).prop_map(Some)
+            ]
+        };
+        let seconds = || 0u32..ACCESSED_S_MAX;
         let op = prop_oneof![
-            any::<i64>().prop_map(Op::Int),
-            bytes().prop_map(Op::Bytes),
-            prop::collection::vec(any::<u8>(), 8..9).prop_map(Op::Bytes),
-            prop::collection::vec(any::<u8>(), 0..40).prop_map(Op::Append),
-            (0usize..90, prop::collection::vec(any::<u8>(), 0..40))
-                .prop_map(|(at, b)| Op::WriteRange(at, b)),
-            any::<Option<u64>>().prop_map(Op::Deadline),
-            any::<u32>().prop_map(Op::Accessed),
+            4 => (bytes(60), at(), seconds()).prop_map(|(b, d, a)| Op::Put(b, d, a)),
+            1 => (bytes(2_000), at(), seconds()).prop_map(|(b, d, a)| Op::Put(b, d, a)),
+            2 => (any::<i64>(), at(), seconds()).prop_map(|(n, d, a)| Op::PutInt(n, d, a)),
+            1 => bytes(40).prop_map(Op::Append),
+            1 => (0usize..90, bytes(40)).prop_map(|(at, b)| Op::WriteRange(at, b)),
+            1 => at().prop_map(Op::Deadline),
+            1 => seconds().prop_map(Op::Accessed),
+            3 => Just(Op::Remove),
         ];
-        prop::collection::vec(op, 0..12)
+        prop::collection::vec((any::<u8>(), op), 1..400)
     }
 
-    fn check(entry: &Entry, naive: &Naive) {
-        let mut scratch = crate::engine::value::IntText::default();
-        assert_eq!(entry.key(), naive.key);
-        assert_eq!(entry.value().text(&mut scratch), naive.text);
+    /// Keys of different lengths, so that every form of the length field is met.
+    fn key_of(number: u8) -> Vec<u8> {
+        let len = match number % 8 {
+            0 => 0,
+            1 => 127,
+            2 => 128,
+            3 => 1_600,
+            _ => 6,
+        };
+        let mut key = vec![b'k'; len];
+        key.extend_from_slice(&number.to_le_bytes());
+        key
+    }
+
+    fn check(entry: Entry<'_>, key: &[u8], naive: &Naive) {
+        assert_eq!(entry.key(), key);
+        assert_eq!(entry.value().text(&mut IntText::default()), naive.text);
         assert_eq!(matches!(entry.value(), ValueRef::Int(_)), naive.int);
         assert_eq!(entry.deadline_ms(), naive.deadline_ms);
         assert_eq!(entry.accessed_s(), naive.accessed_s);
@@ -389,51 +349,139 @@ mod tests {
         assert_eq!(entry.encoding(), encoding);
     }
 
+    fn apply(
+        entries: &mut Entries,
+        known: &mut HashMap<Vec<u8>, (Place, Naive)>,
+        key: Vec<u8>,
+        op: Op,
+    ) {
+        let old = known.remove(&key);
+        let put = |entries: &mut Entries, value: ValueRef<'_>, deadline_ms, accessed_s| {
+            let parts = Parts {
+                key: &key,
+                value,
+                deadline_ms,
+                accessed_s,
+            };
+            let place = match &old {
+                Some((place, _)) => entries.replace(*place, &parts),
+                None => entries.add(&parts),
+            };
+            let text = value.text(&mut IntText::default()).to_vec();
+            let int = matches!(value, ValueRef::Int(_));
+            (
+                place,
+                Naive {
+                    text,
+                    int,
+                    grown: false,
+                    deadline_ms,
+                    accessed_s,
+                },
+            )
+        };
+        let new = match (op, old.clone()) {
+            (Op::Put(b, d, a), _) => put(entries, ValueRef::Bytes(&b), d, a),
+            (Op::PutInt(n, d, a), _) => put(entries, ValueRef::Int(n), d, a),
+            (_, None) => return,
+            (Op::Remove, Some((place, _))) => {
+                entries.remove(place);
+                return;
+            }
+            (Op::Append(suffix), Some((place, mut naive))) => {
+                naive.text.extend_from_slice(&suffix);
+                (naive.int, naive.grown) = (false, true);
+                (
+                    entries
+                        .grow(place, |text| text.extend_from_slice(&suffix))
+                        .0,
+                    naive,
+                )
+            }
+            (Op::WriteRange(at, b), Some((place, mut naive))) => {
+                let write = |text: &mut Vec<u8>| {
+                    text.resize(text.len().max(at + b.len()), 0);
+                    text[at..at + b.len()].copy_from_slice(&b);
+                };
+                write(&mut naive.text);
+                (naive.int, naive.grown) = (false, true);
+                (entries.grow(place, write).0, naive)
+            }
+            (Op::Deadline(at), Some((place, mut naive))) => {
+                naive.deadline_ms = at;
+                (entries.set_deadline_ms(place, at), naive)
+            }
+            (Op::Accessed(at), Some((place, mut naive))) => {
+                naive.accessed_s = at;
+                entries.set_accessed_s(place, at);
+                (place, naive)
+            }
+        };
+        known.insert(key, new);
+    }
+
     proptest! {
         #[test]
-        fn an_entry_is_what_was_put_into_it(
-            key in prop::collection::vec(any::<u8>(), 0..300),
-            ops in ops(),
-        ) {
-            let mut entry = Entry::new(&key, ValueRef::Int(7), None, 3);
-            let mut naive = Naive {
-                key, text: b"7".to_vec(), int: true, grown: false, deadline_ms: None, accessed_s: 3,
-            };
-            check(&entry, &naive);
-            for op in ops {
-                match op {
-                    Op::Int(n) => {
-                        entry.set_value(ValueRef::Int(n));
-                        naive.text = n.to_string().into_bytes();
-                        (naive.int, naive.grown) = (true, false);
-                    }
-                    Op::Bytes(bytes) => {
-                        entry.set_value(ValueRef::Bytes(&bytes));
-                        naive.text = bytes;
-                        (naive.int, naive.grown) = (false, false);
-                    }
-                    Op::Append(suffix) => {
-                        entry.append(&suffix);
-                        naive.text.extend(suffix);
-                        (naive.int, naive.grown) = (false, true);
-                    }
-                    Op::WriteRange(at, bytes) => {
-                        entry.write_range(at, &bytes);
-                        naive.text.resize(naive.text.len().max(at + bytes.len()), 0);
-                        naive.text[at..at + bytes.len()].copy_from_slice(&bytes);
-                        (naive.int, naive.grown) = (false, true);
-                    }
-                    Op::Deadline(at) => {
-                        entry.set_deadline_ms(at);
-                        naive.deadline_ms = at;
-                    }
-                    Op::Accessed(at) => {
-                        entry.set_accessed_s(at);
-                        naive.accessed_s = at;
-                    }
+        fn entries_are_what_was_put_into_them_wherever_they_move(ops in ops()) {
+            let (mut entries, mut known) = (Entries::default(), HashMap::new());
+            for (number, op) in ops {
+                apply(&mut entries, &mut known, key_of(number), op);
+                if number % 16 == 0 {
+                    entries.compact(|key, old, new| {
+                        let place = &mut known.get_mut(key).expect("a live entry").0;
+                        assert_eq!(*place, old);
+                        *place = new;
+                    });
                 }
-                check(&entry, &naive);
+                for (key, (place, naive)) in &known {
+                    check(entries.get(*place), key, naive);
+                }
             }
         }
+    }
+
+    /// 20,000 entries of mixed sizes, three quarters removed at random: the room shrinks with them.
+    #[test]
+    fn room_is_given_back_when_entries_go() {
+        let mut entries = Entries::default();
+        let mut places: Vec<(Vec<u8>, Place)> = Vec::new();
+        for n in 0..20_000u32 {
+            let key = n.to_string().into_bytes();
+            let value = vec![b'v'; 10 + (n as usize * 7) % 60];
+            let value = ValueRef::Bytes(&value);
+            let parts = Parts {
+                key: &key,
+                value,
+                deadline_ms: None,
+                accessed_s: 0,
+            };
+            let place = entries.add(&parts);
+            places.push((key, place));
+        }
+        let full = entries.heap_bytes();
+        let mut index: HashMap<Vec<u8>, Place> = HashMap::new();
+        for (n, (key, place)) in places.into_iter().enumerate() {
+            index.insert(key, place);
+            let _ = n;
+        }
+        let doomed: Vec<_> = index
+            .keys()
+            .filter(|key| key[key.len() - 1] % 4 != 0)
+            .cloned()
+            .collect();
+        for key in doomed {
+            entries.remove(index.remove(&key).expect("it was added"));
+            if entries.is_sparse() {
+                entries.compact(|key, _, new| {
+                    index.insert(key.to_vec(), new);
+                });
+            }
+        }
+        let left = index.len() as f64 / 20_000.0;
+        let room = entries.heap_bytes() as f64 / full as f64;
+        assert!(
+            room < left * 1.3 + 0.01,
+            "{room:.3} of the room for {left:.3} of the entries"
+        );
     }
 }

@@ -6,11 +6,14 @@
 //!
 //! Lock order, never back: gate (`gate.rs`), shards by (database, index), watches, sink.
 
+mod arena;
 mod effect;
 mod entry;
 mod gate;
 mod hash;
 mod keyspace;
+mod large;
+mod record;
 mod replay;
 mod shard;
 mod step;
@@ -29,7 +32,6 @@ pub use watch::{WatchName, Watched};
 
 use crate::clock::Now;
 use crate::sync::Mutex;
-use entry::Entry;
 use gate::Gate;
 use hash::KeyHasher;
 use keyspace::{Database, Layout};
@@ -37,11 +39,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use watch::Watches;
 
-/// The longest key the engine can hold, in bytes.
-pub const KEY_BYTES_MAX: usize = entry::KEY_BYTES_MAX;
-
 /// Shards per database unless told otherwise.
-pub const SHARDS_DEFAULT: usize = 256;
+pub const SHARDS_DEFAULT: usize = 1_024;
 
 /// How an engine is made.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +67,7 @@ impl Default for Options {
 }
 
 /// What is left of a flushed database.
-type Remains = Box<dyn Iterator<Item = Entry> + Send>;
+type Remains = Box<dyn Iterator<Item = shard::Shard> + Send>;
 
 /// All databases and what is watched in them.
 pub struct Engine {
@@ -124,8 +123,9 @@ impl Engine {
 
     fn discard(&self, database: Arc<Database>) {
         if let Some(database) = Arc::into_inner(database) {
-            let entries = database.into_shards().flat_map(shard::Shard::into_entries);
-            self.discarded.lock().push_back(Box::new(entries));
+            self.discarded
+                .lock()
+                .push_back(Box::new(database.into_shards()));
         }
     }
 }

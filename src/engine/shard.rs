@@ -5,19 +5,20 @@
 //!
 //! Invariants:
 //! - no two entries have the same key;
-//! - `volatile`, `deadline_sum_ms` and `entry_bytes` are those of the entries in the table;
+//! - `volatile` and `deadline_sum_ms` are those of the entries in the table;
 //! - `generation` has risen whenever an entry may have changed its bucket: the table calls our
 //!   hasher exactly when it moves entries (growing, shrinking, rehashing in place), and the hasher
 //!   notes it. `SCAN` stands on this.
 //!
-//! Cost: 17 bytes per bucket, at most 7/8 of the buckets used; probing reads one cache line of tags
-//! and then the entry.
+//! Cost: 5 bytes per bucket, 7/16 to 7/8 of the buckets used; probing reads one cache line of tags,
+//! one of places, and the entry.
 //!
 //! LIMITATIONS: a table grows and shrinks in one go, so the step that does it costs O(entries of
 //! this shard).
 
-use super::entry::Entry;
+use super::entry::{Entries, Entry, Place};
 use super::hash::KeyHasher;
+use super::record::Parts;
 use hashbrown::HashTable;
 use std::cell::Cell;
 
@@ -29,11 +30,11 @@ const SHRINK_BELOW: usize = 8;
 /// The entries whose keys hash to this shard.
 #[derive(Debug)]
 pub(crate) struct Shard {
-    table: HashTable<Entry>,
+    table: HashTable<Place>,
+    entries: Entries,
     generation: u32,
     volatile: usize,
     deadline_sum_ms: u128,
-    entry_bytes: usize,
     sweep_bucket: usize,
 }
 
@@ -64,106 +65,153 @@ impl Shard {
     pub(crate) fn new() -> Self {
         Self {
             table: HashTable::new(),
+            entries: Entries::default(),
             generation: 0,
             volatile: 0,
             deadline_sum_ms: 0,
-            entry_bytes: 0,
             sweep_bucket: 0,
         }
     }
 
     /// The bucket of `key`. Expected O(1).
     #[inline]
-    pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Option<usize> {
+    pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<usize> {
         self.table
-            .find_bucket_index(hash, |entry| entry.key() == key)
+            .find_bucket_index(hash, |place| self.entries.get(*place).key() == key)
     }
 
     /// The entry in `bucket`.
     #[inline]
-    pub(crate) fn at(&self, bucket: usize) -> Option<&Entry> {
-        self.table.get_bucket(bucket)
-    }
-
-    /// Changes the entry in `bucket`, which is there, and keeps the counts.
-    #[inline]
-    pub(crate) fn change<R>(&mut self, bucket: usize, change: impl FnOnce(&mut Entry) -> R) -> R {
-        let entry = self
-            .table
-            .get_bucket_mut(bucket)
-            .expect("the bucket is in use");
-        let (bytes, deadline_ms) = (entry.heap_bytes(), entry.deadline_ms());
-        let result = change(entry);
-        let (bytes_now, deadline_now_ms) = (entry.heap_bytes(), entry.deadline_ms());
-        self.entry_bytes = self.entry_bytes - bytes + bytes_now;
-        if deadline_ms != deadline_now_ms {
-            self.forget_deadline(deadline_ms);
-            self.note_deadline(deadline_now_ms);
-        }
-        result
+    pub(super) fn at(&self, bucket: usize) -> Option<Entry<'_>> {
+        self.table
+            .get_bucket(bucket)
+            .map(|place| self.entries.get(*place))
     }
 
     /// Notes a use of the entry in `bucket`.
     #[inline]
-    pub(crate) fn touch(&mut self, bucket: usize, accessed_s: u32) {
-        if let Some(entry) = self.table.get_bucket_mut(bucket) {
-            entry.set_accessed_s(accessed_s);
+    pub(super) fn touch(&mut self, bucket: usize, accessed_s: u32) {
+        if let Some(place) = self.table.get_bucket(bucket) {
+            self.entries.set_accessed_s(*place, accessed_s);
         }
     }
 
     /// Adds an entry whose key is not there yet; answers its bucket.
-    pub(crate) fn insert(&mut self, hash: u64, entry: Entry, hasher: &KeyHasher) -> usize {
-        debug_assert!(self.find(hash, entry.key()).is_none());
-        self.entry_bytes += entry.heap_bytes();
-        self.note_deadline(entry.deadline_ms());
-        let moved = Cell::new(false);
-        let rehash = |entry: &Entry| {
+    pub(super) fn insert(&mut self, hash: u64, parts: &Parts<'_>, hasher: &KeyHasher) -> usize {
+        debug_assert!(self.find(hash, parts.key).is_none());
+        self.note_deadline(parts.deadline_ms);
+        let place = self.entries.add(parts);
+        let (moved, entries) = (Cell::new(false), &self.entries);
+        let rehash = |place: &Place| {
             moved.set(true);
-            hasher.hash(entry.key())
+            hasher.hash(entries.get(*place).key())
         };
-        let bucket = self.table.insert_unique(hash, entry, rehash).bucket_index();
+        let bucket = self.table.insert_unique(hash, place, rehash).bucket_index();
         self.note_moved(moved.get());
         bucket
     }
 
+    /// Gives the entry in `bucket`, which is there, new parts; the key stays the same.
+    pub(super) fn replace(&mut self, bucket: usize, parts: &Parts<'_>, hasher: &KeyHasher) {
+        let deadline_ms = self.at(bucket).and_then(Entry::deadline_ms);
+        self.forget_deadline(deadline_ms);
+        self.note_deadline(parts.deadline_ms);
+        let place = self.entries.replace(self.place(bucket), parts);
+        self.set_place(bucket, place);
+        self.compact_if_sparse(hasher);
+    }
+
+    /// Sets or takes away the deadline of the entry in `bucket`, which is there.
+    pub(super) fn set_deadline_ms(
+        &mut self,
+        bucket: usize,
+        deadline_ms: Option<u64>,
+        hasher: &KeyHasher,
+    ) {
+        let old_ms = self.at(bucket).and_then(Entry::deadline_ms);
+        self.forget_deadline(old_ms);
+        self.note_deadline(deadline_ms);
+        let place = self
+            .entries
+            .set_deadline_ms(self.place(bucket), deadline_ms);
+        self.set_place(bucket, place);
+        self.compact_if_sparse(hasher);
+    }
+
+    /// Changes the text of the entry in `bucket`, which is there; answers the new length.
+    pub(super) fn grow(
+        &mut self,
+        bucket: usize,
+        hasher: &KeyHasher,
+        change: impl FnOnce(&mut Vec<u8>),
+    ) -> usize {
+        let (place, len) = self.entries.grow(self.place(bucket), change);
+        self.set_place(bucket, place);
+        self.compact_if_sparse(hasher);
+        len
+    }
+
     /// Takes out the entry in `bucket`, which is there. Shrinks a table that has become sparse.
-    pub(crate) fn remove(&mut self, bucket: usize, hasher: &KeyHasher) -> Entry {
-        let entry = self.take(bucket);
+    pub(super) fn remove(&mut self, bucket: usize, hasher: &KeyHasher) {
+        self.take(bucket);
+        self.compact_if_sparse(hasher);
         let buckets = self.table.num_buckets();
         if buckets > SHRINK_BUCKETS_MIN && self.table.len() < buckets / SHRINK_BELOW {
-            let moved = Cell::new(false);
-            self.table.shrink_to(self.table.len() * 2, |entry| {
+            let (moved, entries) = (Cell::new(false), &self.entries);
+            self.table.shrink_to(self.table.len() * 2, |place| {
                 moved.set(true);
-                hasher.hash(entry.key())
+                hasher.hash(entries.get(*place).key())
             });
             // A table that became empty is replaced without asking for a single hash.
             self.note_moved(moved.get() || self.table.num_buckets() != buckets);
         }
-        entry
     }
 
-    /// Takes out the entry in `bucket`, which is there, leaving every other one in its place.
-    fn take(&mut self, bucket: usize) -> Entry {
-        let Ok(place) = self.table.get_bucket_entry(bucket) else {
+    /// Takes out the entry in `bucket`, which is there, leaving every other one in its bucket.
+    fn take(&mut self, bucket: usize) {
+        let deadline_ms = self.at(bucket).and_then(Entry::deadline_ms);
+        self.forget_deadline(deadline_ms);
+        let Ok(slot) = self.table.get_bucket_entry(bucket) else {
             unreachable!("the bucket is in use");
         };
-        let (entry, _) = place.remove();
-        self.entry_bytes -= entry.heap_bytes();
-        self.forget_deadline(entry.deadline_ms());
-        entry
+        let (place, _) = slot.remove();
+        self.entries.remove(place);
+    }
+
+    fn place(&self, bucket: usize) -> Place {
+        *self.table.get_bucket(bucket).expect("the bucket is in use")
+    }
+
+    fn set_place(&mut self, bucket: usize, place: Place) {
+        *self
+            .table
+            .get_bucket_mut(bucket)
+            .expect("the bucket is in use") = place;
+    }
+
+    /// Moves the entries of one page where there are too many holes. Buckets stay.
+    #[inline]
+    fn compact_if_sparse(&mut self, hasher: &KeyHasher) {
+        if self.entries.is_sparse() {
+            let table = &mut self.table;
+            self.entries.compact(|key, old, new| {
+                let slot = table.find_mut(hasher.hash(key), |place| *place == old);
+                *slot.expect("the table has every entry") = new;
+            });
+        }
     }
 
     /// Visits up to `buckets` buckets from `from` on; answers the next one to visit, or `None` when
     /// the table was walked to its end.
-    pub(crate) fn walk(
+    pub(super) fn walk(
         &self,
         from: usize,
         buckets: usize,
-        mut visit: impl FnMut(&Entry),
+        mut visit: impl FnMut(Entry<'_>),
     ) -> Option<usize> {
         let end = from.saturating_add(buckets).min(self.table.num_buckets());
         for bucket in from..end {
-            if let Some(entry) = self.table.get_bucket(bucket) {
+            if let Some(entry) = self.at(bucket) {
                 visit(entry);
             }
         }
@@ -171,12 +219,14 @@ impl Shard {
     }
 
     /// Looks at the next `buckets` buckets for entries due at `now_ms`, in a circle from call to
-    /// call, and takes them out; answers how many entries with a deadline it saw.
-    pub(crate) fn sweep(
+    /// call, and takes them out, telling their keys; answers how many entries with a deadline it
+    /// saw.
+    pub(super) fn sweep(
         &mut self,
         now_ms: u64,
         buckets: usize,
-        mut due: impl FnMut(Entry),
+        hasher: &KeyHasher,
+        mut due: impl FnMut(&[u8]),
     ) -> usize {
         let total = self.table.num_buckets();
         let mut seen = 0;
@@ -187,12 +237,17 @@ impl Shard {
                 0
             };
             self.sweep_bucket = bucket + 1;
-            let Some(at) = self.table.get_bucket(bucket).and_then(Entry::deadline_ms) else {
+            let Some(entry) = self.at(bucket) else {
+                continue;
+            };
+            let Some(at) = entry.deadline_ms() else {
                 continue;
             };
             seen += 1;
             if at <= now_ms {
-                due(self.take(bucket));
+                due(entry.key());
+                self.take(bucket);
+                self.compact_if_sparse(hasher);
             }
         }
         seen
@@ -224,13 +279,8 @@ impl Shard {
             keys: self.table.len(),
             volatile: self.volatile,
             deadline_sum_ms: self.deadline_sum_ms,
-            bytes: self.entry_bytes + self.table.allocation_size(),
+            bytes: self.entries.heap_bytes() + self.table.allocation_size(),
         }
-    }
-
-    /// Gives up the entries, to be freed piece by piece.
-    pub(crate) fn into_entries(self) -> hashbrown::hash_table::IntoIter<Entry> {
-        self.table.into_iter()
     }
 
     fn note_moved(&mut self, moved: bool) {

@@ -19,9 +19,10 @@
 
 use super::Engine;
 use super::effect::Effect;
-use super::entry::Entry;
+use super::entry::{self, Entry};
 use super::gate;
 use super::keyspace::{Database, Layout};
+use super::record::Parts;
 use super::shard::{Census, Shard};
 use super::value::{Encoding, ValueRef};
 use super::watch::Watched;
@@ -467,9 +468,9 @@ impl Locked<'_> {
         let (db, id) = (*db, self.layout[*db as usize].id);
         let (engine, ctx) = (self.engine, &mut *self.ctx);
         let mut removed = 0;
-        let seen = shard.sweep(ctx.now.wall_ms, buckets, |entry| {
+        let seen = shard.sweep(ctx.now.wall_ms, buckets, &engine.hasher, |key| {
             removed += 1;
-            note_expired(engine, ctx, db, id, entry.key());
+            note_expired(engine, ctx, db, id, key);
         });
         (seen, removed)
     }
@@ -533,7 +534,7 @@ pub enum Deadline {
 
 impl Slot<'_> {
     #[inline]
-    fn entry(&self) -> Option<&Entry> {
+    fn entry(&self) -> Option<Entry<'_>> {
         self.shard.at(self.bucket?)
     }
 
@@ -598,7 +599,7 @@ impl Slot<'_> {
     #[must_use]
     pub fn idle_s(&self) -> Option<u32> {
         self.entry()
-            .map(|entry| self.ctx.accessed_s().saturating_sub(entry.accessed_s()))
+            .map(|entry| entry::idle_s(entry.accessed_s(), self.ctx.accessed_s()))
     }
 
     /// Gives the key this value. A deadline already passed is stored as it is; the next to look
@@ -610,15 +611,16 @@ impl Slot<'_> {
             Deadline::None => None,
             Deadline::At(at) => Some(at),
         };
-        if let Some(bucket) = self.bucket {
-            self.shard.change(bucket, |entry| {
-                entry.set_value(value);
-                entry.set_deadline_ms(deadline_ms);
-                entry.set_accessed_s(accessed_s);
-            });
-        } else {
-            let entry = Entry::new(self.key, value, deadline_ms, accessed_s);
-            self.bucket = Some(self.shard.insert(self.hash, entry, &self.engine.hasher));
+        let (key, hasher) = (self.key, &self.engine.hasher);
+        let parts = Parts {
+            key,
+            value,
+            deadline_ms,
+            accessed_s,
+        };
+        match self.bucket {
+            Some(bucket) => self.shard.replace(bucket, &parts, hasher),
+            None => self.bucket = Some(self.shard.insert(self.hash, &parts, hasher)),
         }
         let (id, key) = (self.id, self.key);
         self.ctx.emit(|| Effect::Put {
@@ -635,12 +637,7 @@ impl Slot<'_> {
     /// # Panics
     /// If the key is not there.
     pub fn append(&mut self, suffix: &[u8]) -> usize {
-        let accessed_s = self.ctx.accessed_s();
-        let len = self.change(|entry| {
-            entry.append(suffix);
-            entry.set_accessed_s(accessed_s);
-            entry.value().text_bytes()
-        });
+        let len = self.grow(|text| text.extend_from_slice(suffix));
         let (db, key) = (self.id, self.key);
         self.ctx.emit(|| Effect::Append {
             db,
@@ -657,11 +654,12 @@ impl Slot<'_> {
     /// # Panics
     /// If the key is not there.
     pub fn write_range(&mut self, offset: usize, bytes: &[u8]) -> usize {
-        let accessed_s = self.ctx.accessed_s();
-        let len = self.change(|entry| {
-            entry.write_range(offset, bytes);
-            entry.set_accessed_s(accessed_s);
-            entry.value().text_bytes()
+        let end = offset + bytes.len();
+        let len = self.grow(|text| {
+            if text.len() < end {
+                text.resize(end, 0);
+            }
+            text[offset..end].copy_from_slice(bytes);
         });
         let (db, key) = (self.id, self.key);
         self.ctx.emit(|| Effect::WriteRange {
@@ -679,7 +677,9 @@ impl Slot<'_> {
     /// # Panics
     /// If the key is not there.
     pub fn set_deadline(&mut self, deadline_ms: Option<u64>) {
-        self.change(|entry| entry.set_deadline_ms(deadline_ms));
+        let bucket = self.bucket.expect("the key is there");
+        self.shard
+            .set_deadline_ms(bucket, deadline_ms, &self.engine.hasher);
         let (db, key) = (self.id, self.key);
         self.ctx.emit(|| Effect::Deadline {
             db,
@@ -704,9 +704,12 @@ impl Slot<'_> {
         true
     }
 
-    fn change<R>(&mut self, change: impl FnOnce(&mut Entry) -> R) -> R {
-        self.shard
-            .change(self.bucket.expect("the key is there"), change)
+    /// Changes the text of the value of a key that is there, a use of the key; answers its length.
+    fn grow(&mut self, change: impl FnOnce(&mut Vec<u8>)) -> usize {
+        let bucket = self.bucket.expect("the key is there");
+        let len = self.shard.grow(bucket, &self.engine.hasher, change);
+        self.shard.touch(bucket, self.ctx.accessed_s());
+        len
     }
 
     fn note_change(&self) {

@@ -79,13 +79,13 @@ impl Sweeper {
 }
 
 impl Engine {
-    /// Frees up to `entries_max` entries of databases that were flushed; answers whether there is
+    /// Frees up to `shards_max` shards of databases that were flushed; answers whether there is
     /// more. Holds no lock that a client waits for.
-    pub fn free_some(&self, entries_max: usize) -> bool {
+    pub fn free_some(&self, shards_max: usize) -> bool {
         let Some(mut remains) = self.discarded.lock().pop_front() else {
             return false;
         };
-        if remains.by_ref().take(entries_max).count() == entries_max {
+        if remains.by_ref().take(shards_max).count() == shards_max {
             self.discarded.lock().push_front(remains);
         }
         !self.discarded.lock().is_empty()

@@ -126,7 +126,7 @@ impl Step<'_> {
     pub fn random_key(&self, db: u32, mut random: impl FnMut() -> u64) -> Option<Box<[u8]>> {
         let shards = self.database(db).shards_in_use();
         let now_ms = self.now().wall_ms;
-        let live = |entry: &Entry| entry.deadline_ms().is_none_or(|deadline| deadline > now_ms);
+        let live = |entry: Entry<'_>| entry.deadline_ms().is_none_or(|deadline| deadline > now_ms);
         for _ in 0..DRAWS_MAX {
             let total = self.len(db) as u64;
             if total == 0 {

@@ -26,8 +26,8 @@ const ARRIVALS_MAX: usize = 1_024;
 const READ_BYTES: usize = 64 << 10;
 /// Buckets the sweeper looks at between two looks at the clients.
 const SWEEP_BUCKETS: usize = 2_048;
-/// Entries of flushed databases freed between two looks at the clients.
-const FREED_ENTRIES: usize = 4_096;
+/// Shards of flushed databases freed between two looks at the clients.
+const FREED_SHARDS: usize = 1;
 /// Time-outs are looked at, and statistics sampled, this often.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -252,7 +252,7 @@ async fn tick(local: Rc<Local>) {
         }
         if local.index == 0 {
             local.server.stats().sample(now.mono_us);
-            while local.server.engine().free_some(FREED_ENTRIES) {
+            while local.server.engine().free_some(FREED_SHARDS) {
                 tokio::task::yield_now().await;
             }
         }

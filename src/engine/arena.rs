@@ -1,0 +1,339 @@
+//! Room for small records, in pages, in steps of eight bytes, named by 32-bit handles.
+//!
+//! ```text
+//!   page 3   +--------+----+---------+------+--------------------------+
+//!            | record |hole| record  | hole |  not yet used            |
+//!            +--------+----+---------+------+--------------------------+
+//!            0                             top                        end
+//!   handle = page number << 13 | offset / 8
+//! ```
+//!
+//! A record's room is a hole of exactly its size where there is one, else it is cut from the top of
+//! the *active* page, else from a new page. A freed record becomes a hole; holes of one size form a
+//! list through their own bytes. Where holes make up more than a fifth, the emptiest page is
+//! *evacuated*: its records move elsewhere and the page goes back to the allocator. Since only the
+//! shard's table refers to a record, moving one costs one look-up.
+//!
+//! Invariants:
+//! - from 0 to `top` a page is records and holes without gaps, so it can be walked;
+//! - `live` of a page is the sum of its records; a page without records is given back;
+//! - every hole of at least two steps is in the list of its size, exactly once.
+//!
+//! Cost: on average 4 bytes per record for rounding up; at most a quarter of the room is holes (a
+//! fifth, plus the page being filled); pages are about a sixteenth of the arena, at most 64 KiB.
+//!
+//! LIMITATIONS: 2^19 pages, so at least 8 GiB of records in one arena; beyond that `alloc` panics.
+
+use super::record::{BYTES_MAX, HOLE, Record};
+
+/// The step in which room is given.
+const STEP_BYTES: usize = 8;
+const OFFSET_BITS: u32 = 13;
+const PAGE_BYTES_MAX: usize = STEP_BYTES << OFFSET_BITS;
+const PAGE_BYTES_MIN: usize = 2_048;
+/// A new page is this part of the arena, within the bounds above.
+const PAGES_PER_ARENA: usize = 16;
+/// A hole holds its size and two links.
+const STEPS_MIN: usize = 2;
+/// With fewer steps of holes than this nothing is evacuated.
+const SPARSE_STEPS_MIN: usize = 256;
+/// An arena is sparse when more than one step in so many is a hole.
+const SPARSE_PART: usize = 5;
+const NIL: u32 = u32::MAX;
+
+const _: () = assert!(BYTES_MAX <= PAGE_BYTES_MIN);
+
+/// Where a record stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Handle(pub(super) u32);
+
+impl Handle {
+    /// Handles of an arena are below this.
+    pub(super) const LIMIT: u32 = 1 << 31;
+
+    fn new(page: usize, step: usize) -> Self {
+        let page = u32::try_from(page).expect("an arena has at most 2^18 pages");
+        assert!(
+            page < Self::LIMIT >> OFFSET_BITS,
+            "an arena has at most 2^18 pages"
+        );
+        Self(page << OFFSET_BITS | step as u32)
+    }
+
+    fn page(self) -> usize {
+        (self.0 >> OFFSET_BITS) as usize
+    }
+
+    fn step(self) -> usize {
+        (self.0 & ((1 << OFFSET_BITS) - 1)) as usize
+    }
+}
+
+#[derive(Debug)]
+struct Page {
+    bytes: Box<[u8]>,
+    /// Steps in use, holes among them.
+    top: usize,
+    /// Steps of records.
+    live: usize,
+}
+
+impl Page {
+    fn steps(&self) -> usize {
+        self.bytes.len() / STEP_BYTES
+    }
+}
+
+/// The pages of one shard.
+#[derive(Debug, Default)]
+pub(super) struct Arena {
+    pages: Vec<Option<Page>>,
+    /// Numbers of pages that were given back.
+    vacant: Vec<u32>,
+    active: Option<usize>,
+    /// The first hole of each size, by steps.
+    holes: Vec<u32>,
+    /// Steps of all holes.
+    hole_steps: usize,
+    /// Steps of all pages.
+    page_steps: usize,
+}
+
+/// A page taken out of the arena; its records are to be moved.
+pub(super) struct Evacuated {
+    number: usize,
+    page: Page,
+}
+
+const fn steps(bytes: usize) -> usize {
+    let steps = bytes.div_ceil(STEP_BYTES);
+    if steps < STEPS_MIN { STEPS_MIN } else { steps }
+}
+
+impl Arena {
+    /// The record at `handle`, and what follows it.
+    #[inline]
+    pub(super) fn get(&self, handle: Handle) -> &[u8] {
+        &self.page(handle.page()).bytes[handle.step() * STEP_BYTES..]
+    }
+
+    /// The record at `handle`, and what follows it, to be changed within its room.
+    #[inline]
+    pub(super) fn get_mut(&mut self, handle: Handle) -> &mut [u8] {
+        &mut self.page_mut(handle.page()).bytes[handle.step() * STEP_BYTES..]
+    }
+
+    /// Whether records of these lengths take the same room.
+    pub(super) fn same_room(a: usize, b: usize) -> bool {
+        steps(a) == steps(b)
+    }
+
+    /// Bytes asked of the allocator.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.page_steps * STEP_BYTES
+            + self.pages.capacity() * size_of::<Option<Page>>()
+            + (self.vacant.capacity() + self.holes.capacity()) * size_of::<u32>()
+    }
+
+    /// Room for a record of `bytes` bytes, at most [`BYTES_MAX`]. Amortised O(1).
+    pub(super) fn alloc(&mut self, bytes: usize) -> Handle {
+        debug_assert!(bytes <= BYTES_MAX);
+        let steps = steps(bytes);
+        let hole = self.holes.get(steps).copied().unwrap_or(NIL);
+        let handle = if hole == NIL {
+            self.cut(steps)
+        } else {
+            self.unlink(Handle(hole), steps);
+            Handle(hole)
+        };
+        self.page_mut(handle.page()).live += steps;
+        handle
+    }
+
+    /// Gives back the room of the record at `handle`, which is `bytes` long. Amortised O(1).
+    pub(super) fn free(&mut self, handle: Handle, bytes: usize) {
+        let (number, steps) = (handle.page(), steps(bytes));
+        let is_active = self.active == Some(number);
+        let page = self.page_mut(number);
+        page.live -= steps;
+        if page.live == 0 {
+            self.unlink_all(number);
+            if is_active {
+                self.page_mut(number).top = 0;
+            } else {
+                self.drop_page(number);
+            }
+        } else if is_active && handle.step() + steps == page.top {
+            page.top -= steps;
+        } else {
+            self.link(handle, steps);
+        }
+    }
+
+    /// Whether holes take so much that a page should be evacuated.
+    pub(super) fn is_sparse(&self) -> bool {
+        self.hole_steps > SPARSE_STEPS_MIN && self.hole_steps * SPARSE_PART > self.page_steps
+    }
+
+    /// Takes out the page that has most holes for its size. O(pages), and O(page).
+    pub(super) fn evacuate(&mut self) -> Option<Evacuated> {
+        let pages = self.pages.iter().enumerate();
+        let in_use = pages.filter_map(|(number, page)| Some((number, page.as_ref()?)));
+        let (number, _) = in_use.min_by_key(|(_, page)| page.live * 1_024 / page.steps())?;
+        if self.active == Some(number) {
+            self.active = None;
+        }
+        self.unlink_all(number);
+        let page = self.pages[number].take()?;
+        self.page_steps -= page.steps();
+        Some(Evacuated { number, page })
+    }
+
+    /// Gives back a page whose records have been moved. Not before: its handles must stay unlike
+    /// those of new records as long as the table still has them.
+    pub(super) fn retire(&mut self, evacuated: Evacuated) {
+        let Evacuated { number, page } = evacuated;
+        drop(page);
+        self.vacant.push(number as u32);
+    }
+
+    /// Cuts room from the top of the active page, or of a new one.
+    fn cut(&mut self, steps: usize) -> Handle {
+        if let Some(number) = self.active {
+            let page = self.page_mut(number);
+            if page.top + steps <= page.steps() {
+                let handle = Handle::new(number, page.top);
+                page.top += steps;
+                return handle;
+            }
+            // What is left over may fit a smaller record.
+            let (top, left) = (page.top, page.steps() - page.top);
+            if left >= STEPS_MIN {
+                page.top += left;
+                self.link(Handle::new(number, top), left);
+            }
+        }
+        let number = self.add_page();
+        self.active = Some(number);
+        self.page_mut(number).top = steps;
+        Handle::new(number, 0)
+    }
+
+    fn add_page(&mut self) -> usize {
+        let bytes = (self.page_steps * STEP_BYTES / PAGES_PER_ARENA).next_power_of_two();
+        let bytes = bytes.clamp(PAGE_BYTES_MIN, PAGE_BYTES_MAX);
+        let page = Page {
+            bytes: vec![0; bytes].into_boxed_slice(),
+            top: 0,
+            live: 0,
+        };
+        self.page_steps += page.steps();
+        if let Some(number) = self.vacant.pop() {
+            self.pages[number as usize] = Some(page);
+            return number as usize;
+        }
+        self.pages.push(Some(page));
+        self.pages.len() - 1
+    }
+
+    fn drop_page(&mut self, number: usize) {
+        if let Some(page) = self.pages[number].take() {
+            self.page_steps -= page.steps();
+            self.vacant.push(number as u32);
+        }
+    }
+
+    #[inline]
+    fn page(&self, number: usize) -> &Page {
+        self.pages[number]
+            .as_ref()
+            .expect("a handle is of a page in use")
+    }
+
+    #[inline]
+    fn page_mut(&mut self, number: usize) -> &mut Page {
+        self.pages[number]
+            .as_mut()
+            .expect("a handle is of a page in use")
+    }
+
+    // --- holes: [HOLE, size in steps: u16, -, previous: u32, next: u32, ...]
+
+    fn link(&mut self, handle: Handle, steps: usize) {
+        if self.holes.len() <= steps {
+            self.holes.resize(steps + 1, NIL);
+        }
+        let next = std::mem::replace(&mut self.holes[steps], handle.0);
+        let bytes = self.get_mut(handle);
+        bytes[0] = HOLE;
+        bytes[1..3].copy_from_slice(&(steps as u16).to_le_bytes());
+        bytes[4..8].copy_from_slice(&NIL.to_le_bytes());
+        bytes[8..12].copy_from_slice(&next.to_le_bytes());
+        if next != NIL {
+            self.get_mut(Handle(next))[4..8].copy_from_slice(&handle.0.to_le_bytes());
+        }
+        self.hole_steps += steps;
+    }
+
+    fn unlink(&mut self, handle: Handle, steps: usize) {
+        let bytes = self.get(handle);
+        debug_assert_eq!((bytes[0], hole_steps(bytes)), (HOLE, steps));
+        let (previous, next) = (link_at(bytes, 4), link_at(bytes, 8));
+        if previous == NIL {
+            self.holes[steps] = next;
+        } else {
+            self.get_mut(Handle(previous))[8..12].copy_from_slice(&next.to_le_bytes());
+        }
+        if next != NIL {
+            self.get_mut(Handle(next))[4..8].copy_from_slice(&previous.to_le_bytes());
+        }
+        self.hole_steps -= steps;
+    }
+
+    /// Takes all holes of a page out of the lists. O(page).
+    fn unlink_all(&mut self, number: usize) {
+        let mut step = 0;
+        while step < self.page(number).top {
+            let handle = Handle::new(number, step);
+            let bytes = self.get(handle);
+            if bytes[0] == HOLE {
+                let steps = hole_steps(bytes);
+                self.unlink(handle, steps);
+                step += steps;
+            } else {
+                step += steps(Record(bytes).len());
+            }
+        }
+    }
+}
+
+fn hole_steps(bytes: &[u8]) -> usize {
+    usize::from(u16::from_le_bytes([bytes[1], bytes[2]]))
+}
+
+fn link_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+impl Evacuated {
+    /// The records that stood on the page, with their old handles.
+    pub(super) fn records(&self) -> impl Iterator<Item = (Handle, &[u8])> {
+        let mut step = 0;
+        std::iter::from_fn(move || {
+            while step < self.page.top {
+                let (handle, bytes) = (
+                    Handle::new(self.number, step),
+                    &self.page.bytes[step * STEP_BYTES..],
+                );
+                if bytes[0] == HOLE {
+                    step += hole_steps(bytes);
+                    continue;
+                }
+                let len = Record(bytes).len();
+                step += steps(len);
+                return Some((handle, &bytes[..len]));
+            }
+            None
+        })
+    }
+}
