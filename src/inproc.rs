@@ -6,7 +6,7 @@
 
 use crate::clock::{Clock, ManualClock};
 use crate::config::Settings;
-use crate::engine::{Effect, Engine, Recorder, Sweeper, Tally};
+use crate::engine::{Effect, Engine, Recorder, Sink, Sweeper, Tally};
 use crate::session::outbox::Post;
 use crate::session::registry::{Client, Origin};
 use crate::session::server::{Server, ServerOptions};
@@ -47,8 +47,21 @@ impl Inproc {
     /// A server with these settings and no connection.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let clock = Arc::new(ManualClock::at(START_WALL_MS));
         let recorder = Arc::new(Recorder::new());
+        let sink = Box::new(Arc::clone(&recorder));
+        Self::with_sink(settings, recorder, Some(sink))
+    }
+
+    /// A server that records no effects, as the real one without a journal: for benchmarks, whose
+    /// record would have no end. [`Inproc::check_replay`] has nothing to compare then, and fails
+    /// once anything was written.
+    #[must_use]
+    pub fn unrecorded(settings: Settings) -> Self {
+        Self::with_sink(settings, Arc::new(Recorder::new()), None)
+    }
+
+    fn with_sink(settings: Settings, recorder: Arc<Recorder>, sink: Option<Box<dyn Sink>>) -> Self {
+        let clock = Arc::new(ManualClock::at(START_WALL_MS));
         let replica_options = crate::engine::Options {
             databases: settings.databases,
             ..Default::default()
@@ -58,7 +71,7 @@ impl Inproc {
             config_file: None,
             workers: 1,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            sink: Some(Box::new(Arc::clone(&recorder))),
+            sink,
             seed: SEED,
             on_shut_down: Box::new(|| {}),
         }));

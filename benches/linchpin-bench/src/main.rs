@@ -86,7 +86,7 @@ struct CompareArgs {
     /// Rounds of each cell.
     #[arg(long, default_value_t = 7)]
     rounds: usize,
-    /// Seconds that a server is loaded in each round [default: 0.5, or 0.15 with --quick].
+    /// Seconds that a server is loaded in each round [default: 0.5, or 0.12 with --quick].
     #[arg(long)]
     seconds: Option<f64>,
     /// Only what one minute allows.
@@ -134,7 +134,7 @@ fn side_by_side(args: CompareArgs) -> anyhow::Result<String> {
         args.workers.iter().all(|n| *n > 0),
         "--workers must be at least 1"
     );
-    let seconds = args.seconds.unwrap_or(if args.quick { 0.15 } else { 0.5 });
+    let seconds = args.seconds.unwrap_or(if args.quick { 0.12 } else { 0.5 });
     let options = CompareOptions {
         linchpin: args.linchpin,
         valkey: args.valkey,

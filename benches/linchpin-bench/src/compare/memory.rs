@@ -14,6 +14,8 @@ use crate::keys::KEY_BYTES;
 use crate::process::{Launch, Server};
 use crate::report::{IdleRow, MemoryRow};
 
+/// What an empty server is given to finish starting.
+const SETTLE_EMPTY: Duration = Duration::from_millis(300);
 const TTL_S: u64 = 1_000_000;
 /// What a server is given to finish moving its tables.
 const SETTLE: Duration = Duration::from_millis(1_500);
@@ -49,7 +51,7 @@ pub(super) fn per_key(
 fn overheads(server: &Server, sizes: &[u64], ttl_s: Option<u64>) -> anyhow::Result<Vec<f64>> {
     // The connection that fills has left its mark before the empty server is weighed.
     fill(server.address(), 0..1, VALUE_BYTES, ttl_s)?;
-    sleep(SETTLE);
+    sleep(SETTLE_EMPTY);
     let empty = server.resident_bytes()?;
     let mut filled = 0;
     let mut overheads = Vec::new();
@@ -77,7 +79,7 @@ pub(super) fn idle_connections(
     for launch in launches {
         say(&format!("{connections} idle connections: {}", launch.name));
         let server = Server::start(launch)?;
-        sleep(SETTLE);
+        sleep(SETTLE_EMPTY);
         let before = server.resident_bytes()?;
         let mut open = Vec::with_capacity(connections);
         for _ in 0..connections {

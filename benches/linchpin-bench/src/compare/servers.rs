@@ -13,7 +13,7 @@ use crate::process::Launch;
 /// The server that ratios are to.
 pub(super) const REFERENCE: &str = "redis-server";
 /// Room for the idle connections and whoever asks beside them.
-const CLIENTS_MAX: &str = "20000";
+const CLIENTS_MAX: &str = "12000";
 
 /// Finds the package's binary without importing the package, which would want its client.
 const FIND_IN_PYTHON: &str = "\
