@@ -129,8 +129,8 @@ fn compare(replies: &[u8], stride: usize, position: u64, input: &[u8]) -> Result
     Ok(())
 }
 
-/// Counts the lines that end in `input`, the first of which began with `line`. Leaves in `line` what
-/// has begun behind them.
+/// Counts the lines that end in `input`, the first of which began with `line`. Leaves in `line`
+/// what has begun behind them.
 fn scan_integers(line: &mut Vec<u8>, input: &[u8]) -> Result<u64, WrongReply> {
     let mut count = 0;
     let mut rest = input;

@@ -139,8 +139,8 @@ impl Fleet {
         })
     }
 
-    /// Sends requests until `limit`, and waits for all replies. `workload` is the one that the fleet
-    /// was connected for.
+    /// Sends requests until `limit`, and waits for all replies. `workload` is the one that the
+    /// fleet was connected for.
     ///
     /// # Errors
     /// [`LoadError`]: a wrong reply, none, or a lost connection. The fleet is of no use afterwards.

@@ -77,10 +77,10 @@ fn writing(c: &mut Criterion) {
     reply("integer", |writer| writer.integer(black_box(123_456)));
     reply("null", |writer| writer.null());
     reply("bulk of 16 B", |writer| {
-        writer.bulk(black_box(b"abcdefghijklmnop"))
+        writer.bulk(black_box(b"abcdefghijklmnop"));
     });
     reply("bulk of 4 KiB", |writer| {
-        writer.bulk(black_box(&[b'x'; 4 << 10]))
+        writer.bulk(black_box(&[b'x'; 4 << 10]));
     });
     reply("array of 10 bulks", |writer| {
         writer.array(MSET_KEYS);
