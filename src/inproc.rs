@@ -6,7 +6,7 @@
 
 use crate::clock::{Clock, ManualClock};
 use crate::config::Settings;
-use crate::engine::{Effect, Engine, Recorder, SHARDS_DEFAULT, Sweeper, Tally};
+use crate::engine::{Effect, Engine, Recorder, SHARDS_DEFAULT, Sink, Sweeper, Tally};
 use crate::session::outbox::Post;
 use crate::session::registry::{Client, Origin};
 use crate::session::server::{Server, ServerOptions};
@@ -54,8 +54,26 @@ impl Inproc {
     /// they do among many keys.
     #[must_use]
     pub fn with_shards(settings: Settings, shards: usize) -> Self {
-        let clock = Arc::new(ManualClock::at(START_WALL_MS));
         let recorder = Arc::new(Recorder::new());
+        let sink = Box::new(Arc::clone(&recorder));
+        Self::with_sink(settings, shards, recorder, Some(sink))
+    }
+
+    /// A server that records no effects, as the real one without a journal: for benchmarks, whose
+    /// record would have no end. [`Inproc::check_replay`] has nothing to compare then, and fails
+    /// once anything was written.
+    #[must_use]
+    pub fn unrecorded(settings: Settings) -> Self {
+        Self::with_sink(settings, SHARDS_DEFAULT, Arc::new(Recorder::new()), None)
+    }
+
+    fn with_sink(
+        settings: Settings,
+        shards: usize,
+        recorder: Arc<Recorder>,
+        sink: Option<Box<dyn Sink>>,
+    ) -> Self {
+        let clock = Arc::new(ManualClock::at(START_WALL_MS));
         let replica_options = crate::engine::Options {
             databases: settings.databases,
             ..Default::default()
@@ -66,7 +84,7 @@ impl Inproc {
             workers: 1,
             shards,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            sink: Some(Box::new(Arc::clone(&recorder))),
+            sink,
             seed: SEED,
             clients_fit: |maxclients| maxclients,
             on_shut_down: Box::new(|| {}),

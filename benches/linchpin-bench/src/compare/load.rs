@@ -1,0 +1,123 @@
+//! Cells measured in rounds.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+
+use super::{CompareOptions, VALUE_BYTES};
+use crate::fleet::{Fleet, Limit, Pace, Shape, fill};
+use crate::keys::Pattern;
+use crate::process::{Launch, Server};
+use crate::report::{Cell, CellRounds, Figures, ServerRounds};
+use crate::workload::{Command, Workload, WorkloadOptions};
+
+/// The part of a round's time that a server is loaded before it is measured.
+const WARM_UP: f64 = 0.2;
+
+/// Measures all `cells`, whose numbers of keys do not go down. Answers also the servers' versions.
+pub(super) fn measure(
+    options: &CompareOptions,
+    cells: &[Cell],
+    launches: &[Launch],
+    say: &dyn Fn(&str),
+) -> anyhow::Result<(Vec<CellRounds>, Vec<String>)> {
+    let servers: Vec<Server> = launches
+        .iter()
+        .map(Server::start)
+        .collect::<Result<_, _>>()?;
+    let versions = launches.iter().zip(&servers);
+    let versions = versions
+        .map(|(launch, server)| format!("{} ({})", launch.name, server.version()))
+        .collect();
+    let mut rng = StdRng::seed_from_u64(options.seed);
+    let mut filled = 0;
+    let mut results = Vec::new();
+    for cell in cells {
+        if cell.keys > filled {
+            say(&format!("setting {} keys", cell.keys));
+            for server in &servers {
+                fill(server.address(), filled..cell.keys, VALUE_BYTES, None)?;
+            }
+            filled = cell.keys;
+        }
+        let Cell {
+            command, pipeline, ..
+        } = cell;
+        say(&format!(
+            "{command}, pipeline {pipeline}, {} keys",
+            cell.keys
+        ));
+        results.push(rounds(options, cell, launches, &servers, &mut rng)?);
+    }
+    Ok((results, versions))
+}
+
+fn rounds(
+    options: &CompareOptions,
+    cell: &Cell,
+    launches: &[Launch],
+    servers: &[Server],
+    rng: &mut StdRng,
+) -> anyhow::Result<CellRounds> {
+    let workload = Workload::new(&WorkloadOptions {
+        command: Command::from_words(&[&cell.command])?,
+        keys: cell.keys,
+        pattern: Pattern::Uniform,
+        value_bytes: VALUE_BYTES,
+        seed: options.seed,
+    });
+    let shape = Shape {
+        connections: cell.connections,
+        pipeline: cell.pipeline,
+        threads: 1,
+    };
+    let fleets = servers
+        .iter()
+        .map(|server| Fleet::connect(server.address(), shape, &workload));
+    let mut fleets: Vec<Fleet> = fleets.collect::<Result<_, _>>()?;
+    let mut results: Vec<ServerRounds> = launches
+        .iter()
+        .map(|launch| ServerRounds {
+            server: launch.name.clone(),
+            rounds: Vec::new(),
+        })
+        .collect();
+    let mut order: Vec<usize> = (0..servers.len()).collect();
+    for _ in 0..options.rounds {
+        order.shuffle(rng);
+        for at in &order {
+            let figures = round(&servers[*at], &mut fleets[*at], &workload, options.time);
+            let figures = figures.with_context(|| launches[*at].name.clone())?;
+            results[*at].rounds.push(figures);
+        }
+    }
+    Ok(CellRounds {
+        cell: cell.clone(),
+        servers: results,
+    })
+}
+
+fn round(
+    server: &Server,
+    fleet: &mut Fleet,
+    workload: &Workload,
+    time: Duration,
+) -> anyhow::Result<Figures> {
+    fleet.run(workload, Pace::Closed, Limit::Time(time.mul_f64(WARM_UP)))?;
+    let before = server.cpu()?;
+    let outcome = fleet.run(workload, Pace::Closed, Limit::Time(time))?;
+    let cpu = server.cpu()?.saturating_sub(before);
+    let elapsed_s = outcome.elapsed.as_secs_f64();
+    Ok(Figures {
+        operations_per_s: outcome.operations_per_s(),
+        cpu_ns: cpu.as_nanos() as f64 / outcome.operations as f64,
+        p50_us: outcome.latency_us(0.5),
+        p99_us: outcome.latency_us(0.99),
+        p999_us: outcome.latency_us(0.999),
+        server_busy: cpu.as_secs_f64() / elapsed_s,
+        generator_busy: outcome.cpu.as_secs_f64() / elapsed_s,
+    })
+}

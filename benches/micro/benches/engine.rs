@@ -1,0 +1,146 @@
+//! What does an operation on one key cost, from locking its shard to letting go of it?
+//!
+//! Each iteration enters the gate once and works on [`BATCH`] keys, as a pipeline does; times are
+//! for the whole batch, and the throughput is in keys. Keys come in an order without pattern, once
+//! from few that stay in the caches and once from many that do not.
+
+use criterion::measurement::WallTime;
+use criterion::{
+    BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main,
+};
+use linchpin_server::clock::Now;
+use linchpin_server::engine::{Deadline, Engine, Options, Slot, ValueRef};
+
+const BATCH: usize = 128;
+const KEYS_FEW: u64 = 10_000;
+const KEYS_MANY: u64 = if cfg!(debug_assertions) {
+    20_000
+} else {
+    2_000_000
+};
+/// Odd, so that multiplying by it visits every number below a power of two.
+const STRIDE: u64 = 0x9e37_79b9_7f4a_7c15;
+const NOW: Now = Now {
+    wall_ms: 1_700_000_000_000,
+    wall_sub_us: 0,
+    engine_ms: 0,
+    mono_us: 0,
+};
+const VALUE: ValueRef<'static> = ValueRef::Bytes(b"abcdefghijklmnop");
+
+fn name(number: u64) -> [u8; 16] {
+    let mut name = *b"key:000000000000";
+    let mut rest = number;
+    for digit in name[4..].iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    name
+}
+
+/// An engine that holds `keys` keys with `value`.
+fn engine(keys: u64, value: ValueRef<'_>, deadline: Deadline) -> Engine {
+    let engine = Engine::new(Options::default(), None);
+    let batch = engine.shared(0, NOW);
+    for number in 0..keys {
+        let key = name(number);
+        batch
+            .step()
+            .lock(0, &key)
+            .slot(0, &key)
+            .put(value, deadline);
+    }
+    drop(batch);
+    engine
+}
+
+/// Does `act` with each of `keys`, in one batch.
+fn each(engine: &Engine, now: Now, keys: &[[u8; 16]], mut act: impl FnMut(&mut Slot<'_>)) {
+    let batch = engine.shared(0, now);
+    for key in keys {
+        act(&mut batch.step().lock(0, key).slot(0, key));
+    }
+}
+
+/// Batches of keys, the next one at every call.
+fn batches(keys: u64) -> impl FnMut() -> Vec<[u8; 16]> {
+    let mut next = 0_u64;
+    move || {
+        let draw = |_| {
+            next = next.wrapping_add(1);
+            name((next.wrapping_mul(STRIDE) >> 20) % keys)
+        };
+        (0..BATCH).map(draw).collect()
+    }
+}
+
+fn operation(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    (engine, keys): (&Engine, u64),
+    mut act: impl FnMut(&mut Slot<'_>),
+) {
+    let mut next = batches(keys);
+    group.bench_function(name, |b| {
+        b.iter_batched(
+            &mut next,
+            |keys| each(engine, NOW, &keys, &mut act),
+            BatchSize::SmallInput,
+        );
+    });
+}
+
+fn one_key(c: &mut Criterion) {
+    for (name, keys) in [("few keys", KEYS_FEW), ("many keys", KEYS_MANY)] {
+        let mut group = c.benchmark_group(name);
+        group.throughput(Throughput::Elements(BATCH as u64));
+        let texts = engine(keys, VALUE, Deadline::None);
+        operation(&mut group, "get", (&texts, keys), |slot| {
+            assert!(slot.read().is_some());
+        });
+        operation(&mut group, "put", (&texts, keys), |slot| {
+            slot.put(VALUE, Deadline::None);
+        });
+        operation(&mut group, "put with deadline", (&texts, keys), |slot| {
+            slot.put(VALUE, Deadline::At(NOW.wall_ms + 60_000));
+        });
+        drop(texts);
+        let counters = engine(keys, ValueRef::Int(0), Deadline::None);
+        operation(&mut group, "incr", (&counters, keys), |slot| {
+            let Some(ValueRef::Int(count)) = slot.read() else {
+                panic!("a counter holds a number");
+            };
+            slot.put(ValueRef::Int(count + 1), Deadline::Keep);
+        });
+        group.finish();
+    }
+}
+
+/// Finding a key past its deadline removes it; that the batch puts it back is part of the time.
+fn expiring(c: &mut Criterion) {
+    let mut group = c.benchmark_group("expire");
+    group.throughput(Throughput::Elements(BATCH as u64));
+    let due_ms = NOW.wall_ms + 1;
+    let engine = engine(KEYS_FEW, VALUE, Deadline::At(due_ms));
+    let after = Now {
+        wall_ms: due_ms,
+        ..NOW
+    };
+    let mut next = batches(KEYS_FEW);
+    group.bench_function("put, then find expired", |b| {
+        b.iter_batched(
+            &mut next,
+            |keys| {
+                each(&engine, NOW, &keys, |slot| {
+                    slot.put(VALUE, Deadline::At(due_ms));
+                });
+                each(&engine, after, &keys, |slot| assert!(!slot.exists()));
+            },
+            BatchSize::SmallInput,
+        );
+    });
+    group.finish();
+}
+
+criterion_group!(benches, one_key, expiring);
+criterion_main!(benches);
