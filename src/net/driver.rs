@@ -38,8 +38,6 @@ const UNAUTHENTICATED_OUTPUT_BYTES_MAX: usize = 1 << 10;
 const UNAUTHENTICATED_INPUT_BYTES_MAX: usize = 64 << 10;
 /// Input pauses here where the settings know no soft limit.
 const PAUSE_OUTPUT_BYTES: usize = 64 << 20;
-/// The worker keeps an output buffer up to this size between batches.
-const OUTPUT_KEPT_BYTES: usize = 256 << 10;
 
 /// When the server stops, a connection ends once it has been silent for so long: a pipeline may
 /// still lie in the buffers of the peer's kernel, which sends on as we make room.
@@ -192,7 +190,15 @@ impl Connection {
                     self.draining = true;
                 }
                 Poll::Ready(Err(end)) => return Poll::Ready(end),
-                Poll::Ready(Ok(())) => self.quiet_since_ms = None,
+                Poll::Ready(Ok(())) => {
+                    self.quiet_since_ms = None;
+                    if !self.output.is_empty() && !self.draining && !self.runnable {
+                        // The others that are ready go first, then all replies are sent: their
+                        // readers wake up together, and come back together.
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
             }
         }
     }
@@ -273,7 +279,7 @@ impl Connection {
     /// which becomes this connection's until it is sent.
     fn run(&mut self, input: &[u8]) -> (usize, Stop) {
         if self.output.is_empty() {
-            std::mem::swap(&mut self.output, &mut *self.local.output.borrow_mut());
+            self.output = self.local.spare_output();
         }
         let mut worker = self.local.worker.borrow_mut();
         let ran = self.session.run(input, &mut self.output, &mut worker);
@@ -302,13 +308,8 @@ impl Connection {
 
     /// The buffer goes back to the worker, unless it has grown too large to keep.
     fn give_back_output(&mut self) {
-        let mut output = std::mem::take(&mut self.output);
         self.output_at = 0;
-        output.clear();
-        let mut kept = self.local.output.borrow_mut();
-        if output.capacity() <= OUTPUT_KEPT_BYTES && output.capacity() > kept.capacity() {
-            *kept = output;
-        }
+        self.local.keep_output(std::mem::take(&mut self.output));
     }
 
     fn input_bytes_max(&self) -> usize {

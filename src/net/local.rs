@@ -13,14 +13,48 @@ pub(super) struct Local {
     pub(super) index: usize,
     /// Where sockets are read into: an idle connection has no buffer.
     pub(super) input: RefCell<Box<[u8]>>,
-    /// Where replies are made before they are sent.
-    pub(super) output: RefCell<Vec<u8>>,
+    /// Buffers in which replies are made before they are sent, empty.
+    outputs: RefCell<Vec<Vec<u8>>>,
     pub(super) watches: Watches,
     /// Monotonic milliseconds, as of the last reading.
     pub(super) now_ms: Cell<u64>,
 }
 
+/// What a worker reads from one socket at a time.
+const READ_BYTES: usize = 64 << 10;
+/// Output buffers kept between batches: as many as connections are ready at once, in most cases.
+const OUTPUTS_KEPT_MAX: usize = 64;
+/// Larger ones go back to the allocator.
+const OUTPUT_KEPT_BYTES_MAX: usize = 64 << 10;
+
 impl Local {
+    /// What worker `index` of `server` begins with.
+    pub(super) fn new(index: usize, server: Arc<Server>) -> Self {
+        Self {
+            worker: RefCell::new(Worker::new(index, Arc::clone(&server))),
+            server,
+            index,
+            input: RefCell::new(vec![0; READ_BYTES].into()),
+            outputs: RefCell::new(Vec::new()),
+            watches: Watches::default(),
+            now_ms: Cell::new(0),
+        }
+    }
+
+    /// An empty buffer for replies.
+    pub(super) fn spare_output(&self) -> Vec<u8> {
+        self.outputs.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes a buffer back whose replies are sent.
+    pub(super) fn keep_output(&self, mut output: Vec<u8>) {
+        let mut kept = self.outputs.borrow_mut();
+        if output.capacity() <= OUTPUT_KEPT_BYTES_MAX && kept.len() < OUTPUTS_KEPT_MAX {
+            output.clear();
+            kept.push(output);
+        }
+    }
+
     /// Reads the clock.
     pub(super) fn read_clock(&self) -> u64 {
         let now_ms = self.server.clock().mono_us() / 1_000;

@@ -4,14 +4,12 @@ use super::DRAIN_MAX;
 use super::driver::Connection;
 use super::local::Local;
 use super::stream::Unattached;
-use super::timers::Watches;
 use crate::engine::{Sweeper, Tally};
 use crate::observe::stats::Counts;
-use crate::session::Worker;
 use crate::session::registry::Origin;
 use crate::session::server::Server;
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,8 +20,6 @@ use tokio::task::LocalSet;
 
 /// Connections that may wait for a worker to take them.
 const ARRIVALS_MAX: usize = 1_024;
-/// What a worker reads from one socket at a time.
-const READ_BYTES: usize = 64 << 10;
 /// Buckets the sweeper looks at between two looks at the clients.
 const SWEEP_BUCKETS: usize = 2_048;
 /// Shards of flushed databases freed between two looks at the clients.
@@ -154,15 +150,7 @@ async fn work(
     mut to_come: mpsc::Receiver<Arrival>,
     stopped: Arc<Notify>,
 ) {
-    let local = Rc::new(Local {
-        worker: RefCell::new(Worker::new(index, Arc::clone(&server))),
-        server,
-        index,
-        input: RefCell::new(vec![0; READ_BYTES].into()),
-        output: RefCell::new(Vec::new()),
-        watches: Watches::default(),
-        now_ms: Cell::new(0),
-    });
+    let local = Rc::new(Local::new(index, server));
     let open = Rc::new(Cell::new(0usize));
     let ticking = tokio::task::spawn_local(tick(Rc::clone(&local)));
     let sweeping = tokio::task::spawn_local(sweep(Rc::clone(&local), Sweeper::new(index, count)));
