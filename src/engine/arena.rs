@@ -86,6 +86,7 @@ impl Page {
 
 /// The pages of one shard.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(super) struct Arena {
     pages: Vec<Option<Page>>,
     /// Numbers of pages that were given back.

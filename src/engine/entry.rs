@@ -17,6 +17,7 @@ pub(super) struct Place(u32);
 
 /// The entries of one shard.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(super) struct Entries {
     arena: Arena,
     large: Vec<Option<Box<Large>>>,

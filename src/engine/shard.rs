@@ -22,19 +22,27 @@ use super::record::Parts;
 use hashbrown::HashTable;
 use std::cell::Cell;
 
+/// Deadlines count in sums as no later than this, the year 2109.
+const DEADLINE_SUMMED_MS_MAX: u64 = 1 << 42;
+
 /// Smaller tables are not worth shrinking.
 const SHRINK_BUCKETS_MIN: usize = 64;
 /// A table is shrunk when fewer than one in this many buckets is used.
 const SHRINK_BELOW: usize = 8;
 
 /// The entries whose keys hash to this shard.
+///
+/// In this order: lock, table and the arena's list of pages then share a cache line, and opening a
+/// key touches no other line of the shard.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Shard {
     table: HashTable<Place>,
     entries: Entries,
     generation: u32,
     volatile: usize,
-    deadline_sum_ms: u128,
+    /// Of deadlines cut to [`DEADLINE_SUMMED_MS_MAX`], so that it stays within 64 bits.
+    deadline_sum_ms: u64,
     sweep_bucket: usize,
 }
 
@@ -278,7 +286,7 @@ impl Shard {
         Census {
             keys: self.table.len(),
             volatile: self.volatile,
-            deadline_sum_ms: self.deadline_sum_ms,
+            deadline_sum_ms: self.deadline_sum_ms.into(),
             bytes: self.entries.heap_bytes() + self.table.allocation_size(),
         }
     }
@@ -290,14 +298,16 @@ impl Shard {
     fn note_deadline(&mut self, deadline_ms: Option<u64>) {
         if let Some(at) = deadline_ms {
             self.volatile += 1;
-            self.deadline_sum_ms += u128::from(at);
+            let summed_ms = at.min(DEADLINE_SUMMED_MS_MAX);
+            self.deadline_sum_ms = self.deadline_sum_ms.wrapping_add(summed_ms);
         }
     }
 
     fn forget_deadline(&mut self, deadline_ms: Option<u64>) {
         if let Some(at) = deadline_ms {
             self.volatile -= 1;
-            self.deadline_sum_ms -= u128::from(at);
+            let summed_ms = at.min(DEADLINE_SUMMED_MS_MAX);
+            self.deadline_sum_ms = self.deadline_sum_ms.wrapping_sub(summed_ms);
         }
     }
 }
