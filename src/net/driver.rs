@@ -139,26 +139,9 @@ impl Connection {
             if self.send(cx).is_err() {
                 return Poll::Ready(End::Broken);
             }
-            let unsent = self.output.len() - self.output_at;
-            let limit = self.output_limit();
-            if limit.exceeded(unsent) {
-                return Poll::Ready(End::OutputLimit);
+            if let Some(blocked) = self.blocked_by_output() {
+                return blocked;
             }
-            if self.draining {
-                return if unsent == 0 {
-                    Poll::Ready(End::Finished)
-                } else {
-                    Poll::Pending
-                };
-            }
-            if unsent >= limit.pause_bytes {
-                let since_ms = self.watch.over_soft_since_ms.get();
-                self.watch
-                    .over_soft_since_ms
-                    .set(since_ms.or(Some(self.local.read_clock())));
-                return Poll::Pending;
-            }
-            self.watch.over_soft_since_ms.set(None);
             if self.runnable {
                 self.run_held();
                 continue;
@@ -201,6 +184,29 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Whether what is unsent ends the connection, or keeps it from reading and executing more.
+    fn blocked_by_output(&mut self) -> Option<Poll<End>> {
+        let unsent = self.output.len() - self.output_at;
+        let limit = self.output_limit();
+        if limit.exceeded(unsent) {
+            return Some(Poll::Ready(End::OutputLimit));
+        }
+        if self.draining {
+            return Some(match unsent {
+                0 => Poll::Ready(End::Finished),
+                _ => Poll::Pending,
+            });
+        }
+        if unsent >= limit.pause_bytes {
+            let since_ms = self.watch.over_soft_since_ms.get();
+            let since_ms = since_ms.unwrap_or_else(|| self.local.read_clock());
+            self.watch.over_soft_since_ms.set(Some(since_ms));
+            return Some(Poll::Pending);
+        }
+        self.watch.over_soft_since_ms.set(None);
+        None
     }
 
     /// Reads once and executes what is complete.
