@@ -22,7 +22,7 @@
 //! Cost: on average 4 bytes per record for rounding up; at most a quarter of the room is holes (a
 //! fifth, plus the page being filled); pages are about a sixteenth of the arena, at most 64 KiB.
 //!
-//! LIMITATIONS: 2^19 pages, so at least 8 GiB of records in one arena; beyond that `alloc` panics.
+//! LIMITATIONS: 2^18 pages, so up to 16 GiB of records in one arena; beyond that `alloc` panics.
 
 use super::record::{BYTES_MAX, HOLE, Record};
 

@@ -460,11 +460,7 @@ mod tests {
             places.push((key, place));
         }
         let full = entries.heap_bytes();
-        let mut index: HashMap<Vec<u8>, Place> = HashMap::new();
-        for (n, (key, place)) in places.into_iter().enumerate() {
-            index.insert(key, place);
-            let _ = n;
-        }
+        let mut index: HashMap<Vec<u8>, Place> = places.into_iter().collect();
         let doomed: Vec<_> = index
             .keys()
             .filter(|key| key[key.len() - 1] % 4 != 0)

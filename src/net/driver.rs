@@ -11,6 +11,9 @@
 //! another buffer of the worker; only what is left over, half a request or unsent replies, moves
 //! into buffers of the connection's own. An idle connection has none.
 //!
+//! A connection that has executed what it read gives way to the others that are ready, once, before
+//! it sends: see `docs/decisions/0015-replies.md`.
+//!
 //! Invariants:
 //! - input is read only when the session can do nothing with what it has, so at most one incomplete
 //!   request, and what one read brought behind it, is held;
@@ -281,7 +284,7 @@ impl Connection {
         self.session.refresh(self.watch.active_ms.get(), buffers);
     }
 
-    /// Lets the session run. Replies go behind those unsent, or else into the worker's buffer,
+    /// Lets the session run. Replies go behind those unsent, or else into a buffer of the worker's,
     /// which becomes this connection's until it is sent.
     fn run(&mut self, input: &[u8]) -> (usize, Stop) {
         if self.output.is_empty() {
