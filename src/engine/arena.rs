@@ -24,6 +24,7 @@
 //!
 //! LIMITATIONS: 2^18 pages, so up to 16 GiB of records in one arena; beyond that `alloc` panics.
 
+use super::ledger::{usable, usable_slots};
 use super::record::{BYTES_MAX, HOLE, Record};
 
 /// The step in which room is given.
@@ -42,6 +43,7 @@ const SPARSE_PART: usize = 5;
 const NIL: u32 = u32::MAX;
 
 const _: () = assert!(BYTES_MAX <= PAGE_BYTES_MIN);
+const _: () = assert!(usable(PAGE_BYTES_MIN) == PAGE_BYTES_MIN);
 
 /// Where a record stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +100,8 @@ pub(super) struct Arena {
     hole_steps: usize,
     /// Steps of all pages.
     page_steps: usize,
+    /// Bytes held, to be had without adding up.
+    heap_bytes: usize,
 }
 
 /// A page taken out of the arena; its records are to be moved.
@@ -129,11 +133,19 @@ impl Arena {
         steps(a) == steps(b)
     }
 
-    /// Bytes asked of the allocator.
+    /// Bytes held on the heap.
+    #[inline]
     pub(super) fn heap_bytes(&self) -> usize {
-        self.page_steps * STEP_BYTES
-            + self.pages.capacity() * size_of::<Option<Page>>()
-            + (self.vacant.capacity() + self.holes.capacity()) * size_of::<u32>()
+        self.heap_bytes
+    }
+
+    /// Counts anew what is held, after a page or a list has come, grown or gone. The sizes of pages
+    /// are size classes, so that their sum needs no rounding.
+    fn count_heap_bytes(&mut self) {
+        self.heap_bytes = self.page_steps * STEP_BYTES
+            + usable_slots::<Option<Page>>(self.pages.capacity())
+            + usable_slots::<u32>(self.vacant.capacity())
+            + usable_slots::<u32>(self.holes.capacity());
     }
 
     /// Room for a record of `bytes` bytes, at most [`BYTES_MAX`]. Amortised O(1).
@@ -187,6 +199,7 @@ impl Arena {
         self.unlink_all(number);
         let page = self.pages[number].take()?;
         self.page_steps -= page.steps();
+        self.count_heap_bytes();
         Some(Evacuated { number, page })
     }
 
@@ -196,6 +209,7 @@ impl Arena {
         let Evacuated { number, page } = evacuated;
         drop(page);
         self.vacant.push(number as u32);
+        self.count_heap_bytes();
     }
 
     /// Cuts room from the top of the active page, or of a new one.
@@ -231,9 +245,11 @@ impl Arena {
         self.page_steps += page.steps();
         if let Some(number) = self.vacant.pop() {
             self.pages[number as usize] = Some(page);
+            self.count_heap_bytes();
             return number as usize;
         }
         self.pages.push(Some(page));
+        self.count_heap_bytes();
         self.pages.len() - 1
     }
 
@@ -241,6 +257,7 @@ impl Arena {
         if let Some(page) = self.pages[number].take() {
             self.page_steps -= page.steps();
             self.vacant.push(number as u32);
+            self.count_heap_bytes();
         }
     }
 
@@ -263,6 +280,7 @@ impl Arena {
     fn link(&mut self, handle: Handle, steps: usize) {
         if self.holes.len() <= steps {
             self.holes.resize(steps + 1, NIL);
+            self.count_heap_bytes();
         }
         let next = std::mem::replace(&mut self.holes[steps], handle.0);
         let bytes = self.get_mut(handle);

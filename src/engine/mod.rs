@@ -9,10 +9,12 @@
 mod arena;
 mod effect;
 mod entry;
+mod evict;
 mod gate;
 mod hash;
 mod keyspace;
 mod large;
+mod ledger;
 mod record;
 mod replay;
 mod shard;
@@ -23,6 +25,8 @@ mod walk;
 mod watch;
 
 pub use effect::{Effect, Recorder, Sink};
+pub use evict::Bound;
+pub use ledger::{Account, Ledger, usable, usable_slots};
 pub use shard::Census;
 pub use step::{Batch, Deadline, Free, Locked, Slot, Step, Tally};
 pub use sweep::{Sweeper, Swept};
@@ -32,6 +36,7 @@ pub use watch::{WatchName, Watched};
 
 use crate::clock::Now;
 use crate::sync::Mutex;
+use evict::BoundCell;
 use gate::Gate;
 use hash::KeyHasher;
 use keyspace::{Database, Layout};
@@ -74,6 +79,8 @@ pub struct Engine {
     gate: Gate<Layout>,
     hasher: KeyHasher,
     watches: Watches,
+    ledger: Arc<Ledger>,
+    bound: BoundCell,
     sink: Option<Box<dyn Sink>>,
     discarded: Mutex<VecDeque<Remains>>,
 }
@@ -86,12 +93,15 @@ impl Engine {
             .shards
             .clamp(1, walk::SHARDS_MAX)
             .next_power_of_two();
-        let database = |id| Arc::new(Database::new(id, shards));
+        let ledger = Arc::new(Ledger::new());
+        let database = |id| Arc::new(Database::new(id, shards, &ledger));
         let layout: Layout = (0..options.databases.max(1)).map(database).collect();
         Self {
             gate: Gate::new(options.workers, &layout),
             hasher: KeyHasher::seeded(options.hash_seed),
             watches: Watches::new(),
+            ledger,
+            bound: BoundCell::new(Bound::default()),
             sink,
             discarded: Mutex::new(VecDeque::new()),
         }
@@ -119,6 +129,12 @@ impl Engine {
     #[must_use]
     pub fn watched_keys(&self) -> usize {
         self.watches.keys()
+    }
+
+    /// What is held, by everybody.
+    #[must_use]
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 
     fn discard(&self, database: Arc<Database>) {

@@ -6,6 +6,7 @@
 //! Invariants:
 //! - no two entries have the same key;
 //! - `volatile` and `deadline_sum_ms` are those of the entries in the table;
+//! - between two changes, the ledger has what the shard holds on the heap;
 //! - `generation` has risen whenever an entry may have changed its bucket: the table calls our
 //!   hasher exactly when it moves entries (growing, shrinking, rehashing in place), and the hasher
 //!   notes it. `SCAN` stands on this.
@@ -18,9 +19,11 @@
 
 use super::entry::{Entries, Entry, Place};
 use super::hash::KeyHasher;
+use super::ledger::{Ledger, Share, usable};
 use super::record::Parts;
 use hashbrown::HashTable;
 use std::cell::Cell;
+use std::sync::Arc;
 
 /// Deadlines count in sums as no later than this, the year 2109.
 const DEADLINE_SUMMED_MS_MAX: u64 = 1 << 42;
@@ -44,6 +47,7 @@ pub(crate) struct Shard {
     /// Of deadlines cut to [`DEADLINE_SUMMED_MS_MAX`], so that it stays within 64 bits.
     deadline_sum_ms: u64,
     sweep_bucket: usize,
+    room: Share,
 }
 
 /// What is known of a shard, or of several added up.
@@ -55,7 +59,7 @@ pub struct Census {
     pub volatile: usize,
     /// Sum of all deadlines, in Unix milliseconds.
     pub deadline_sum_ms: u128,
-    /// Bytes held on the heap by entries and tables, as asked of the allocator.
+    /// Bytes held on the heap by entries and tables.
     pub bytes: usize,
 }
 
@@ -70,7 +74,7 @@ impl Census {
 }
 
 impl Shard {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(ledger: &Arc<Ledger>) -> Self {
         Self {
             table: HashTable::new(),
             entries: Entries::default(),
@@ -78,6 +82,7 @@ impl Shard {
             volatile: 0,
             deadline_sum_ms: 0,
             sweep_bucket: 0,
+            room: Share::new(ledger),
         }
     }
 
@@ -116,6 +121,7 @@ impl Shard {
         };
         let bucket = self.table.insert_unique(hash, place, rehash).bucket_index();
         self.note_moved(moved.get());
+        self.report();
         bucket
     }
 
@@ -127,6 +133,7 @@ impl Shard {
         let place = self.entries.replace(self.place(bucket), parts);
         self.set_place(bucket, place);
         self.compact_if_sparse(hasher);
+        self.report();
     }
 
     /// Sets or takes away the deadline of the entry in `bucket`, which is there.
@@ -144,6 +151,7 @@ impl Shard {
             .set_deadline_ms(self.place(bucket), deadline_ms);
         self.set_place(bucket, place);
         self.compact_if_sparse(hasher);
+        self.report();
     }
 
     /// Changes the text of the entry in `bucket`, which is there; answers the new length.
@@ -156,6 +164,7 @@ impl Shard {
         let (place, len) = self.entries.grow(self.place(bucket), change);
         self.set_place(bucket, place);
         self.compact_if_sparse(hasher);
+        self.report();
         len
     }
 
@@ -173,6 +182,7 @@ impl Shard {
             // A table that became empty is replaced without asking for a single hash.
             self.note_moved(moved.get() || self.table.num_buckets() != buckets);
         }
+        self.report();
     }
 
     /// Takes out the entry in `bucket`, which is there, leaving every other one in its bucket.
@@ -258,6 +268,7 @@ impl Shard {
                 self.compact_if_sparse(hasher);
             }
         }
+        self.report();
         seen
     }
 
@@ -287,8 +298,25 @@ impl Shard {
             keys: self.table.len(),
             volatile: self.volatile,
             deadline_sum_ms: self.deadline_sum_ms.into(),
-            bytes: self.entries.heap_bytes() + self.table.allocation_size(),
+            bytes: self.heap_bytes(),
         }
+    }
+
+    /// The ledger this shard reports to.
+    #[cfg(loom)]
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        self.room.ledger()
+    }
+
+    /// Bytes held on the heap. O(1).
+    fn heap_bytes(&self) -> usize {
+        self.entries.heap_bytes() + usable(self.table.allocation_size())
+    }
+
+    /// Tells the ledger if what is held has changed.
+    #[inline]
+    fn report(&mut self) {
+        self.room.set(self.heap_bytes());
     }
 
     fn note_moved(&mut self, moved: bool) {

@@ -206,6 +206,10 @@ impl Step<'_> {
         self.ctx.now
     }
 
+    pub(super) fn engine(&self) -> &Engine {
+        self.engine
+    }
+
     /// Number of databases.
     #[must_use]
     pub fn databases(&self) -> u32 {

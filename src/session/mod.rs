@@ -22,7 +22,7 @@ pub(crate) mod outbox;
 pub(crate) mod registry;
 pub(crate) mod server;
 
-use crate::command::conn::{Conn, MULTI_BYTES_MAX, MULTI_COMMANDS_MAX};
+use crate::command::conn::{Conn, MULTI_BYTES_MAX, MULTI_COMMANDS_MAX, Multi};
 use crate::command::cx::find;
 use crate::command::error::{self, ReplyError};
 use crate::command::host::{ClientState, Host};
@@ -312,7 +312,7 @@ impl<'e> Turn<'e> {
     fn execute(&mut self, conn: &mut Conn, args: Args<'_>, out: &mut Vec<u8>) {
         let start = out.len();
         conn.replies.begin();
-        match admit(conn, args) {
+        match self.admit(conn, args) {
             Ok(Admitted::Run(spec)) => {
                 let calls = self.run(conn, spec, args, out);
                 if calls > 1 {
@@ -333,6 +333,28 @@ impl<'e> Turn<'e> {
         if conn.replies.silences() {
             out.truncate(start);
         }
+    }
+
+    /// Decides what becomes of a request, in the order in which Redis looks.
+    fn admit(&mut self, conn: &mut Conn, args: Args<'_>) -> Result<Admitted, ReplyError> {
+        let Some(spec) = recognize(conn, args)? else {
+            return Ok(Admitted::HangUp);
+        };
+        if self.server.engine().is_over_bound() && !self.make_room() && needs_memory(conn, spec) {
+            return Err(error::OUT_OF_MEMORY);
+        }
+        enqueue_or_run(conn, spec, args)
+    }
+
+    /// Has the engine evict what the policy allows; answers whether memory is now within its bound.
+    #[cold]
+    fn make_room(&mut self) -> bool {
+        let mut step = self.batch(false).step();
+        let made = step.make_room();
+        let tally = step.take_tally();
+        drop(step);
+        self.counts.add_tally(&tally);
+        made
     }
 
     /// Counts a request that was refused, and answers what the client is told.
@@ -481,11 +503,11 @@ enum Admitted {
     HangUp,
 }
 
-/// Decides what becomes of a request, in the order in which Redis looks.
-fn admit(conn: &mut Conn, args: Args<'_>) -> Result<Admitted, ReplyError> {
+/// The row of a request that the caller may make; `None` for a browser's.
+fn recognize(conn: &Conn, args: Args<'_>) -> Result<Option<&'static Spec>, ReplyError> {
     let spec = match resolve(args) {
         Ok(spec) => spec,
-        Err(_) if is_http(&args[0]) => return Ok(Admitted::HangUp),
+        Err(_) if is_http(&args[0]) => return Ok(None),
         // A stranger does not learn which commands there are.
         Err(_) if !conn.authenticated && table::find(&args[0]).is_none() => {
             return Err(error::NO_AUTH);
@@ -495,6 +517,29 @@ fn admit(conn: &mut Conn, args: Args<'_>) -> Result<Admitted, ReplyError> {
     if !conn.authenticated && !spec.flags.has(Flags::NO_AUTH) {
         return Err(error::NO_AUTH);
     }
+    Ok(Some(spec))
+}
+
+/// Whether a request is refused while memory is short. Whatever would be queued is: a queue takes
+/// memory, too. `EXEC` is where a queued command would be.
+fn needs_memory(conn: &Conn, spec: &Spec) -> bool {
+    let queued = conn.multi.as_ref();
+    let in_queue = |multi: &Multi| {
+        let mut queue = multi.queue.iter();
+        queue.any(|(spec, _)| spec.flags.has(Flags::DENYOOM))
+    };
+    if spec.flags.has(Flags::IMMEDIATE) {
+        return spec.name == "exec" && queued.is_some_and(in_queue);
+    }
+    queued.is_some() || spec.flags.has(Flags::DENYOOM)
+}
+
+/// Queues a request inside `MULTI`; else it is to be run now.
+fn enqueue_or_run(
+    conn: &mut Conn,
+    spec: &'static Spec,
+    args: Args<'_>,
+) -> Result<Admitted, ReplyError> {
     let Some(multi) = &mut conn.multi else {
         return Ok(Admitted::Run(spec));
     };

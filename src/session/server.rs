@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::command::ReplyError;
 use crate::command::host::{Clients, Host};
 use crate::config::{SettingError, Settings};
-use crate::engine::{Census, Engine, Sink, Tally};
+use crate::engine::{Bound, Census, Engine, Sink, Tally};
 use crate::observe::calls::CallStats;
 use crate::observe::info::{self, Identity, InfoFacts};
 use crate::observe::rarely::Rarely;
@@ -81,8 +81,10 @@ impl Server {
             started: options.clock.now(),
             port: AtomicU64::new(u64::from(options.settings.port)),
         };
+        let engine = Engine::new(engine_options, options.sink);
+        engine.set_bound(bound(&options.settings));
         Self {
-            engine: Engine::new(engine_options, options.sink),
+            engine,
             clock: options.clock,
             settings: Mutex::new(Arc::new(options.settings)),
             settings_version: AtomicU64::new(0),
@@ -174,12 +176,24 @@ impl Server {
     ) -> Result<T, E> {
         let mut current = self.settings.lock();
         let (next, result) = change(&current)?;
+        self.engine.set_bound(bound(&next));
         *current = Arc::new(next);
         #[cfg(not(loom))]
         crate::observe::log::set_level(current.loglevel);
         drop(current);
         self.settings_version.fetch_add(1, Ordering::Release);
         Ok(result)
+    }
+}
+
+/// What the engine is told of the settings.
+fn bound(settings: &Settings) -> Bound {
+    Bound {
+        bytes_max: settings.maxmemory,
+        policy: settings.maxmemory_policy,
+        samples: settings.maxmemory_samples,
+        lfu_log_factor: settings.lfu_log_factor,
+        lfu_decay_min: settings.lfu_decay_min,
     }
 }
 
