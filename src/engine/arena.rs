@@ -133,6 +133,17 @@ impl Arena {
         steps(a) == steps(b)
     }
 
+    /// Bytes of the room of a record of this length.
+    pub(super) fn room_bytes_of(record_bytes: usize) -> usize {
+        steps(record_bytes) * STEP_BYTES
+    }
+
+    /// Bytes of the rooms of all records. O(pages).
+    pub(super) fn room_bytes(&self) -> usize {
+        let pages = self.pages.iter().flatten();
+        pages.map(|page| page.live).sum::<usize>() * STEP_BYTES
+    }
+
     /// Bytes held on the heap.
     #[inline]
     pub(super) fn heap_bytes(&self) -> usize {
@@ -186,6 +197,11 @@ impl Arena {
     /// Whether holes take so much that a page should be evacuated.
     pub(super) fn is_sparse(&self) -> bool {
         self.hole_steps > SPARSE_STEPS_MIN && self.hole_steps * SPARSE_PART > self.page_steps
+    }
+
+    /// Whether there are holes at all.
+    pub(super) fn has_holes(&self) -> bool {
+        self.hole_steps > 0
     }
 
     /// Takes out the page that has most holes for its size. O(pages), and O(page).

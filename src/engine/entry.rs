@@ -217,6 +217,11 @@ impl Entries {
         self.arena.is_sparse()
     }
 
+    /// Whether there are holes at all.
+    pub(super) fn has_holes(&self) -> bool {
+        self.arena.has_holes()
+    }
+
     /// Moves the records of the page with most holes, telling of each: its key, where it was, where
     /// it is. A bounded step: a page is at most 64 KiB.
     pub(super) fn compact(&mut self, mut moved: impl FnMut(&[u8], Place, Place)) {
@@ -239,6 +244,19 @@ impl Entries {
     #[inline]
     pub(super) fn heap_bytes(&self) -> usize {
         self.arena.heap_bytes() + self.large_bytes + self.list_bytes
+    }
+
+    /// Bytes of the rooms of all entries. O(pages).
+    pub(super) fn room_bytes(&self) -> usize {
+        self.arena.room_bytes() + self.large_bytes
+    }
+
+    /// Bytes of the room of one entry.
+    pub(super) fn room_bytes_of(&self, place: Place) -> usize {
+        match self.get(place) {
+            Entry::Small(record) => Arena::room_bytes_of(record.len()),
+            Entry::Large(large) => large.heap_bytes(),
+        }
     }
 
     fn count_list_bytes(&mut self) {

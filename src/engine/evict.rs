@@ -114,6 +114,13 @@ impl Engine {
 }
 
 impl Step<'_> {
+    /// Whether no more is held than the bound allows.
+    #[must_use]
+    #[inline]
+    pub fn has_room(&self) -> bool {
+        !self.engine().is_over_bound()
+    }
+
     /// Evicts until no more is held than the bound allows, as far as the policy lets; answers
     /// whether that came about. To be called between commands, with nothing locked.
     pub fn make_room(&mut self) -> bool {

@@ -99,7 +99,7 @@ impl Engine {
         Self {
             gate: Gate::new(options.workers, &layout),
             hasher: KeyHasher::seeded(options.hash_seed),
-            watches: Watches::new(),
+            watches: Watches::new(&ledger),
             ledger,
             bound: BoundCell::new(Bound::default()),
             sink,

@@ -61,6 +61,8 @@ pub struct Census {
     pub deadline_sum_ms: u128,
     /// Bytes held on the heap by entries and tables.
     pub bytes: usize,
+    /// Those of them that are tables.
+    pub table_bytes: usize,
 }
 
 impl Census {
@@ -70,6 +72,7 @@ impl Census {
         self.volatile += other.volatile;
         self.deadline_sum_ms += other.deadline_sum_ms;
         self.bytes += other.bytes;
+        self.table_bytes += other.table_bytes;
     }
 }
 
@@ -211,11 +214,23 @@ impl Shard {
     #[inline]
     fn compact_if_sparse(&mut self, hasher: &KeyHasher) {
         if self.entries.is_sparse() {
-            let table = &mut self.table;
-            self.entries.compact(|key, old, new| {
-                let slot = table.find_mut(hasher.hash(key), |place| *place == old);
-                *slot.expect("the table has every entry") = new;
-            });
+            self.compact(hasher);
+        }
+    }
+
+    fn compact(&mut self, hasher: &KeyHasher) {
+        let table = &mut self.table;
+        self.entries.compact(|key, old, new| {
+            let slot = table.find_mut(hasher.hash(key), |place| *place == old);
+            *slot.expect("the table has every entry") = new;
+        });
+    }
+
+    /// Moves the entries of one page, if that page has holes. Buckets stay.
+    pub(super) fn purge(&mut self, hasher: &KeyHasher) {
+        if self.entries.has_holes() {
+            self.compact(hasher);
+            self.report();
         }
     }
 
@@ -299,6 +314,7 @@ impl Shard {
             volatile: self.volatile,
             deadline_sum_ms: self.deadline_sum_ms.into(),
             bytes: self.heap_bytes(),
+            table_bytes: usable(self.table.allocation_size()),
         }
     }
 
@@ -311,6 +327,15 @@ impl Shard {
     /// Bytes held on the heap. O(1).
     fn heap_bytes(&self) -> usize {
         self.entries.heap_bytes() + usable(self.table.allocation_size())
+    }
+
+    /// Bytes the entry in `bucket`, which is there, takes: its own room, and an even share of what
+    /// the shard holds besides rooms of entries, that is of its table, of holes and of pages that
+    /// are not full. The sum over all entries is what the shard holds. O(pages).
+    pub(super) fn entry_bytes(&self, bucket: usize) -> usize {
+        let shared = self.heap_bytes() - self.entries.room_bytes();
+        let own = self.entries.room_bytes_of(self.place(bucket));
+        own + shared.div_ceil(self.table.len())
     }
 
     /// Tells the ledger if what is held has changed.

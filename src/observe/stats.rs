@@ -62,6 +62,10 @@ counters! {
     misses,
     /// Keys removed because their deadline had passed.
     expired,
+    /// Keys evicted to make room.
+    evicted,
+    /// Connections ended because all held more than they may.
+    evicted_clients,
     /// Changes of state.
     changes,
     /// Error replies.
@@ -84,6 +88,7 @@ impl Counts {
         self.hits += tally.hits;
         self.misses += tally.misses;
         self.expired += tally.expired;
+        self.evicted += tally.evicted;
         self.changes += tally.changes;
     }
 }

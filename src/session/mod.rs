@@ -18,6 +18,7 @@
 //! - whatever ends a connection, [`Session::close`] gives back what it held (watches, its place in
 //!   the registry).
 
+mod budget;
 pub(crate) mod outbox;
 pub(crate) mod registry;
 pub(crate) mod server;
@@ -29,7 +30,7 @@ use crate::command::host::{ClientState, Host};
 use crate::command::spec::{Flags, Group, Spec};
 use crate::command::{Cx, resolve, table};
 use crate::config::Settings;
-use crate::engine::{Batch, Watched};
+use crate::engine::{Batch, usable};
 use crate::observe::calls::Pending;
 use crate::observe::stats::Counts;
 use linchpin_protocol::{Args, Limits, RequestParser, Writer};
@@ -43,6 +44,9 @@ const OUTPUT_BYTES_SOFT_MAX: usize = 64 << 10;
 const BATCH_US_MAX: u64 = 1_000;
 /// The clock is read again after this many commands of a batch.
 const COMMANDS_PER_CLOCK_READ: u32 = 16;
+
+/// What the registry keeps of each connection: the client, its names, its places in maps.
+const STATE_BYTES: usize = usable(size_of::<Client>()) + 128;
 
 /// The first byte of a TLS handshake, which no request begins with.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -115,9 +119,11 @@ pub(crate) enum Stop {
     Overflow,
 }
 
-/// How full the driver's buffers are, for `CLIENT LIST`.
+/// How full the driver's buffers are, for `CLIENT LIST`, and what the driver holds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct BufferUse {
+    /// All that the driver holds for this connection, buffers it borrowed left out.
+    pub(crate) held_bytes: usize,
     pub(crate) input_bytes: usize,
     pub(crate) input_capacity: usize,
     pub(crate) output_bytes: usize,
@@ -190,7 +196,7 @@ impl Session {
     }
 
     /// Shows others what the connection is like after a batch.
-    pub(crate) fn refresh(&mut self, active_ms: u64, buffers: BufferUse) {
+    pub(crate) fn refresh(&mut self, worker: &Worker, active_ms: u64, buffers: BufferUse) {
         let state = ClientState {
             active_ms,
             db: self.conn.db,
@@ -201,6 +207,7 @@ impl Session {
                 .as_ref()
                 .map_or(0, |multi| multi.queue_bytes),
             watched: self.conn.watched.len(),
+            no_evict: self.conn.no_evict,
             input_bytes: buffers.input_bytes,
             input_capacity: buffers.input_capacity,
             output_bytes: buffers.output_bytes,
@@ -210,6 +217,18 @@ impl Session {
             closing: self.conn.closing,
         };
         self.client.refresh(state, &mut self.conn);
+        self.report(worker, buffers.held_bytes);
+    }
+
+    /// Tells the ledger what the connection holds, `driver_bytes` of it in its driver, and ends
+    /// connections if all hold too much. Costs next to nothing where it holds what it did.
+    pub(crate) fn report(&mut self, worker: &Worker, driver_bytes: usize) {
+        let bytes = STATE_BYTES + driver_bytes + self.held_bytes();
+        let (server, no_evict) = (&worker.server, self.conn.no_evict);
+        let budget = server.registry().budget();
+        if budget.report(&self.client, bytes, no_evict) {
+            server.evict_clients(worker.index);
+        }
     }
 
     /// The least length of input at which another call of `run` can do something.
@@ -220,8 +239,8 @@ impl Session {
     /// Bytes held of requests received: by the parser, by `MULTI` and by `WATCH`.
     pub(crate) fn held_bytes(&self) -> usize {
         let multi = self.conn.multi.as_ref();
-        let queue = multi.map_or(0, |multi| multi.queue_bytes + size_of_val(&multi.queue[..]));
-        self.parser.retained_bytes() + queue + self.conn.watched.len() * size_of::<Watched>()
+        let queue = multi.map_or(0, Multi::heap_bytes);
+        usable(self.parser.retained_bytes()) + queue + self.conn.watched.heap_bytes()
     }
 
     /// Whether commands other than `AUTH` and its like may run.
@@ -236,10 +255,11 @@ impl Session {
 
     /// Gives back what the connection held. Nothing but another call of it may follow.
     pub(crate) fn close(&mut self, server: &Server) {
-        for watched in std::mem::take(&mut self.conn.watched) {
+        for watched in self.conn.watched.take() {
             server.engine().unwatch(watched);
         }
         server.registry().close(self.client.id());
+        server.registry().budget().leave(&self.client);
     }
 }
 
@@ -354,6 +374,7 @@ impl<'e> Turn<'e> {
         let tally = step.take_tally();
         drop(step);
         self.counts.add_tally(&tally);
+        self.server.note_room(made);
         made
     }
 
@@ -371,7 +392,7 @@ impl<'e> Turn<'e> {
     fn spoil(&self, conn: &mut Conn, args: Args<'_>, error: ReplyError) -> ReplyError {
         if args[0].eq_ignore_ascii_case(b"exec") {
             conn.multi = None;
-            for watched in std::mem::take(&mut conn.watched) {
+            for watched in conn.watched.take() {
                 self.server.engine().unwatch(watched);
             }
             return ReplyError::exec_aborted_by(&error);
@@ -555,7 +576,7 @@ fn enqueue_or_run(
     }
     multi.queue_bytes = bytes;
     if !multi.failed {
-        multi.queue.push((spec, args.to_request()));
+        multi.push(spec, args.to_request());
     }
     Ok(Admitted::Queued)
 }
