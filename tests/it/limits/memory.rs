@@ -26,7 +26,7 @@ const WRITERS: usize = 50;
 const READERS: usize = 10;
 const VALUE_BYTES_MAX: u64 = 20_000;
 /// What one command may take: its value as it has arrived, and as it is kept, each as a size class.
-const COMMAND_BYTES: i64 = 2 * 64 << 10;
+const COMMAND_BYTES: i64 = 2 * (64 << 10);
 /// A reader may leave a megabyte unread before its input pauses, and one reply beyond.
 const UNREAD: &str = "--client-output-buffer-limit=normal 0 1mb 60";
 const CLIENTS_BYTES: i64 = (READERS as i64) * (MIB + COMMAND_BYTES) + WRITERS as i64 * (64 << 10);
