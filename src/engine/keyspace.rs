@@ -9,6 +9,7 @@
 //! A key's shard is decided by bits 32 and up of its hash; the table inside uses the low bits for
 //! the bucket and the top seven for the tag, so the three do not disturb each other.
 
+use super::deadlines::Earliest;
 use super::shard::{Census, Shard};
 use crate::sync::Mutex;
 use crossbeam_utils::CachePadded;
@@ -23,7 +24,14 @@ pub(crate) struct Database {
     /// Identity: stays with the entries when databases change places.
     pub(crate) id: u32,
     shard_count: usize,
-    shards: OnceLock<Box<[CachePadded<Mutex<Shard>>]>>,
+    rooms: OnceLock<Rooms>,
+}
+
+/// What a database has once it is used.
+#[derive(Debug)]
+struct Rooms {
+    shards: Box<[CachePadded<Mutex<Shard>>]>,
+    earliest: Earliest,
 }
 
 impl Database {
@@ -33,7 +41,7 @@ impl Database {
         Self {
             id,
             shard_count,
-            shards: OnceLock::new(),
+            rooms: OnceLock::new(),
         }
     }
 
@@ -43,18 +51,29 @@ impl Database {
     }
 
     /// The shards. The first call makes them.
+    #[inline]
     pub(crate) fn shards(&self) -> &[CachePadded<Mutex<Shard>>] {
-        self.shards.get_or_init(|| {
-            let shard = || CachePadded::new(Mutex::new(Shard::new()));
-            std::iter::repeat_with(shard)
-                .take(self.shard_count)
-                .collect()
-        })
+        &self.rooms.get_or_init(|| self.furnish()).shards
+    }
+
+    fn furnish(&self) -> Rooms {
+        let shard = || CachePadded::new(Mutex::new(Shard::new()));
+        let shards = std::iter::repeat_with(shard);
+        Rooms {
+            shards: shards.take(self.shard_count).collect(),
+            earliest: Earliest::new(self.shard_count),
+        }
     }
 
     /// The shards, if anybody ever used this database.
     pub(crate) fn shards_in_use(&self) -> &[CachePadded<Mutex<Shard>>] {
-        self.shards.get().map_or(&[], |shards| shards)
+        self.rooms.get().map_or(&[], |rooms| &rooms.shards)
+    }
+
+    /// The earliest deadline of each shard, if anybody ever used this database.
+    #[inline]
+    pub(crate) fn earliest(&self) -> Option<&Earliest> {
+        Some(&self.rooms.get()?.earliest)
     }
 
     /// The number of the shard for a key with this hash.
@@ -74,10 +93,9 @@ impl Database {
 
     /// Gives up the shards of a database that nobody can reach any more.
     pub(crate) fn into_shards(self) -> impl Iterator<Item = Shard> + Send {
-        let shards = self.shards.into_inner().unwrap_or_default();
-        shards
-            .into_iter()
-            .map(|shard| into_inner(shard.into_inner()))
+        let rooms = self.rooms.into_inner();
+        let shards = rooms.into_iter().flat_map(|rooms| rooms.shards);
+        shards.map(|shard| into_inner(shard.into_inner()))
     }
 }
 

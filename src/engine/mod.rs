@@ -6,7 +6,9 @@
 //!
 //! Lock order, never back: gate (`gate.rs`), shards by (database, index), watches, sink.
 
+mod alarm;
 mod arena;
+mod deadlines;
 mod effect;
 mod entry;
 mod gate;
@@ -32,6 +34,7 @@ pub use watch::{WatchName, Watched};
 
 use crate::clock::Now;
 use crate::sync::Mutex;
+use alarm::Alarms;
 use gate::Gate;
 use hash::KeyHasher;
 use keyspace::{Database, Layout};
@@ -74,6 +77,7 @@ pub struct Engine {
     gate: Gate<Layout>,
     hasher: KeyHasher,
     watches: Watches,
+    alarms: Alarms,
     sink: Option<Box<dyn Sink>>,
     discarded: Mutex<VecDeque<Remains>>,
 }
@@ -92,6 +96,7 @@ impl Engine {
             gate: Gate::new(options.workers, &layout),
             hasher: KeyHasher::seeded(options.hash_seed),
             watches: Watches::new(),
+            alarms: Alarms::new(options.workers),
             sink,
             discarded: Mutex::new(VecDeque::new()),
         }

@@ -5,7 +5,8 @@
 //!
 //! Invariants:
 //! - no two entries have the same key;
-//! - `volatile` and `deadline_sum_ms` are those of the entries in the table;
+//! - `volatile` and `deadline_sum_ms` are those of the entries in the table, and no deadline is
+//!   earlier than its block's bound (`deadlines.rs`);
 //! - `generation` has risen whenever an entry may have changed its bucket: the table calls our
 //!   hasher exactly when it moves entries (growing, shrinking, rehashing in place), and the hasher
 //!   notes it. `SCAN` stands on this.
@@ -16,6 +17,7 @@
 //! LIMITATIONS: a table grows and shrinks in one go, so the step that does it costs O(entries of
 //! this shard).
 
+use super::deadlines::{BLOCK_BUCKETS, Bounds, NEVER_MS};
 use super::entry::{Entries, Entry, Place};
 use super::hash::KeyHasher;
 use super::record::Parts;
@@ -43,7 +45,7 @@ pub(crate) struct Shard {
     volatile: usize,
     /// Of deadlines cut to [`DEADLINE_SUMMED_MS_MAX`], so that it stays within 64 bits.
     deadline_sum_ms: u64,
-    sweep_bucket: usize,
+    bounds: Bounds,
 }
 
 /// What is known of a shard, or of several added up.
@@ -57,6 +59,15 @@ pub struct Census {
     pub deadline_sum_ms: u128,
     /// Bytes held on the heap by entries and tables, as asked of the allocator.
     pub bytes: usize,
+}
+
+/// What one visit of expiry did.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expired {
+    /// Buckets looked at, entries taken out, entries moved.
+    pub(super) effort: usize,
+    /// No deadline comes before this Unix time in milliseconds; 0: there is more to do at once.
+    pub(super) earliest_ms: u64,
 }
 
 impl Census {
@@ -77,7 +88,7 @@ impl Shard {
             generation: 0,
             volatile: 0,
             deadline_sum_ms: 0,
-            sweep_bucket: 0,
+            bounds: Bounds::default(),
         }
     }
 
@@ -116,14 +127,16 @@ impl Shard {
         };
         let bucket = self.table.insert_unique(hash, place, rehash).bucket_index();
         self.note_moved(moved.get());
+        self.lower_bound(bucket, parts.deadline_ms);
         bucket
     }
 
     /// Gives the entry in `bucket`, which is there, new parts; the key stays the same.
     pub(super) fn replace(&mut self, bucket: usize, parts: &Parts<'_>, hasher: &KeyHasher) {
-        let deadline_ms = self.at(bucket).and_then(Entry::deadline_ms);
-        self.forget_deadline(deadline_ms);
+        let old_ms = self.at(bucket).and_then(Entry::deadline_ms);
         self.note_deadline(parts.deadline_ms);
+        self.forget_deadline(old_ms);
+        self.lower_bound(bucket, parts.deadline_ms);
         let place = self.entries.replace(self.place(bucket), parts);
         self.set_place(bucket, place);
         self.compact_if_sparse(hasher);
@@ -137,8 +150,9 @@ impl Shard {
         hasher: &KeyHasher,
     ) {
         let old_ms = self.at(bucket).and_then(Entry::deadline_ms);
-        self.forget_deadline(old_ms);
         self.note_deadline(deadline_ms);
+        self.forget_deadline(old_ms);
+        self.lower_bound(bucket, deadline_ms);
         let place = self
             .entries
             .set_deadline_ms(self.place(bucket), deadline_ms);
@@ -163,16 +177,7 @@ impl Shard {
     pub(super) fn remove(&mut self, bucket: usize, hasher: &KeyHasher) {
         self.take(bucket);
         self.compact_if_sparse(hasher);
-        let buckets = self.table.num_buckets();
-        if buckets > SHRINK_BUCKETS_MIN && self.table.len() < buckets / SHRINK_BELOW {
-            let (moved, entries) = (Cell::new(false), &self.entries);
-            self.table.shrink_to(self.table.len() * 2, |place| {
-                moved.set(true);
-                hasher.hash(entries.get(*place).key())
-            });
-            // A table that became empty is replaced without asking for a single hash.
-            self.note_moved(moved.get() || self.table.num_buckets() != buckets);
-        }
+        self.shrink_if_sparse(hasher);
     }
 
     /// Takes out the entry in `bucket`, which is there, leaving every other one in its bucket.
@@ -197,15 +202,32 @@ impl Shard {
             .expect("the bucket is in use") = place;
     }
 
-    /// Moves the entries of one page where there are too many holes. Buckets stay.
+    /// Moves the entries of one page where there are too many holes; answers how many. Buckets
+    /// stay.
     #[inline]
-    fn compact_if_sparse(&mut self, hasher: &KeyHasher) {
+    fn compact_if_sparse(&mut self, hasher: &KeyHasher) -> usize {
+        let mut moved = 0;
         if self.entries.is_sparse() {
             let table = &mut self.table;
             self.entries.compact(|key, old, new| {
                 let slot = table.find_mut(hasher.hash(key), |place| *place == old);
                 *slot.expect("the table has every entry") = new;
+                moved += 1;
             });
+        }
+        moved
+    }
+
+    fn shrink_if_sparse(&mut self, hasher: &KeyHasher) {
+        let buckets = self.table.num_buckets();
+        if buckets > SHRINK_BUCKETS_MIN && self.table.len() < buckets / SHRINK_BELOW {
+            let (moved, entries) = (Cell::new(false), &self.entries);
+            self.table.shrink_to(self.table.len() * 2, |place| {
+                moved.set(true);
+                hasher.hash(entries.get(*place).key())
+            });
+            // A table that became empty is replaced without asking for a single hash.
+            self.note_moved(moved.get() || self.table.num_buckets() != buckets);
         }
     }
 
@@ -226,39 +248,80 @@ impl Shard {
         (end < self.table.num_buckets()).then_some(end)
     }
 
-    /// Looks at the next `buckets` buckets for entries due at `now_ms`, in a circle from call to
-    /// call, and takes them out, telling their keys; answers how many entries with a deadline it
-    /// saw.
-    pub(super) fn sweep(
+    /// Takes out entries due at `now_ms`, telling their keys, and gives their memory back. Goes on,
+    /// block by block and page by page, until buckets looked at, entries taken out and entries
+    /// moved have come to `effort_max`; answers how many have.
+    pub(super) fn expire(
         &mut self,
         now_ms: u64,
-        buckets: usize,
+        effort_max: usize,
         hasher: &KeyHasher,
         mut due: impl FnMut(&[u8]),
-    ) -> usize {
-        let total = self.table.num_buckets();
-        let mut seen = 0;
-        for _ in 0..buckets.min(total) {
-            let bucket = if self.sweep_bucket < total {
-                self.sweep_bucket
-            } else {
-                0
-            };
-            self.sweep_bucket = bucket + 1;
+    ) -> Expired {
+        self.bounds.visit(now_ms);
+        let (mut effort, mut from) = (0, 0);
+        while effort < effort_max
+            && let Some(block) = self.bounds.next_due(from, now_ms)
+        {
+            effort += self.expire_block(block, now_ms, &mut due);
+            from = block + 1;
+        }
+        self.shrink_if_sparse(hasher);
+        // Not before: what is moved may be due itself.
+        let mut gains = true;
+        while effort < effort_max && gains && self.entries.is_sparse() {
+            let holes = self.entries.hole_bytes();
+            effort += self.compact_if_sparse(hasher);
+            // Records of which two do not fit in a page leave holes wherever they are.
+            gains = self.entries.hole_bytes() < holes;
+        }
+        let earliest_ms = if effort < effort_max {
+            self.bounds.earliest_ms()
+        } else {
+            0
+        };
+        Expired {
+            effort,
+            earliest_ms,
+        }
+    }
+
+    /// Takes out what is due in one block and gives the block its true bound.
+    fn expire_block(&mut self, block: usize, now_ms: u64, due: &mut impl FnMut(&[u8])) -> usize {
+        let (mut earliest_ms, mut taken) = (NEVER_MS, 0);
+        let first = block * BLOCK_BUCKETS;
+        for bucket in first..first + BLOCK_BUCKETS {
             let Some(entry) = self.at(bucket) else {
                 continue;
             };
             let Some(at) = entry.deadline_ms() else {
                 continue;
             };
-            seen += 1;
             if at <= now_ms {
                 due(entry.key());
                 self.take(bucket);
-                self.compact_if_sparse(hasher);
+                taken += 1;
+            } else {
+                earliest_ms = earliest_ms.min(at);
             }
         }
-        seen
+        self.bounds.set(block, earliest_ms);
+        BLOCK_BUCKETS + taken
+    }
+
+    /// Checks what `deadlines.rs` promises; answers the earliest deadline, or [`NEVER_MS`].
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn check_bounds(&self) -> u64 {
+        let mut earliest_ms = NEVER_MS;
+        for bucket in 0..self.table.num_buckets() {
+            if let Some(at) = self.at(bucket).and_then(Entry::deadline_ms) {
+                assert!(self.bounds.bound_ms(bucket) <= Some(at), "a bound too late");
+                earliest_ms = earliest_ms.min(at);
+            }
+        }
+        assert!(self.bounds.earliest_ms() <= earliest_ms);
+        assert_eq!(self.bounds.heap_bytes() > 0, self.volatile > 0);
+        earliest_ms
     }
 
     /// How often entries may have changed buckets, modulo 2^32.
@@ -276,23 +339,35 @@ impl Shard {
         self.table.len()
     }
 
-    /// Number of entries with a deadline.
-    pub(crate) fn volatile(&self) -> usize {
-        self.volatile
-    }
-
     /// What is counted about this shard.
     pub(crate) fn census(&self) -> Census {
         Census {
             keys: self.table.len(),
             volatile: self.volatile,
             deadline_sum_ms: self.deadline_sum_ms.into(),
-            bytes: self.entries.heap_bytes() + self.table.allocation_size(),
+            bytes: self.entries.heap_bytes()
+                + self.table.allocation_size()
+                + self.bounds.heap_bytes(),
         }
     }
 
     fn note_moved(&mut self, moved: bool) {
-        self.generation = self.generation.wrapping_add(u32::from(moved));
+        if moved {
+            self.generation = self.generation.wrapping_add(1);
+            let (buckets, entries) = (self.table.num_buckets(), &self.entries);
+            let deadlines = (0..buckets).filter_map(|bucket| {
+                let place = self.table.get_bucket(bucket)?;
+                Some((bucket, entries.get(*place).deadline_ms()?))
+            });
+            self.bounds.rebuild(buckets, deadlines);
+        }
+    }
+
+    #[inline]
+    fn lower_bound(&mut self, bucket: usize, deadline_ms: Option<u64>) {
+        if let Some(at) = deadline_ms {
+            self.bounds.lower(bucket, self.table.num_buckets(), at);
+        }
     }
 
     fn note_deadline(&mut self, deadline_ms: Option<u64>) {
@@ -306,6 +381,9 @@ impl Shard {
     fn forget_deadline(&mut self, deadline_ms: Option<u64>) {
         if let Some(at) = deadline_ms {
             self.volatile -= 1;
+            if self.volatile == 0 {
+                self.bounds.clear();
+            }
             let summed_ms = at.min(DEADLINE_SUMMED_MS_MAX);
             self.deadline_sum_ms = self.deadline_sum_ms.wrapping_sub(summed_ms);
         }

@@ -338,6 +338,8 @@ fn stats(lines: &mut Lines, facts: &InfoFacts<'_>) {
     lines.field("rejected_connections", counts.rejected_connections);
     lines.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
     lines.field("expired_keys", counts.expired);
+    lines.field("expired_time_cap_reached_count", counts.expiry_pauses);
+    lines.field("expire_cycle_cpu_milliseconds", counts.expiry_us / 1_000);
     lines.zeros(&[
         "evicted_keys",
         "evicted_clients",
