@@ -133,7 +133,7 @@ impl Bounds {
     }
 
     /// The bound of the block to which `bucket` belongs; `None` where nothing is allocated.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(super) fn bound_ms(&self, bucket: usize) -> Option<u64> {
         let bound = self.bounds.get(bucket / BLOCK_BUCKETS)?;
         Some(self.decoded(*bound))
@@ -169,7 +169,8 @@ const fn base_of(ms: u64) -> u64 {
 
 /// The earliest deadline of each shard of a database, or earlier.
 ///
-/// A shard's is stored under the lock of the shard and read without it.
+/// A shard's is stored under the lock of the shard and read without it. Nothing else is learnt from
+/// reading it, hence relaxed; how a reader comes to sleep is the matter of `alarm.rs`.
 #[derive(Debug)]
 pub(crate) struct Earliest(Box<[AtomicU64]>);
 
@@ -187,7 +188,7 @@ impl Earliest {
 
     /// A lower bound of the deadlines in a shard.
     pub(super) fn get(&self, shard: usize) -> u64 {
-        self.0[shard].load(Ordering::SeqCst)
+        self.0[shard].load(Ordering::Relaxed)
     }
 
     /// The first of `shards` that is due at `now_ms`; takes those before it out of `shards` and
@@ -213,14 +214,13 @@ impl Earliest {
     pub(super) fn lower(&self, shard: usize, deadline_ms: u64) -> bool {
         let lower = deadline_ms < self.0[shard].load(Ordering::Relaxed);
         if lower {
-            // Before `Alarm::ring` looks whether somebody sleeps: see there.
-            self.0[shard].store(deadline_ms, Ordering::SeqCst);
+            self.0[shard].store(deadline_ms, Ordering::Relaxed);
         }
         lower
     }
 
     /// What a look at a shard found; its lock is held.
     pub(super) fn set(&self, shard: usize, earliest_ms: u64) {
-        self.0[shard].store(earliest_ms, Ordering::SeqCst);
+        self.0[shard].store(earliest_ms, Ordering::Relaxed);
     }
 }
