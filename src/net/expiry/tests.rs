@@ -151,7 +151,7 @@ fn steady(pending: u64, rate: u64, seconds: u64, fill_ms: u64) -> Stage {
     stage
 }
 
-/// Goes red when `Earliest::lower` never rings.
+/// Goes red when the task always sleeps for a period of `hz`.
 #[test]
 fn keys_go_when_they_are_due() {
     let stage = steady(20_000, 2_000, 1, 3_000);
@@ -159,7 +159,8 @@ fn keys_go_when_they_are_due() {
     assert!(stage.late_ms(990) < 10.0, "{} ms late", stage.late_ms(990));
 }
 
-/// A key with little time comes while the task sleeps for another: it is woken.
+/// A key with little time comes while the task sleeps for another: it is woken. Goes red when
+/// `Slot::note_deadline` does not ring.
 #[test]
 fn a_deadline_before_the_one_slept_for_is_met() {
     let stage = Stage::new();
