@@ -24,6 +24,7 @@
 //!
 //! LIMITATIONS: 2^18 pages, so up to 16 GiB of records in one arena; beyond that `alloc` panics.
 
+use super::prefetch::prefetch;
 use super::record::{BYTES_MAX, HOLE, Record};
 
 /// The step in which room is given.
@@ -41,6 +42,10 @@ const SPARSE_STEPS_MIN: usize = 256;
 /// An arena is sparse when more than one step in so many is a hole.
 const SPARSE_PART: usize = 5;
 const NIL: u32 = u32::MAX;
+const LINE_BYTES: usize = 64;
+const PAGES_PER_LINE: usize = LINE_BYTES / size_of::<Option<Page>>();
+/// Of the list of pages: a shard has about sixteen.
+const FETCHED_LINES_MAX: usize = 8;
 
 const _: () = assert!(BYTES_MAX <= PAGE_BYTES_MIN);
 
@@ -117,6 +122,29 @@ impl Arena {
     #[inline]
     pub(super) fn get(&self, handle: Handle) -> &[u8] {
         &self.page(handle.page()).bytes[handle.step() * STEP_BYTES..]
+    }
+
+    /// Has the list of pages fetched from memory, or its beginning where it is long.
+    #[inline]
+    pub(super) fn fetch_pages(&self) {
+        for page in self
+            .pages
+            .iter()
+            .step_by(PAGES_PER_LINE)
+            .take(FETCHED_LINES_MAX)
+        {
+            prefetch(page);
+        }
+    }
+
+    /// Has the first two cache lines of the record at `handle` fetched from memory.
+    #[inline]
+    pub(super) fn fetch(&self, handle: Handle) {
+        let bytes = self.get(handle);
+        prefetch(bytes);
+        if let Some(second) = bytes.get(LINE_BYTES) {
+            prefetch(second);
+        }
     }
 
     /// The record at `handle`, and what follows it, to be changed within its room.

@@ -22,12 +22,13 @@
 //! deadline reads one of each. Finding the blocks that are due reads the bounds of one shard.
 //!
 //! LIMITATIONS: bounds of one shard are read one after the other, so with 10,000 entries in a shard
-//! each visit reads 4 KiB of them.
+//! each visit reads 4 to 6 KiB of them.
 
+use super::index::GROUP_BUCKETS;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// Buckets that share one bound.
-pub(super) const BLOCK_BUCKETS: usize = 16;
+/// Buckets that share one bound: those of one cache line of the table.
+pub(super) const BLOCK_BUCKETS: usize = GROUP_BUCKETS;
 
 /// A bound that nothing is known of: to be looked at.
 const UNKNOWN: u32 = 0;

@@ -12,8 +12,21 @@ use super::value::{Encoding, ValueRef};
 const EMBSTR_BYTES_MAX: usize = 44;
 
 /// Where an entry is: a handle of the arena, or the number of a large entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Place(u32);
+
+#[cfg(all(test, not(loom)))]
+impl Place {
+    /// A place of no entry, for tests of what keeps places.
+    pub(super) fn test(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// The number it was made of.
+    pub(super) fn test_number(self) -> u32 {
+        self.0
+    }
+}
 
 /// The entries of one shard.
 #[derive(Debug, Default)]
@@ -103,6 +116,20 @@ impl Entries {
                 .as_deref()
                 .expect("in use"),
         )
+    }
+
+    /// Has the list of pages fetched from memory.
+    #[inline]
+    pub(super) fn fetch_pages(&self) {
+        self.arena.fetch_pages();
+    }
+
+    /// Has an entry fetched from memory.
+    #[inline]
+    pub(super) fn fetch(&self, place: Place) {
+        if place.0 < Handle::LIMIT {
+            self.arena.fetch(Handle(place.0));
+        }
     }
 
     /// Adds an entry.

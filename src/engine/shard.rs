@@ -7,12 +7,10 @@
 //! - no two entries have the same key;
 //! - `volatile` and `deadline_sum_ms` are those of the entries in the table, and no deadline is
 //!   earlier than its block's bound (`deadlines.rs`);
-//! - `generation` has risen whenever an entry may have changed its bucket: the table calls our
-//!   hasher exactly when it moves entries (growing, shrinking, rehashing in place), and the hasher
-//!   notes it. `SCAN` stands on this.
+//! - an entry changes its bucket only when `generation` rises. `SCAN` stands on this.
 //!
-//! Cost: 5 bytes per bucket, 7/16 to 7/8 of the buckets used; probing reads one cache line of tags,
-//! one of places, and the entry.
+//! Cost: a look-up reads one cache line of the table, then the entry; see `index.rs` and
+//! `arena.rs`.
 //!
 //! LIMITATIONS: a table grows and shrinks in one go, so the step that does it costs O(entries of
 //! this shard).
@@ -20,17 +18,11 @@
 use super::deadlines::{BLOCK_BUCKETS, Bounds, NEVER_MS};
 use super::entry::{Entries, Entry, Place};
 use super::hash::KeyHasher;
+use super::index::Index;
 use super::record::Parts;
-use hashbrown::HashTable;
-use std::cell::Cell;
 
 /// Deadlines count in sums as no later than this, the year 2109.
 const DEADLINE_SUMMED_MS_MAX: u64 = 1 << 42;
-
-/// Smaller tables are not worth shrinking.
-const SHRINK_BUCKETS_MIN: usize = 64;
-/// A table is shrunk when fewer than one in this many buckets is used.
-const SHRINK_BELOW: usize = 8;
 
 /// The entries whose keys hash to this shard.
 ///
@@ -39,9 +31,8 @@ const SHRINK_BELOW: usize = 8;
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Shard {
-    table: HashTable<Place>,
+    table: Index,
     entries: Entries,
-    generation: u32,
     volatile: usize,
     /// Of deadlines cut to [`DEADLINE_SUMMED_MS_MAX`], so that it stays within 64 bits.
     deadline_sum_ms: u64,
@@ -83,9 +74,8 @@ impl Census {
 impl Shard {
     pub(crate) fn new() -> Self {
         Self {
-            table: HashTable::new(),
+            table: Index::default(),
             entries: Entries::default(),
-            generation: 0,
             volatile: 0,
             deadline_sum_ms: 0,
             bounds: Bounds::default(),
@@ -96,22 +86,35 @@ impl Shard {
     #[inline]
     pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<usize> {
         self.table
-            .find_bucket_index(hash, |place| self.entries.get(*place).key() == key)
+            .find(hash, |place| self.entries.get(place).key() == key)
+    }
+
+    /// Has fetched from memory what `find` reads of the table for this hash.
+    #[inline]
+    pub(super) fn fetch_table(&self, hash: u64) {
+        self.table.prefetch(hash);
+        self.entries.fetch_pages();
+    }
+
+    /// Has fetched from memory the entry that `find` will probably look at for this hash.
+    #[inline]
+    pub(super) fn fetch_entry(&self, hash: u64) {
+        if let Some(place) = self.table.guess(hash) {
+            self.entries.fetch(place);
+        }
     }
 
     /// The entry in `bucket`.
     #[inline]
     pub(super) fn at(&self, bucket: usize) -> Option<Entry<'_>> {
-        self.table
-            .get_bucket(bucket)
-            .map(|place| self.entries.get(*place))
+        self.table.get(bucket).map(|place| self.entries.get(place))
     }
 
     /// Notes a use of the entry in `bucket`.
     #[inline]
     pub(super) fn touch(&mut self, bucket: usize, accessed_s: u32) {
-        if let Some(place) = self.table.get_bucket(bucket) {
-            self.entries.set_accessed_s(*place, accessed_s);
+        if let Some(place) = self.table.get(bucket) {
+            self.entries.set_accessed_s(place, accessed_s);
         }
     }
 
@@ -120,13 +123,11 @@ impl Shard {
         debug_assert!(self.find(hash, parts.key).is_none());
         self.note_deadline(parts.deadline_ms);
         let place = self.entries.add(parts);
-        let (moved, entries) = (Cell::new(false), &self.entries);
-        let rehash = |place: &Place| {
-            moved.set(true);
-            hasher.hash(entries.get(*place).key())
-        };
-        let bucket = self.table.insert_unique(hash, place, rehash).bucket_index();
-        self.note_moved(moved.get());
+        let (entries, rebuilds) = (&self.entries, self.table.rebuilds());
+        let bucket = self
+            .table
+            .insert(hash, place, |place| hasher.hash(entries.get(place).key()));
+        self.bound_anew_since(rebuilds);
         self.lower_bound(bucket, parts.deadline_ms);
         bucket
     }
@@ -138,7 +139,7 @@ impl Shard {
         self.forget_deadline(old_ms);
         self.lower_bound(bucket, parts.deadline_ms);
         let place = self.entries.replace(self.place(bucket), parts);
-        self.set_place(bucket, place);
+        self.table.set(bucket, place);
         self.compact_if_sparse(hasher);
     }
 
@@ -156,7 +157,7 @@ impl Shard {
         let place = self
             .entries
             .set_deadline_ms(self.place(bucket), deadline_ms);
-        self.set_place(bucket, place);
+        self.table.set(bucket, place);
         self.compact_if_sparse(hasher);
     }
 
@@ -168,38 +169,30 @@ impl Shard {
         change: impl FnOnce(&mut Vec<u8>),
     ) -> usize {
         let (place, len) = self.entries.grow(self.place(bucket), change);
-        self.set_place(bucket, place);
+        self.table.set(bucket, place);
         self.compact_if_sparse(hasher);
         len
     }
 
     /// Takes out the entry in `bucket`, which is there. Shrinks a table that has become sparse.
     pub(super) fn remove(&mut self, bucket: usize, hasher: &KeyHasher) {
-        self.take(bucket);
+        self.take(bucket, hasher);
         self.compact_if_sparse(hasher);
         self.shrink_if_sparse(hasher);
     }
 
     /// Takes out the entry in `bucket`, which is there, leaving every other one in its bucket.
-    fn take(&mut self, bucket: usize) {
-        let deadline_ms = self.at(bucket).and_then(Entry::deadline_ms);
+    fn take(&mut self, bucket: usize, hasher: &KeyHasher) {
+        let place = self.place(bucket);
+        let entry = self.entries.get(place);
+        let (hash, deadline_ms) = (hasher.hash(entry.key()), entry.deadline_ms());
         self.forget_deadline(deadline_ms);
-        let Ok(slot) = self.table.get_bucket_entry(bucket) else {
-            unreachable!("the bucket is in use");
-        };
-        let (place, _) = slot.remove();
+        self.table.remove(bucket, hash);
         self.entries.remove(place);
     }
 
     fn place(&self, bucket: usize) -> Place {
-        *self.table.get_bucket(bucket).expect("the bucket is in use")
-    }
-
-    fn set_place(&mut self, bucket: usize, place: Place) {
-        *self
-            .table
-            .get_bucket_mut(bucket)
-            .expect("the bucket is in use") = place;
+        self.table.get(bucket).expect("the bucket is in use")
     }
 
     /// Moves the entries of one page where there are too many holes; answers how many. Buckets
@@ -210,8 +203,8 @@ impl Shard {
         if self.entries.is_sparse() {
             let table = &mut self.table;
             self.entries.compact(|key, old, new| {
-                let slot = table.find_mut(hasher.hash(key), |place| *place == old);
-                *slot.expect("the table has every entry") = new;
+                let bucket = table.find(hasher.hash(key), |place| place == old);
+                table.set(bucket.expect("the table has every entry"), new);
                 moved += 1;
             });
         }
@@ -219,16 +212,10 @@ impl Shard {
     }
 
     fn shrink_if_sparse(&mut self, hasher: &KeyHasher) {
-        let buckets = self.table.num_buckets();
-        if buckets > SHRINK_BUCKETS_MIN && self.table.len() < buckets / SHRINK_BELOW {
-            let (moved, entries) = (Cell::new(false), &self.entries);
-            self.table.shrink_to(self.table.len() * 2, |place| {
-                moved.set(true);
-                hasher.hash(entries.get(*place).key())
-            });
-            // A table that became empty is replaced without asking for a single hash.
-            self.note_moved(moved.get() || self.table.num_buckets() != buckets);
-        }
+        let (entries, rebuilds) = (&self.entries, self.table.rebuilds());
+        self.table
+            .shrink_if_sparse(|place| hasher.hash(entries.get(place).key()));
+        self.bound_anew_since(rebuilds);
     }
 
     /// Visits up to `buckets` buckets from `from` on; answers the next one to visit, or `None` when
@@ -239,13 +226,13 @@ impl Shard {
         buckets: usize,
         mut visit: impl FnMut(Entry<'_>),
     ) -> Option<usize> {
-        let end = from.saturating_add(buckets).min(self.table.num_buckets());
+        let end = from.saturating_add(buckets).min(self.table.buckets());
         for bucket in from..end {
             if let Some(entry) = self.at(bucket) {
                 visit(entry);
             }
         }
-        (end < self.table.num_buckets()).then_some(end)
+        (end < self.table.buckets()).then_some(end)
     }
 
     /// Takes out entries due at `now_ms`, telling their keys, and gives their memory back. Goes on,
@@ -263,7 +250,7 @@ impl Shard {
         while effort < effort_max
             && let Some(block) = self.bounds.next_due(from, now_ms)
         {
-            effort += self.expire_block(block, now_ms, &mut due);
+            effort += self.expire_block(block, now_ms, hasher, &mut due);
             from = block + 1;
         }
         self.shrink_if_sparse(hasher);
@@ -287,7 +274,13 @@ impl Shard {
     }
 
     /// Takes out what is due in one block and gives the block its true bound.
-    fn expire_block(&mut self, block: usize, now_ms: u64, due: &mut impl FnMut(&[u8])) -> usize {
+    fn expire_block(
+        &mut self,
+        block: usize,
+        now_ms: u64,
+        hasher: &KeyHasher,
+        due: &mut impl FnMut(&[u8]),
+    ) -> usize {
         let (mut earliest_ms, mut taken) = (NEVER_MS, 0);
         let first = block * BLOCK_BUCKETS;
         for bucket in first..first + BLOCK_BUCKETS {
@@ -299,7 +292,7 @@ impl Shard {
             };
             if at <= now_ms {
                 due(entry.key());
-                self.take(bucket);
+                self.take(bucket, hasher);
                 taken += 1;
             } else {
                 earliest_ms = earliest_ms.min(at);
@@ -313,7 +306,7 @@ impl Shard {
     #[cfg(all(test, not(loom)))]
     pub(super) fn check_bounds(&self) -> u64 {
         let mut earliest_ms = NEVER_MS;
-        for bucket in 0..self.table.num_buckets() {
+        for bucket in 0..self.table.buckets() {
             if let Some(at) = self.at(bucket).and_then(Entry::deadline_ms) {
                 assert!(self.bounds.bound_ms(bucket) <= Some(at), "a bound too late");
                 earliest_ms = earliest_ms.min(at);
@@ -326,12 +319,12 @@ impl Shard {
 
     /// How often entries may have changed buckets, modulo 2^32.
     pub(crate) fn generation(&self) -> u32 {
-        self.generation
+        self.table.rebuilds()
     }
 
     /// Number of buckets, used or not.
     pub(crate) fn buckets(&self) -> usize {
-        self.table.num_buckets()
+        self.table.buckets()
     }
 
     /// Number of entries.
@@ -345,19 +338,18 @@ impl Shard {
             keys: self.table.len(),
             volatile: self.volatile,
             deadline_sum_ms: self.deadline_sum_ms.into(),
-            bytes: self.entries.heap_bytes()
-                + self.table.allocation_size()
-                + self.bounds.heap_bytes(),
+            bytes: self.entries.heap_bytes() + self.table.heap_bytes() + self.bounds.heap_bytes(),
         }
     }
 
-    fn note_moved(&mut self, moved: bool) {
-        if moved {
-            self.generation = self.generation.wrapping_add(1);
-            let (buckets, entries) = (self.table.num_buckets(), &self.entries);
+    /// Gives the blocks new bounds if the table was rebuilt since it had counted so many rebuilds.
+    #[inline]
+    fn bound_anew_since(&mut self, rebuilds: u32) {
+        if self.table.rebuilds() != rebuilds {
+            let (buckets, entries) = (self.table.buckets(), &self.entries);
             let deadlines = (0..buckets).filter_map(|bucket| {
-                let place = self.table.get_bucket(bucket)?;
-                Some((bucket, entries.get(*place).deadline_ms()?))
+                let place = self.table.get(bucket)?;
+                Some((bucket, entries.get(place).deadline_ms()?))
             });
             self.bounds.rebuild(buckets, deadlines);
         }
@@ -366,7 +358,7 @@ impl Shard {
     #[inline]
     fn lower_bound(&mut self, bucket: usize, deadline_ms: Option<u64>) {
         if let Some(at) = deadline_ms {
-            self.bounds.lower(bucket, self.table.num_buckets(), at);
+            self.bounds.lower(bucket, self.table.buckets(), at);
         }
     }
 

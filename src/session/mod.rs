@@ -32,7 +32,7 @@ use crate::config::Settings;
 use crate::engine::{Batch, Watched};
 use crate::observe::calls::Pending;
 use crate::observe::stats::Counts;
-use linchpin_protocol::{Args, Limits, RequestParser, Writer};
+use linchpin_protocol::{Args, Limits, Parsed, Pipeline, RequestParser, Writer};
 use registry::Client;
 use server::Server;
 use std::sync::Arc;
@@ -41,6 +41,9 @@ use std::sync::Arc;
 const OUTPUT_BYTES_SOFT_MAX: usize = 64 << 10;
 /// A batch ends with the first command past this many microseconds.
 const BATCH_US_MAX: u64 = 1_000;
+/// Requests are parsed up to this many ahead of the one that runs, so that their keys are on the
+/// way from memory meanwhile.
+const REQUESTS_AHEAD_MAX: usize = 16;
 /// The clock is read again after this many commands of a batch.
 const COMMANDS_PER_CLOCK_READ: u32 = 16;
 
@@ -66,6 +69,7 @@ pub(crate) struct Worker {
     settings: Arc<Settings>,
     settings_version: u64,
     calls: Pending,
+    pipeline: Pipeline,
 }
 
 impl Worker {
@@ -78,6 +82,7 @@ impl Worker {
             settings,
             settings_version,
             calls: Pending::default(),
+            pipeline: Pipeline::new(),
         }
     }
 
@@ -141,44 +146,47 @@ impl Session {
     pub(crate) fn run(&mut self, input: &[u8], out: &mut Vec<u8>, worker: &mut Worker) -> Ran {
         let settings = Arc::clone(worker.settings());
         let server = &*worker.server;
-        let calls = &mut worker.calls;
+        let (calls, pipeline) = (&mut worker.calls, &mut worker.pipeline);
         let out_start = out.len();
         let mut turn = Turn::new(server, &settings, worker.index, self.client.state(), calls);
         turn.out_len_max = out_start.saturating_add(output_bytes_max(&settings));
+        turn.out_len_soft_max = out_start + OUTPUT_BYTES_SOFT_MAX;
         let mut at = 0;
         let stop = loop {
-            if turn.overflowed {
-                break Stop::Overflow;
-            }
             if self.conn.closing {
                 break Stop::Close;
             }
-            if out.len() - out_start >= OUTPUT_BYTES_SOFT_MAX {
-                break Stop::OutputFull;
-            }
-            if input.get(at) == Some(&TLS_HANDSHAKE) {
+            let rest = &input[at..];
+            if rest.first() == Some(&TLS_HANDSHAKE) {
                 self.conn.closing = true;
                 at = input.len();
                 continue;
             }
             let limits = limits(&settings, self.conn.authenticated);
-            match self.parser.parse(&input[at..], &limits) {
-                Ok(None) => break Stop::NeedsInput,
-                Ok(Some(consumed)) => {
-                    let args = self.parser.args(&input[at..]);
-                    at += consumed;
-                    if !args.is_empty() {
-                        turn.execute(&mut self.conn, args, out);
-                    }
-                }
-                Err(error) => {
+            let requests_max = self.requests_ahead_max();
+            let parsed = self
+                .parser
+                .parse_ahead(rest, &limits, requests_max, pipeline);
+            let (taken, stop) = self.run_ahead(rest, pipeline, &mut turn, out);
+            at += taken;
+            if let Some(stop) = stop {
+                self.parser.reset();
+                break stop;
+            }
+            if let Some(stop) = self.must_stop(&turn, out) {
+                break stop;
+            }
+            match parsed {
+                Parsed::Full => {}
+                Parsed::NeedsInput => break Stop::NeedsInput,
+                Parsed::Malformed(error) => {
                     self.conn.closing = true;
                     at = input.len();
                     let mut line = b"ERR Protocol error: ".to_vec();
                     error.write_text(&mut line);
                     Writer::new(out, self.conn.resp).error_bytes(&line);
                     turn.counts.errors += 1;
-                    server.calls().count_error(worker.index, "ERR");
+                    server.calls().count_error(turn.worker, "ERR");
                 }
             }
         };
@@ -187,6 +195,57 @@ impl Session {
         self.command = turn.command.or(self.command);
         server.stats().add(worker.index, &turn.counts);
         Ran { consumed: at, stop }
+    }
+
+    /// Runs the requests in `pipeline`; answers the bytes they took and, if not all of them ran,
+    /// why.
+    fn run_ahead(
+        &mut self,
+        input: &[u8],
+        pipeline: &Pipeline,
+        turn: &mut Turn<'_>,
+        out: &mut Vec<u8>,
+    ) -> (usize, Option<Stop>) {
+        if pipeline.len() > 1 {
+            turn.fetch(&self.conn, input, pipeline);
+        }
+        let mut at = 0;
+        for index in 0..pipeline.len() {
+            if index > 0
+                && let Some(stop) = self.must_stop(turn, out)
+            {
+                return (at, Some(stop));
+            }
+            at = pipeline.end(index);
+            let args = pipeline.args(input, index);
+            if !args.is_empty() {
+                turn.execute(&mut self.conn, args, out);
+            }
+        }
+        (at, None)
+    }
+
+    /// Why the next request is not to run now.
+    fn must_stop(&self, turn: &Turn<'_>, out: &[u8]) -> Option<Stop> {
+        if turn.overflowed {
+            Some(Stop::Overflow)
+        } else if self.conn.closing {
+            Some(Stop::Close)
+        } else if out.len() >= turn.out_len_soft_max {
+            Some(Stop::OutputFull)
+        } else {
+            None
+        }
+    }
+
+    /// A request that may change what the parser allows, as authenticating does, is run before the
+    /// next is parsed.
+    fn requests_ahead_max(&self) -> usize {
+        if self.conn.authenticated {
+            REQUESTS_AHEAD_MAX
+        } else {
+            1
+        }
     }
 
     /// Shows others what the connection is like after a batch.
@@ -273,6 +332,8 @@ struct Turn<'e> {
     batch_commands: u32,
     /// The coarse clock when the batch began, or when the clock was last read.
     batch_coarse: u64,
+    /// From this on the output is to be sent before more is made.
+    out_len_soft_max: usize,
     /// The output may not grow beyond this, whatever a command answers.
     out_len_max: usize,
     /// A reply was cut off there.
@@ -300,12 +361,19 @@ impl<'e> Turn<'e> {
             batch_started_us: 0,
             batch_commands: 0,
             batch_coarse: 0,
+            out_len_soft_max: usize::MAX,
             out_len_max: usize::MAX,
             overflowed: false,
             counts: Counts::default(),
             calls,
             command: None,
         }
+    }
+
+    /// Has the keys of these requests fetched from memory while the first of them run.
+    fn fetch(&mut self, conn: &Conn, input: &[u8], pipeline: &Pipeline) {
+        let keys = (0..pipeline.len()).filter_map(|index| pipeline.args(input, index).get(1));
+        self.batch(false).fetch(conn.db, keys);
     }
 
     /// One request: refused, queued or run.

@@ -163,7 +163,9 @@ fn sweeping(c: &mut Criterion) {
     let mut numbers = KEYS_MANY..;
     let mut put = || {
         let keys: Vec<_> = numbers.by_ref().take(BATCH).map(name).collect();
-        each(&engine, NOW, &keys, |slot| slot.put(VALUE, Deadline::At(due_ms)));
+        each(&engine, NOW, &keys, |slot| {
+            slot.put(VALUE, Deadline::At(due_ms));
+        });
     };
     group.bench_function("a turn with a batch due", |b| {
         b.iter_batched(
