@@ -33,6 +33,7 @@ const STEP_BYTES: usize = 8;
 const OFFSET_BITS: u32 = 13;
 const PAGE_BYTES_MAX: usize = STEP_BYTES << OFFSET_BITS;
 const PAGE_BYTES_MIN: usize = 2_048;
+const PAGE_STEPS_MIN: usize = PAGE_BYTES_MIN / STEP_BYTES;
 /// A new page is this part of the arena, within the bounds above.
 const PAGES_PER_ARENA: usize = 16;
 /// A hole holds its size and two links.
@@ -210,9 +211,14 @@ impl Arena {
         page.live -= steps;
         if page.live == 0 {
             self.unlink_all(number);
-            if is_active {
-                self.page_mut(number).top = 0;
-            } else {
+            let page = self.page_mut(number);
+            page.top = 0;
+            // The last page of an arena that was large is far too large for what may come.
+            let is_last = page.steps() == self.page_steps && self.page_steps > PAGE_STEPS_MIN;
+            if is_last {
+                self.active = None;
+            }
+            if is_last || !is_active {
                 self.drop_page(number);
             }
         } else if is_active && handle.step() + steps == page.top {
@@ -246,11 +252,18 @@ impl Arena {
         self.hole_steps > 0
     }
 
+    /// Bytes of all holes.
+    pub(super) fn hole_bytes(&self) -> usize {
+        self.hole_steps * STEP_BYTES
+    }
+
     /// Takes out the page that has most holes for its size. O(pages), and O(page).
     pub(super) fn evacuate(&mut self) -> Option<Evacuated> {
         let pages = self.pages.iter().enumerate();
         let in_use = pages.filter_map(|(number, page)| Some((number, page.as_ref()?)));
-        let (number, _) = in_use.min_by_key(|(_, page)| page.live * 1_024 / page.steps())?;
+        // The active page may be the emptiest of all, and have no hole.
+        let holed = in_use.filter(|(_, page)| page.top > page.live);
+        let (number, _) = holed.min_by_key(|(_, page)| page.live * 1_024 / page.steps())?;
         if self.active == Some(number) {
             self.active = None;
         }
