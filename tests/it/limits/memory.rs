@@ -35,7 +35,7 @@ const CLIENTS_BYTES: i64 = (READERS as i64) * (MIB + COMMAND_BYTES) + WRITERS as
 const PROCESS_KIB: u64 = 320 << 10;
 const KEYS: u64 = 100_000;
 /// How often it is asked what is held; each time takes some milliseconds.
-const LOOKS: usize = 500;
+const LOOKS: usize = 200;
 
 fn server(arguments: &[&str]) -> Result<(Server, Client), Failed> {
     let server = Launch::on_free_port(&["--io-threads", "4"])?
