@@ -33,7 +33,6 @@ const STEP_BYTES: usize = 8;
 const OFFSET_BITS: u32 = 13;
 const PAGE_BYTES_MAX: usize = STEP_BYTES << OFFSET_BITS;
 const PAGE_BYTES_MIN: usize = 2_048;
-const PAGE_STEPS_MIN: usize = PAGE_BYTES_MIN / STEP_BYTES;
 /// A new page is this part of the arena, within the bounds above.
 const PAGES_PER_ARENA: usize = 16;
 /// A hole holds its size and two links.
@@ -211,16 +210,11 @@ impl Arena {
         page.live -= steps;
         if page.live == 0 {
             self.unlink_all(number);
-            let page = self.page_mut(number);
-            page.top = 0;
-            // The last page of an arena that was large is far too large for what may come.
-            let is_last = page.steps() == self.page_steps && self.page_steps > PAGE_STEPS_MIN;
-            if is_last {
-                self.active = None;
-            }
-            if is_last || !is_active {
+            self.page_mut(number).top = 0;
+            if !is_active {
                 self.drop_page(number);
             }
+            self.drop_last_page();
         } else if is_active && handle.step() + steps == page.top {
             page.top -= steps;
         } else {
@@ -329,6 +323,20 @@ impl Arena {
             self.page_steps -= page.steps();
             self.vacant.push(number as u32);
             self.count_heap_bytes();
+        }
+    }
+
+    /// Drops an active page that is the only one left, and empty: in an arena that was large it is
+    /// far larger than what may come. The smallest stays, for arenas that come and go.
+    fn drop_last_page(&mut self) {
+        let Some(number) = self.active else {
+            return;
+        };
+        let page = self.page(number);
+        let is_last = page.steps() == self.page_steps;
+        if is_last && page.live == 0 && page.bytes.len() > PAGE_BYTES_MIN {
+            self.active = None;
+            self.drop_page(number);
         }
     }
 

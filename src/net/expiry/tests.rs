@@ -215,4 +215,5 @@ fn slow_a_million_at_once() {
         stage.census().bytes,
     ));
     assert!(took_ms < 2_000);
+    assert!(stage.census().bytes < 3 << 20);
 }
