@@ -9,8 +9,9 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use linchpin_bench::compare::{CompareOptions, compare};
+use linchpin_bench::stalls::{StallOptions, stalls};
 use linchpin_bench::{
-    Command, Fleet, Limit, Outcome, Pace, Pattern, Shape, Workload, WorkloadOptions, fill,
+    Command, Fleet, Lifetime, Limit, Outcome, Pace, Pattern, Shape, Workload, WorkloadOptions, fill,
 };
 
 /// The part of a run that is thrown away before it.
@@ -28,6 +29,9 @@ struct Cli {
 enum Action {
     /// Puts one running server under load.
     Run(RunArgs),
+    /// Starts Linchpin, and prints how long it keeps a client waiting while it grows and while many
+    /// keys expire.
+    Stalls(StallsArgs),
     /// Starts Linchpin, redis-server and valkey-server, and prints how they compare.
     Compare(CompareArgs),
 }
@@ -73,6 +77,22 @@ struct RunArgs {
 }
 
 #[derive(Args)]
+struct StallsArgs {
+    /// Linchpin's binary [default: beside this program].
+    #[arg(long, value_name = "PATH")]
+    linchpin: Option<PathBuf>,
+    /// Keys to grow to.
+    #[arg(long, default_value_t = 10_000_000)]
+    keys: u64,
+    /// Keys that expire at once.
+    #[arg(long, default_value_t = 1_000_000)]
+    expiring: u64,
+    /// Rounds, each with a server of its own.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+}
+
+#[derive(Args)]
 struct CompareArgs {
     /// Linchpin's binary [default: beside this program].
     #[arg(long, value_name = "PATH")]
@@ -105,6 +125,7 @@ fn main() -> ExitCode {
     let result = match cli.action {
         Action::Run(args) => run(&args),
         Action::Compare(args) => side_by_side(args),
+        Action::Stalls(args) => waits(args),
     };
     match result {
         Ok(text) => {
@@ -147,6 +168,17 @@ fn side_by_side(args: CompareArgs) -> anyhow::Result<String> {
     Ok(compare(&options, &say)?.to_markdown())
 }
 
+fn waits(args: StallsArgs) -> anyhow::Result<String> {
+    ensure!(args.rounds > 0, "--rounds must be at least 1");
+    let options = StallOptions {
+        linchpin: args.linchpin,
+        keys: args.keys,
+        expiring: args.expiring,
+        rounds: args.rounds,
+    };
+    stalls(&options, &say)
+}
+
 fn run(args: &RunArgs) -> anyhow::Result<String> {
     let address = resolve(&args.server)?;
     let time = positive(args.seconds, "--seconds")?;
@@ -171,7 +203,7 @@ fn run(args: &RunArgs) -> anyhow::Result<String> {
     };
     let command = Command::from_words(&args.command)?;
     if command.reads_values() && !args.no_fill {
-        fill(address, 0..args.keys, args.value_bytes, None)?;
+        fill(address, 0..args.keys, args.value_bytes, Lifetime::Endless)?;
     }
     let workload = Workload::new(&WorkloadOptions {
         command,
