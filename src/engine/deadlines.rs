@@ -187,6 +187,11 @@ impl Earliest {
         self.0.len()
     }
 
+    /// Bytes asked of the allocator.
+    pub(super) fn heap_bytes(&self) -> usize {
+        size_of_val(&*self.0)
+    }
+
     /// A lower bound of the deadlines in a shard.
     pub(super) fn get(&self, shard: usize) -> u64 {
         self.0[shard].load(Ordering::Relaxed)

@@ -10,6 +10,7 @@
 //! the bucket and the top seven for the tag, so the three do not disturb each other.
 
 use super::deadlines::Earliest;
+use super::ledger::{Ledger, Share, usable, usable_slots};
 use super::shard::{Census, Shard};
 use crate::sync::Mutex;
 use crossbeam_utils::CachePadded;
@@ -24,6 +25,7 @@ pub(crate) struct Database {
     /// Identity: stays with the entries when databases change places.
     pub(crate) id: u32,
     shard_count: usize,
+    ledger: Arc<Ledger>,
     rooms: OnceLock<Rooms>,
 }
 
@@ -32,22 +34,25 @@ pub(crate) struct Database {
 struct Rooms {
     shards: Box<[CachePadded<Mutex<Shard>>]>,
     earliest: Earliest,
+    /// What the lists themselves hold.
+    held: Share,
 }
 
 impl Database {
     /// An empty database. `shard_count` is a power of two.
-    pub(crate) fn new(id: u32, shard_count: usize) -> Self {
+    pub(crate) fn new(id: u32, shard_count: usize, ledger: &Arc<Ledger>) -> Self {
         debug_assert!(shard_count.is_power_of_two());
         Self {
             id,
             shard_count,
+            ledger: Arc::clone(ledger),
             rooms: OnceLock::new(),
         }
     }
 
     /// An empty database with the same identity.
     pub(crate) fn emptied(&self) -> Self {
-        Self::new(self.id, self.shard_count)
+        Self::new(self.id, self.shard_count, &self.ledger)
     }
 
     /// The shards. The first call makes them.
@@ -57,11 +62,16 @@ impl Database {
     }
 
     fn furnish(&self) -> Rooms {
-        let shard = || CachePadded::new(Mutex::new(Shard::new()));
+        let shard = || CachePadded::new(Mutex::new(Shard::new(&self.ledger)));
         let shards = std::iter::repeat_with(shard);
+        let earliest = Earliest::new(self.shard_count);
+        let mut held = Share::new(&self.ledger);
+        let shards_bytes = usable_slots::<CachePadded<Mutex<Shard>>>(self.shard_count);
+        held.set(shards_bytes + usable(earliest.heap_bytes()));
         Rooms {
             shards: shards.take(self.shard_count).collect(),
-            earliest: Earliest::new(self.shard_count),
+            earliest,
+            held,
         }
     }
 
@@ -93,9 +103,14 @@ impl Database {
 
     /// Gives up the shards of a database that nobody can reach any more.
     pub(crate) fn into_shards(self) -> impl Iterator<Item = Shard> + Send {
-        let rooms = self.rooms.into_inner();
-        let shards = rooms.into_iter().flat_map(|rooms| rooms.shards);
-        shards.map(|shard| into_inner(shard.into_inner()))
+        let rooms = self.rooms.into_inner().into_iter();
+        rooms.flat_map(|Rooms { shards, held, .. }| {
+            shards.into_iter().map(move |shard| {
+                // The list's room is held as long as this closure lives: so is the list.
+                let _ = &held;
+                into_inner(shard.into_inner())
+            })
+        })
     }
 }
 
@@ -107,5 +122,7 @@ fn into_inner(shard: Mutex<Shard>) -> Shard {
 /// loom's mutex cannot be taken apart; models never free a database.
 #[cfg(loom)]
 fn into_inner(shard: Mutex<Shard>) -> Shard {
-    std::mem::replace(&mut *shard.lock(), Shard::new())
+    let mut shard = shard.lock();
+    let empty = Shard::new(shard.ledger());
+    std::mem::replace(&mut *shard, empty)
 }

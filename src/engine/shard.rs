@@ -7,6 +7,7 @@
 //! - no two entries have the same key;
 //! - `volatile` and `deadline_sum_ms` are those of the entries in the table, and no deadline is
 //!   earlier than its block's bound (`deadlines.rs`);
+//! - between two changes, the ledger has what the shard holds on the heap;
 //! - an entry changes its bucket only when `generation` rises. `SCAN` stands on this.
 //!
 //! Cost: a look-up reads one cache line of the table, then the entry; see `index.rs` and
@@ -19,7 +20,9 @@ use super::deadlines::{BLOCK_BUCKETS, Bounds, NEVER_MS};
 use super::entry::{Entries, Entry, Place};
 use super::hash::KeyHasher;
 use super::index::Index;
+use super::ledger::{Ledger, Share, usable};
 use super::record::Parts;
+use std::sync::Arc;
 
 /// Deadlines count in sums as no later than this, the year 2109.
 const DEADLINE_SUMMED_MS_MAX: u64 = 1 << 42;
@@ -37,6 +40,7 @@ pub(crate) struct Shard {
     /// Of deadlines cut to [`DEADLINE_SUMMED_MS_MAX`], so that it stays within 64 bits.
     deadline_sum_ms: u64,
     bounds: Bounds,
+    room: Share,
 }
 
 /// What is known of a shard, or of several added up.
@@ -48,8 +52,10 @@ pub struct Census {
     pub volatile: usize,
     /// Sum of all deadlines, in Unix milliseconds.
     pub deadline_sum_ms: u128,
-    /// Bytes held on the heap by entries and tables, as asked of the allocator.
+    /// Bytes held on the heap by entries and tables.
     pub bytes: usize,
+    /// Those of them that are tables.
+    pub table_bytes: usize,
 }
 
 /// What one visit of expiry did.
@@ -68,17 +74,19 @@ impl Census {
         self.volatile += other.volatile;
         self.deadline_sum_ms += other.deadline_sum_ms;
         self.bytes += other.bytes;
+        self.table_bytes += other.table_bytes;
     }
 }
 
 impl Shard {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(ledger: &Arc<Ledger>) -> Self {
         Self {
             table: Index::default(),
             entries: Entries::default(),
             volatile: 0,
             deadline_sum_ms: 0,
             bounds: Bounds::default(),
+            room: Share::new(ledger),
         }
     }
 
@@ -129,6 +137,7 @@ impl Shard {
             .insert(hash, place, |place| hasher.hash(entries.get(place).key()));
         self.bound_anew_since(rebuilds);
         self.lower_bound(bucket, parts.deadline_ms);
+        self.report();
         bucket
     }
 
@@ -141,6 +150,7 @@ impl Shard {
         let place = self.entries.replace(self.place(bucket), parts);
         self.table.set(bucket, place);
         self.compact_if_sparse(hasher);
+        self.report();
     }
 
     /// Sets or takes away the deadline of the entry in `bucket`, which is there.
@@ -159,6 +169,7 @@ impl Shard {
             .set_deadline_ms(self.place(bucket), deadline_ms);
         self.table.set(bucket, place);
         self.compact_if_sparse(hasher);
+        self.report();
     }
 
     /// Changes the text of the entry in `bucket`, which is there; answers the new length.
@@ -171,6 +182,7 @@ impl Shard {
         let (place, len) = self.entries.grow(self.place(bucket), change);
         self.table.set(bucket, place);
         self.compact_if_sparse(hasher);
+        self.report();
         len
     }
 
@@ -179,6 +191,7 @@ impl Shard {
         self.take(bucket, hasher);
         self.compact_if_sparse(hasher);
         self.shrink_if_sparse(hasher);
+        self.report();
     }
 
     /// Takes out the entry in `bucket`, which is there, leaving every other one in its bucket.
@@ -199,16 +212,29 @@ impl Shard {
     /// stay.
     #[inline]
     fn compact_if_sparse(&mut self, hasher: &KeyHasher) -> usize {
-        let mut moved = 0;
         if self.entries.is_sparse() {
-            let table = &mut self.table;
-            self.entries.compact(|key, old, new| {
-                let bucket = table.find(hasher.hash(key), |place| place == old);
-                table.set(bucket.expect("the table has every entry"), new);
-                moved += 1;
-            });
+            return self.compact(hasher);
         }
+        0
+    }
+
+    fn compact(&mut self, hasher: &KeyHasher) -> usize {
+        let table = &mut self.table;
+        let mut moved = 0;
+        self.entries.compact(|key, old, new| {
+            let bucket = table.find(hasher.hash(key), |place| place == old);
+            table.set(bucket.expect("the table has every entry"), new);
+            moved += 1;
+        });
         moved
+    }
+
+    /// Moves the entries of one page, if that page has holes. Buckets stay.
+    pub(super) fn purge(&mut self, hasher: &KeyHasher) {
+        if self.entries.has_holes() {
+            self.compact(hasher);
+            self.report();
+        }
     }
 
     fn shrink_if_sparse(&mut self, hasher: &KeyHasher) {
@@ -262,6 +288,7 @@ impl Shard {
             // Records of which two do not fit in a page leave holes wherever they are.
             gains = self.entries.hole_bytes() < holes;
         }
+        self.report();
         let earliest_ms = if effort < effort_max {
             self.bounds.earliest_ms()
         } else {
@@ -338,7 +365,8 @@ impl Shard {
             keys: self.table.len(),
             volatile: self.volatile,
             deadline_sum_ms: self.deadline_sum_ms.into(),
-            bytes: self.entries.heap_bytes() + self.table.heap_bytes() + self.bounds.heap_bytes(),
+            bytes: self.heap_bytes(),
+            table_bytes: usable(self.table.heap_bytes()),
         }
     }
 
@@ -360,6 +388,33 @@ impl Shard {
         if let Some(at) = deadline_ms {
             self.bounds.lower(bucket, self.table.buckets(), at);
         }
+    }
+
+    /// The ledger this shard reports to.
+    #[cfg(loom)]
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        self.room.ledger()
+    }
+
+    /// Bytes held on the heap. O(1).
+    fn heap_bytes(&self) -> usize {
+        let bounds = usable(self.bounds.heap_bytes());
+        self.entries.heap_bytes() + usable(self.table.heap_bytes()) + bounds
+    }
+
+    /// Bytes the entry in `bucket`, which is there, takes: its own room, and an even share of what
+    /// the shard holds besides rooms of entries, that is of its table, of holes and of pages that
+    /// are not full. The sum over all entries is what the shard holds. O(pages).
+    pub(super) fn entry_bytes(&self, bucket: usize) -> usize {
+        let shared = self.heap_bytes() - self.entries.room_bytes();
+        let own = self.entries.room_bytes_of(self.place(bucket));
+        own + shared.div_ceil(self.table.len())
+    }
+
+    /// Tells the ledger if what is held has changed.
+    #[inline]
+    fn report(&mut self) {
+        self.room.set(self.heap_bytes());
     }
 
     fn note_deadline(&mut self, deadline_ms: Option<u64>) {

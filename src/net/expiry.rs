@@ -117,6 +117,7 @@ fn step(local: &Local, sweeper: &mut Sweeper, credit: &mut Credit, share_percent
     let done_us = server.clock().mono_us();
     let spent_us = done_us.saturating_sub(now.mono_us);
     credit.settle(done_us, share_percent, spent_us);
+    server.stats().note_step(index, spent_us);
     let mut counts = Counts {
         expiry_us: spent_us,
         ..Counts::default()
