@@ -292,6 +292,7 @@ impl Host for Server {
             memory: self.memory(census),
             exceeded_ms: self.exceeded.ms(self.clock.mono_us()),
             rates: self.stats.rates(),
+            step_us_max: self.stats.step_us_max(),
             census,
             clients: &clients,
             watched_keys: self.engine.watched_keys(),
