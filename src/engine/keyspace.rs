@@ -10,6 +10,7 @@
 //! the bucket and the top seven for the tag, so the three do not disturb each other.
 
 use super::ledger::{Ledger, Share, usable_slots};
+use super::occupancy::{Kept, Occupancy, Seat};
 use super::shard::{Census, Shard};
 use crate::sync::Mutex;
 use crossbeam_utils::CachePadded;
@@ -31,6 +32,7 @@ pub(crate) struct Database {
 #[derive(Debug)]
 struct Shards {
     list: Box<[CachePadded<Mutex<Shard>>]>,
+    occupancy: Arc<Occupancy>,
     /// The room of the list itself.
     room: Share,
 }
@@ -55,12 +57,17 @@ impl Database {
     /// The shards. The first call makes them.
     pub(crate) fn shards(&self) -> &[CachePadded<Mutex<Shard>>] {
         let made = self.shards.get_or_init(|| {
-            let shard = || CachePadded::new(Mutex::new(Shard::new(&self.ledger)));
-            let shards = std::iter::repeat_with(shard).take(self.shard_count);
+            let occupancy = Occupancy::new(self.shard_count);
+            let shard = |number| {
+                let seat = Seat::new(&occupancy, number);
+                CachePadded::new(Mutex::new(Shard::new(&self.ledger, seat)))
+            };
+            let list = (0..self.shard_count).map(shard).collect();
             let mut room = Share::new(&self.ledger);
             room.set(usable_slots::<CachePadded<Mutex<Shard>>>(self.shard_count));
             Shards {
-                list: shards.collect(),
+                list,
+                occupancy,
                 room,
             }
         });
@@ -70,6 +77,11 @@ impl Database {
     /// The shards, if anybody ever used this database.
     pub(crate) fn shards_in_use(&self) -> &[CachePadded<Mutex<Shard>>] {
         self.shards.get().map_or(&[], |shards| &shards.list)
+    }
+
+    /// The first shard from `from` on that has such entries.
+    pub(super) fn next_occupied(&self, kept: Kept, from: usize) -> Option<usize> {
+        self.shards.get()?.occupancy.next(kept, from)
     }
 
     /// The number of the shard for a key with this hash.
@@ -90,7 +102,7 @@ impl Database {
     /// Gives up the shards of a database that nobody can reach any more.
     pub(crate) fn into_shards(self) -> impl Iterator<Item = Shard> + Send {
         let shards = self.shards.into_inner().into_iter();
-        shards.flat_map(|Shards { list, room }| {
+        shards.flat_map(|Shards { list, room, .. }| {
             list.into_iter().map(move |shard| {
                 // The list's room is held as long as this closure lives: so is the list.
                 let _ = &room;
@@ -109,6 +121,6 @@ fn into_inner(shard: Mutex<Shard>) -> Shard {
 #[cfg(loom)]
 fn into_inner(shard: Mutex<Shard>) -> Shard {
     let mut shard = shard.lock();
-    let empty = Shard::new(shard.ledger());
+    let empty = shard.emptied();
     std::mem::replace(&mut *shard, empty)
 }

@@ -4,7 +4,8 @@
 //! arguments; what happened is told as effects to a [`Sink`]. `step.rs` is the door: a [`Batch`]
 //! enters the gate, a [`Step`] is one command, a [`Slot`] one key.
 //!
-//! Lock order, never back: gate (`gate.rs`), shards by (database, index), watches, sink.
+//! Lock order, never back: gate (`gate.rs`), evictor of the own side (`evict.rs`), shards by
+//! (database, index), watches, sink.
 
 mod arena;
 mod effect;
@@ -15,11 +16,13 @@ mod hash;
 mod keyspace;
 mod large;
 mod ledger;
+mod occupancy;
 mod record;
 mod replay;
 mod shard;
 mod step;
 mod sweep;
+mod usage;
 mod value;
 mod walk;
 mod watch;
@@ -36,7 +39,7 @@ pub use watch::{WatchName, Watched};
 
 use crate::clock::Now;
 use crate::sync::Mutex;
-use evict::BoundCell;
+use evict::{AgeClock, BoundCell, Evictors};
 use gate::Gate;
 use hash::KeyHasher;
 use keyspace::{Database, Layout};
@@ -81,6 +84,8 @@ pub struct Engine {
     watches: Watches,
     ledger: Arc<Ledger>,
     bound: BoundCell,
+    age: AgeClock,
+    evictors: Evictors,
     sink: Option<Box<dyn Sink>>,
     discarded: Mutex<VecDeque<Remains>>,
 }
@@ -102,6 +107,8 @@ impl Engine {
             watches: Watches::new(),
             ledger,
             bound: BoundCell::new(Bound::default()),
+            age: AgeClock::new(),
+            evictors: Evictors::new(options.workers, options.hash_seed),
             sink,
             discarded: Mutex::new(VecDeque::new()),
         }

@@ -338,8 +338,8 @@ fn stats(lines: &mut Lines, facts: &InfoFacts<'_>) {
     lines.field("rejected_connections", counts.rejected_connections);
     lines.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
     lines.field("expired_keys", counts.expired);
+    lines.field("evicted_keys", counts.evicted);
     lines.zeros(&[
-        "evicted_keys",
         "evicted_clients",
         "total_eviction_exceeded_time",
         "current_eviction_exceeded_time",

@@ -62,6 +62,8 @@ counters! {
     misses,
     /// Keys removed because their deadline had passed.
     expired,
+    /// Keys removed to make room.
+    evicted,
     /// Changes of state.
     changes,
     /// Error replies.
@@ -84,6 +86,7 @@ impl Counts {
         self.hits += tally.hits;
         self.misses += tally.misses;
         self.expired += tally.expired;
+        self.evicted += tally.evicted;
         self.changes += tally.changes;
     }
 }
