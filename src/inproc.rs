@@ -6,11 +6,11 @@
 
 use crate::clock::{Clock, ManualClock};
 use crate::config::Settings;
-use crate::engine::{Effect, Engine, Recorder, SHARDS_DEFAULT, Sink, Sweeper, Tally};
+use crate::engine::{Effect, Engine, Recorder, SHARDS_DEFAULT, Sink, Sweeper, Tally, usable};
 use crate::session::outbox::Post;
 use crate::session::registry::{Client, Origin};
 use crate::session::server::{Server, ServerOptions};
-use crate::session::{Session, Stop, Worker};
+use crate::session::{BufferUse, Session, Stop, Worker};
 use crate::sync::Wake;
 use std::sync::Arc;
 
@@ -141,8 +141,12 @@ impl Inproc {
                 .run(&this.input, &mut this.output, &mut self.worker);
             this.input.drain(..ran.consumed);
             let now_ms = self.clock.now().mono_us / 1_000;
-            this.session
-                .refresh(now_ms, crate::session::BufferUse::default());
+            let held_bytes = usable(this.input.capacity()) + usable(this.output.capacity());
+            let buffers = BufferUse {
+                held_bytes,
+                ..BufferUse::default()
+            };
+            this.session.refresh(&self.worker, now_ms, buffers);
             match ran.stop {
                 Stop::NeedsInput => break,
                 Stop::OutputFull => {}

@@ -56,6 +56,8 @@
 //!   bounded by [`Limits`] or [`ReplyLimits`].
 //! - No input panics: parsers use no `unsafe`, no recursion, no unchecked index or arithmetic.
 
+#![forbid(unsafe_code)]
+
 pub mod fuzzing;
 pub mod number;
 pub mod reply;
@@ -64,5 +66,7 @@ pub mod text;
 pub mod writer;
 
 pub use reply::{Reply, ReplyError, ReplyLimits, ReplyParser, ReplyProgress, encode_command};
-pub use request::{Args, ArgsIter, Limits, ProtocolError, Request, RequestParser};
+pub use request::{
+    Args, ArgsIter, Limits, Parsed, Pipeline, ProtocolError, Request, RequestParser,
+};
 pub use writer::{Version, Writer};

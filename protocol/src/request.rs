@@ -37,8 +37,10 @@
 mod args;
 mod error;
 mod parser;
+mod pipeline;
 
 pub(crate) use args::Span;
 pub use args::{Args, ArgsIter, Request};
 pub use error::ProtocolError;
 pub use parser::{Limits, RequestParser};
+pub use pipeline::{Parsed, Pipeline};

@@ -27,6 +27,7 @@
 //! LIMITATIONS: 2^18 pages, so up to 16 GiB of records in one arena; beyond that `alloc` panics.
 
 use super::ledger::{usable, usable_slots};
+use super::prefetch::prefetch;
 use super::record::{BYTES_MAX, HOLE, Record};
 
 /// The step in which room is given.
@@ -48,6 +49,10 @@ const SPARSE_STEPS_MIN: usize = 256;
 /// An arena is sparse when more than one step in so many is a hole.
 const SPARSE_PART: usize = 5;
 const NIL: u32 = u32::MAX;
+const LINE_BYTES: usize = 64;
+const PAGES_PER_LINE: usize = LINE_BYTES / size_of::<Option<Page>>();
+/// Of the list of pages: a shard has about sixteen.
+const FETCHED_LINES_MAX: usize = 8;
 
 const _: () = assert!(usable(PAGE_BYTES_MIN) == PAGE_BYTES_MIN);
 
@@ -132,6 +137,29 @@ impl Arena {
         &self.page(handle.page()).bytes[handle.step() * STEP_BYTES..]
     }
 
+    /// Has the list of pages fetched from memory, or its beginning where it is long.
+    #[inline]
+    pub(super) fn fetch_pages(&self) {
+        for page in self
+            .pages
+            .iter()
+            .step_by(PAGES_PER_LINE)
+            .take(FETCHED_LINES_MAX)
+        {
+            prefetch(page);
+        }
+    }
+
+    /// Has the first two cache lines of the record at `handle` fetched from memory.
+    #[inline]
+    pub(super) fn fetch(&self, handle: Handle) {
+        let bytes = self.get(handle);
+        prefetch(bytes);
+        if let Some(second) = bytes.get(LINE_BYTES) {
+            prefetch(second);
+        }
+    }
+
     /// The record at `handle`, and what follows it, to be changed within its room.
     #[inline]
     pub(super) fn get_mut(&mut self, handle: Handle) -> &mut [u8] {
@@ -141,6 +169,17 @@ impl Arena {
     /// Whether records of these lengths take the same room.
     pub(super) fn same_room(a: usize, b: usize) -> bool {
         steps(a) == steps(b)
+    }
+
+    /// Bytes of the room of a record of this length.
+    pub(super) fn room_bytes_of(record_bytes: usize) -> usize {
+        steps(record_bytes) * STEP_BYTES
+    }
+
+    /// Bytes of the rooms of all records. O(pages).
+    pub(super) fn room_bytes(&self) -> usize {
+        let pages = self.pages.iter().flatten();
+        pages.map(|page| page.live).sum::<usize>() * STEP_BYTES
     }
 
     /// Bytes held on the heap.
@@ -196,6 +235,11 @@ impl Arena {
     /// Whether holes take so much that a page should be evacuated.
     pub(super) fn is_sparse(&self) -> bool {
         self.hole_steps > SPARSE_STEPS_MIN && self.hole_steps * SPARSE_PART > self.page_steps
+    }
+
+    /// Whether there are holes at all.
+    pub(super) fn has_holes(&self) -> bool {
+        self.hole_steps > 0
     }
 
     /// Whether the emptiest page can be given back by moving its records into the holes of others.

@@ -14,8 +14,21 @@ use super::value::{Encoding, ValueRef};
 const EMBSTR_BYTES_MAX: usize = 44;
 
 /// Where an entry is: a handle of the arena, or the number of a large entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Place(u32);
+
+#[cfg(all(test, not(loom)))]
+impl Place {
+    /// A place of no entry, for tests of what keeps places.
+    pub(super) fn test(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// The number it was made of.
+    pub(super) fn test_number(self) -> u32 {
+        self.0
+    }
+}
 
 /// The entries of one shard.
 #[derive(Debug, Default)]
@@ -103,6 +116,20 @@ impl Entries {
                 .as_deref()
                 .expect("in use"),
         )
+    }
+
+    /// Has the list of pages fetched from memory.
+    #[inline]
+    pub(super) fn fetch_pages(&self) {
+        self.arena.fetch_pages();
+    }
+
+    /// Has an entry fetched from memory.
+    #[inline]
+    pub(super) fn fetch(&self, place: Place) {
+        if place.0 < Handle::LIMIT {
+            self.arena.fetch(Handle(place.0));
+        }
     }
 
     /// Adds an entry.
@@ -202,6 +229,11 @@ impl Entries {
         self.arena.is_sparse()
     }
 
+    /// Whether there are holes at all.
+    pub(super) fn has_holes(&self) -> bool {
+        self.arena.has_holes()
+    }
+
     /// Whether a page can be given back by moving its records into the holes of others.
     pub(super) fn can_give_back(&mut self) -> bool {
         self.arena.can_give_back()
@@ -229,6 +261,19 @@ impl Entries {
     #[inline]
     pub(super) fn heap_bytes(&self) -> usize {
         self.arena.heap_bytes() + self.large_bytes + self.list_bytes
+    }
+
+    /// Bytes of the rooms of all entries. O(pages).
+    pub(super) fn room_bytes(&self) -> usize {
+        self.arena.room_bytes() + self.large_bytes
+    }
+
+    /// Bytes of the room of one entry.
+    pub(super) fn room_bytes_of(&self, place: Place) -> usize {
+        match self.get(place) {
+            Entry::Small(record) => Arena::room_bytes_of(record.len()),
+            Entry::Large(large) => large.heap_bytes(),
+        }
     }
 
     fn count_list_bytes(&mut self) {

@@ -380,6 +380,13 @@ impl Evictor {
 }
 
 impl Step<'_> {
+    /// Whether no more is held than the bound allows.
+    #[must_use]
+    #[inline]
+    pub fn has_room(&self) -> bool {
+        !self.engine().is_over_bound()
+    }
+
     /// Evicts until no more is held than the bound allows, as far as the policy lets; answers
     /// whether that came about. What is left of flushed databases goes before any key. To be called
     /// between commands, with nothing locked.

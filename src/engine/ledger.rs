@@ -57,6 +57,21 @@ pub const fn usable_slots<T>(capacity: usize) -> usize {
     usable(capacity * size_of::<T>())
 }
 
+/// The bytes a hash map of the standard library takes that has room for `capacity` entries: a
+/// power of two of buckets, at most seven eighths of them used, and a byte of control for each.
+#[must_use]
+pub(super) const fn usable_map<K, V>(capacity: usize) -> usize {
+    /// Control bytes past the last bucket, so that a group can be read from any.
+    const GROUP_BYTES: usize = 16;
+    let buckets = match capacity {
+        0 => return 0,
+        1..=3 => 4,
+        4..=7 => 8,
+        _ => (capacity * 8 / 7).next_power_of_two(),
+    };
+    usable(buckets * (size_of::<(K, V)>() + 1) + GROUP_BYTES)
+}
+
 /// Whose memory it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Account {

@@ -13,10 +13,12 @@ mod entry;
 mod evict;
 mod gate;
 mod hash;
+mod index;
 mod keyspace;
 mod large;
 mod ledger;
 mod occupancy;
+mod prefetch;
 mod record;
 mod replay;
 mod shard;
@@ -104,7 +106,7 @@ impl Engine {
         Self {
             gate: Gate::new(options.workers, &layout),
             hasher: KeyHasher::seeded(options.hash_seed),
-            watches: Watches::new(),
+            watches: Watches::new(&ledger),
             ledger,
             bound: BoundCell::new(Bound::default()),
             age: AgeClock::new(),

@@ -7,33 +7,25 @@
 //! - no two entries have the same key;
 //! - `volatile` and `deadline_sum_ms` are those of the entries in the table;
 //! - between two changes, the ledger has what the shard holds on the heap;
-//! - `generation` has risen whenever an entry may have changed its bucket: the table calls our
-//!   hasher exactly when it moves entries (growing, shrinking, rehashing in place), and the hasher
-//!   notes it. `SCAN` stands on this.
+//! - an entry changes its bucket only when `generation` rises. `SCAN` stands on this.
 //!
-//! Cost: 5 bytes per bucket, 7/16 to 7/8 of the buckets used; probing reads one cache line of tags,
-//! one of places, and the entry.
+//! Cost: a look-up reads one cache line of the table, then the entry; see `index.rs` and
+//! `arena.rs`.
 //!
 //! LIMITATIONS: a table grows and shrinks in one go, so the step that does it costs O(entries of
 //! this shard).
 
 use super::entry::{Entries, Entry, Place};
 use super::hash::KeyHasher;
+use super::index::Index;
 use super::ledger::{Ledger, Share, usable, usable_slots};
 use super::occupancy::Seat;
 use super::record::Parts;
 use super::usage::{Draws, Rules, Touch, Usage};
-use hashbrown::HashTable;
-use std::cell::Cell;
 use std::sync::Arc;
 
 /// Deadlines count in sums as no later than this, the year 2109.
 const DEADLINE_SUMMED_MS_MAX: u64 = 1 << 42;
-
-/// Smaller tables are not worth shrinking.
-const SHRINK_BUCKETS_MIN: usize = 64;
-/// A table is shrunk when fewer than one in this many buckets is used.
-const SHRINK_BELOW: usize = 8;
 
 /// How often the age clock rises while as many entries come as there are.
 const TICKS_PER_TURNOVER: u64 = 256;
@@ -45,9 +37,8 @@ const TICKS_PER_TURNOVER: u64 = 256;
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Shard {
-    table: HashTable<Place>,
+    table: Index,
     entries: Entries,
-    generation: u32,
     volatile: usize,
     /// Of deadlines cut to [`DEADLINE_SUMMED_MS_MAX`], so that it stays within 64 bits.
     deadline_sum_ms: u64,
@@ -70,6 +61,8 @@ pub struct Census {
     pub deadline_sum_ms: u128,
     /// Bytes held on the heap by entries and tables.
     pub bytes: usize,
+    /// Those of them that are tables.
+    pub table_bytes: usize,
 }
 
 impl Census {
@@ -79,15 +72,15 @@ impl Census {
         self.volatile += other.volatile;
         self.deadline_sum_ms += other.deadline_sum_ms;
         self.bytes += other.bytes;
+        self.table_bytes += other.table_bytes;
     }
 }
 
 impl Shard {
     pub(super) fn new(ledger: &Arc<Ledger>, seat: Seat) -> Self {
         Self {
-            table: HashTable::new(),
+            table: Index::default(),
             entries: Entries::default(),
-            generation: 0,
             volatile: 0,
             deadline_sum_ms: 0,
             sweep_bucket: 0,
@@ -102,34 +95,47 @@ impl Shard {
     #[inline]
     pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<usize> {
         self.table
-            .find_bucket_index(hash, |place| self.entries.get(*place).key() == key)
+            .find(hash, |place| self.entries.get(place).key() == key)
+    }
+
+    /// Has fetched from memory what `find` reads of the table for this hash.
+    #[inline]
+    pub(super) fn fetch_table(&self, hash: u64) {
+        self.table.prefetch(hash);
+        self.entries.fetch_pages();
+    }
+
+    /// Has fetched from memory the entry that `find` will probably look at for this hash.
+    #[inline]
+    pub(super) fn fetch_entry(&self, hash: u64) {
+        if let Some(place) = self.table.guess(hash) {
+            self.entries.fetch(place);
+        }
     }
 
     /// The entry in `bucket`.
     #[inline]
     pub(super) fn at(&self, bucket: usize) -> Option<Entry<'_>> {
-        self.table
-            .get_bucket(bucket)
-            .map(|place| self.entries.get(*place))
+        self.table.get(bucket).map(|place| self.entries.get(place))
     }
 
     /// The bucket of the entry whose key has this hash. Expected O(1), and a hash of each entry
     /// that looks like it.
     pub(super) fn find_hash(&self, hash: u64, hasher: &KeyHasher) -> Option<usize> {
-        self.table.find_bucket_index(hash, |place| {
-            hasher.hash(self.entries.get(*place).key()) == hash
+        self.table.find(hash, |place| {
+            hasher.hash(self.entries.get(place).key()) == hash
         })
     }
 
     /// Notes a use of the entry in `bucket`.
     #[inline]
     pub(super) fn touch(&mut self, bucket: usize, rules: &Rules, touch: Touch, age: u16) {
-        if let Some(place) = self.table.get_bucket(bucket) {
-            let old = self.entries.get(*place).usage();
+        if let Some(place) = self.table.get(bucket) {
+            let old = self.entries.get(place).usage();
             let new = rules.used(old, touch, age, &mut self.draws);
             // A key read often is written seldom, and its cache line stays clean.
             if new != old {
-                self.entries.set_usage(*place, new);
+                self.entries.set_usage(place, new);
             }
         }
     }
@@ -196,13 +202,10 @@ impl Shard {
         debug_assert!(self.find(hash, parts.key).is_none());
         self.note_deadline(parts.deadline_ms);
         let place = self.entries.add(parts);
-        let (moved, entries) = (Cell::new(false), &self.entries);
-        let rehash = |place: &Place| {
-            moved.set(true);
-            hasher.hash(entries.get(*place).key())
-        };
-        let bucket = self.table.insert_unique(hash, place, rehash).bucket_index();
-        self.note_moved(moved.get());
+        let entries = &self.entries;
+        let bucket = self
+            .table
+            .insert(hash, place, |place| hasher.hash(entries.get(place).key()));
         self.report();
         bucket
     }
@@ -213,7 +216,7 @@ impl Shard {
         self.forget_deadline(deadline_ms);
         self.note_deadline(parts.deadline_ms);
         let place = self.entries.replace(self.place(bucket), parts);
-        self.set_place(bucket, place);
+        self.table.set(bucket, place);
         self.compact_if_sparse(hasher);
         self.report();
     }
@@ -231,7 +234,7 @@ impl Shard {
         let place = self
             .entries
             .set_deadline_ms(self.place(bucket), deadline_ms);
-        self.set_place(bucket, place);
+        self.table.set(bucket, place);
         self.compact_if_sparse(hasher);
         self.report();
     }
@@ -244,7 +247,7 @@ impl Shard {
         change: impl FnOnce(&mut Vec<u8>),
     ) -> usize {
         let (place, len) = self.entries.grow(self.place(bucket), change);
-        self.set_place(bucket, place);
+        self.table.set(bucket, place);
         self.compact_if_sparse(hasher);
         self.report();
         len
@@ -252,41 +255,26 @@ impl Shard {
 
     /// Takes out the entry in `bucket`, which is there. Shrinks a table that has become sparse.
     pub(super) fn remove(&mut self, bucket: usize, hasher: &KeyHasher) {
-        self.take(bucket);
+        self.take(bucket, hasher);
         self.compact_if_sparse(hasher);
-        let buckets = self.table.num_buckets();
-        if buckets > SHRINK_BUCKETS_MIN && self.table.len() < buckets / SHRINK_BELOW {
-            let (moved, entries) = (Cell::new(false), &self.entries);
-            self.table.shrink_to(self.table.len() * 2, |place| {
-                moved.set(true);
-                hasher.hash(entries.get(*place).key())
-            });
-            // A table that became empty is replaced without asking for a single hash.
-            self.note_moved(moved.get() || self.table.num_buckets() != buckets);
-        }
+        let entries = &self.entries;
+        self.table
+            .shrink_if_sparse(|place| hasher.hash(entries.get(place).key()));
         self.report();
     }
 
     /// Takes out the entry in `bucket`, which is there, leaving every other one in its bucket.
-    fn take(&mut self, bucket: usize) {
-        let deadline_ms = self.at(bucket).and_then(Entry::deadline_ms);
+    fn take(&mut self, bucket: usize, hasher: &KeyHasher) {
+        let place = self.place(bucket);
+        let entry = self.entries.get(place);
+        let (hash, deadline_ms) = (hasher.hash(entry.key()), entry.deadline_ms());
         self.forget_deadline(deadline_ms);
-        let Ok(slot) = self.table.get_bucket_entry(bucket) else {
-            unreachable!("the bucket is in use");
-        };
-        let (place, _) = slot.remove();
+        self.table.remove(bucket, hash);
         self.entries.remove(place);
     }
 
     fn place(&self, bucket: usize) -> Place {
-        *self.table.get_bucket(bucket).expect("the bucket is in use")
-    }
-
-    fn set_place(&mut self, bucket: usize, place: Place) {
-        *self
-            .table
-            .get_bucket_mut(bucket)
-            .expect("the bucket is in use") = place;
+        self.table.get(bucket).expect("the bucket is in use")
     }
 
     /// Moves the entries of one page where there are too many holes. Buckets stay.
@@ -300,9 +288,17 @@ impl Shard {
     fn compact(&mut self, hasher: &KeyHasher) {
         let table = &mut self.table;
         self.entries.compact(|key, old, new| {
-            let slot = table.find_mut(hasher.hash(key), |place| *place == old);
-            *slot.expect("the table has every entry") = new;
+            let bucket = table.find(hasher.hash(key), |place| place == old);
+            table.set(bucket.expect("the table has every entry"), new);
         });
+    }
+
+    /// Moves the entries of one page, if that page has holes. Buckets stay.
+    pub(super) fn purge(&mut self, hasher: &KeyHasher) {
+        if self.entries.has_holes() {
+            self.compact(hasher);
+            self.report();
+        }
     }
 
     /// Visits up to `buckets` buckets from `from` on; answers the next one to visit, or `None` when
@@ -313,13 +309,13 @@ impl Shard {
         buckets: usize,
         mut visit: impl FnMut(Entry<'_>),
     ) -> Option<usize> {
-        let end = from.saturating_add(buckets).min(self.table.num_buckets());
+        let end = from.saturating_add(buckets).min(self.table.buckets());
         for bucket in from..end {
             if let Some(entry) = self.at(bucket) {
                 visit(entry);
             }
         }
-        (end < self.table.num_buckets()).then_some(end)
+        (end < self.table.buckets()).then_some(end)
     }
 
     /// Looks at the next `buckets` buckets for entries due at `now_ms`, in a circle from call to
@@ -332,7 +328,7 @@ impl Shard {
         hasher: &KeyHasher,
         mut due: impl FnMut(&[u8]),
     ) -> usize {
-        let total = self.table.num_buckets();
+        let total = self.table.buckets();
         let mut seen = 0;
         for _ in 0..buckets.min(total) {
             let bucket = if self.sweep_bucket < total {
@@ -350,7 +346,7 @@ impl Shard {
             seen += 1;
             if at <= now_ms {
                 due(entry.key());
-                self.take(bucket);
+                self.take(bucket, hasher);
                 self.compact_if_sparse(hasher);
             }
         }
@@ -360,12 +356,12 @@ impl Shard {
 
     /// How often entries may have changed buckets, modulo 2^32.
     pub(crate) fn generation(&self) -> u32 {
-        self.generation
+        self.table.rebuilds()
     }
 
     /// Number of buckets, used or not.
     pub(crate) fn buckets(&self) -> usize {
-        self.table.num_buckets()
+        self.table.buckets()
     }
 
     /// Number of entries.
@@ -385,6 +381,7 @@ impl Shard {
             volatile: self.volatile,
             deadline_sum_ms: self.deadline_sum_ms.into(),
             bytes: self.heap_bytes(),
+            table_bytes: usable(self.table.heap_bytes()),
         }
     }
 
@@ -398,8 +395,17 @@ impl Shard {
     /// Bytes held on the heap. O(1).
     fn heap_bytes(&self) -> usize {
         self.entries.heap_bytes()
-            + usable(self.table.allocation_size())
+            + usable(self.table.heap_bytes())
             + usable_slots::<u16>(self.ghosts.capacity())
+    }
+
+    /// Bytes the entry in `bucket`, which is there, takes: its own room, and an even share of what
+    /// the shard holds besides rooms of entries, that is of its table, of holes and of pages that
+    /// are not full. The sum over all entries is what the shard holds. O(pages).
+    pub(super) fn entry_bytes(&self, bucket: usize) -> usize {
+        let shared = self.heap_bytes() - self.entries.room_bytes();
+        let own = self.entries.room_bytes_of(self.place(bucket));
+        own + shared.div_ceil(self.table.len())
     }
 
     /// Tells the ledger and the other shards' list if what is held has changed.
@@ -407,10 +413,6 @@ impl Shard {
     fn report(&mut self) {
         self.seat.report(self.table.len(), self.volatile);
         self.room.set(self.heap_bytes());
-    }
-
-    fn note_moved(&mut self, moved: bool) {
-        self.generation = self.generation.wrapping_add(u32::from(moved));
     }
 
     fn note_deadline(&mut self, deadline_ms: Option<u64>) {

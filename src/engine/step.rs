@@ -23,6 +23,7 @@ use super::entry::Entry;
 use super::evict::{Candidate, Fate};
 use super::gate;
 use super::keyspace::{Database, Layout};
+use super::prefetch::prefetch;
 use super::record::Parts;
 use super::shard::{Census, Shard};
 use super::usage::{Rules, Touch};
@@ -33,6 +34,10 @@ use crate::policy::Policy;
 use crate::sync::MutexGuard;
 use std::cell::RefCell;
 use std::sync::Arc;
+
+/// Keys that [`Batch::fetch`] has fetched at a time: some 200 cache lines are then on their way,
+/// more than a core can have under way, and far fewer than the first cache holds.
+const FETCHED_MAX: usize = 32;
 
 /// One stay inside the gate. Nothing in it waits for disk, socket, waiter or another worker.
 pub struct Batch<'e> {
@@ -88,6 +93,36 @@ impl<'e> Batch<'e> {
         matches!(self.hold, Hold::Alone(_))
     }
 
+    /// Has the processor fetch what opening these keys of one database will read: whoever opens
+    /// many keys soon waits for memory once instead of once for each. A hint; keys beyond the first
+    /// 32 are left out, and so are keys whose shard somebody else holds.
+    pub fn fetch<'k>(&self, db: u32, keys: impl Iterator<Item = &'k [u8]>) {
+        let engine = self.engine;
+        let Hold::Shared(side) = &self.hold else {
+            return;
+        };
+        let database = &side.get()[db as usize];
+        let shards = database.shards_in_use();
+        if shards.is_empty() {
+            return;
+        }
+        let mut hashes = [0; FETCHED_MAX];
+        let mut count = 0;
+        for (hash, key) in hashes.iter_mut().zip(keys) {
+            *hash = engine.hasher.hash(key);
+            prefetch(&shards[database.shard_of(*hash)]);
+            count += 1;
+        }
+        let hashes = &hashes[..count];
+        for stage in [Shard::fetch_table, Shard::fetch_entry] {
+            for &hash in hashes {
+                if let Some(shard) = shards[database.shard_of(hash)].try_lock() {
+                    stage(&shard, hash);
+                }
+            }
+        }
+    }
+
     /// Begins a step. Alone, its frame is committed when the step is dropped.
     #[must_use]
     pub fn step(&self) -> Step<'_> {
@@ -133,7 +168,7 @@ pub struct Tally {
     pub misses: u64,
     /// Entries removed because their deadline had passed.
     pub expired: u64,
-    /// Entries removed to make room.
+    /// Entries evicted to make room.
     pub evicted: u64,
     /// Changes made.
     pub changes: u64,
@@ -359,6 +394,17 @@ impl<'b> Step<'b> {
         match free {
             Free::Now => drop(old),
             Free::Later => self.engine.discard(old),
+        }
+    }
+
+    /// Frees the databases that were flushed, and in each shard moves the records of the page with
+    /// most holes if it has any, so that the page is freed. O(shards), up to 64 KiB moved in each.
+    pub fn purge(&mut self) {
+        while self.engine.free_some(usize::MAX) {}
+        for database in self.view.layout().iter() {
+            for shard in database.shards_in_use() {
+                shard.lock().purge(&self.engine.hasher);
+            }
         }
     }
 
@@ -658,6 +704,13 @@ impl Slot<'_> {
     #[must_use]
     pub fn encoding(&self) -> Option<Encoding> {
         self.entry().map(Entry::encoding)
+    }
+
+    /// Bytes the key takes in memory: its own, and its share of what the keys of its shard take
+    /// together. O(pages of the shard).
+    #[must_use]
+    pub fn memory_bytes(&self) -> Option<usize> {
+        self.bucket.map(|bucket| self.shard.entry_bytes(bucket))
     }
 
     /// Seconds since the key was last used, or under lrm changed. `None` under the lfu policies.

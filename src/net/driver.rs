@@ -20,10 +20,11 @@
 //! - no input is read or executed while the unsent output is at or above the soft limit;
 //! - however the task ends, a panic included, dropping the connection gives back what it held.
 
-use super::local::Local;
+use super::local::{Local, OUTPUT_KEPT_BYTES_MAX};
 use super::stream::Stream;
 use super::timers::{Expired, Watch};
 use crate::config::OutputLimit;
+use crate::engine::usable;
 use crate::observe::stats::Counts;
 use crate::session::outbox::Post;
 use crate::session::registry::Origin;
@@ -47,6 +48,10 @@ const PAUSE_OUTPUT_BYTES: usize = 64 << 20;
 const STOP_QUIET_MS: u64 = 50;
 /// And this long after the stop at the latest, or a client that never pauses would hold it.
 const STOP_GRACE_MS: u64 = 1_000;
+
+/// What a connection takes besides its buffers: its task, the one that waits for its end, and what
+/// they share with the worker. Measured on idle connections.
+const FIXED_BYTES: usize = usable(size_of::<Connection>()) + 1_024;
 
 /// Reads whose input is thrown away when a connection is closed.
 const DISCARDED_READS_MAX: usize = 16;
@@ -76,6 +81,8 @@ pub(super) struct Connection {
     /// Replies the socket has not taken.
     output: Vec<u8>,
     output_at: usize,
+    /// The socket takes no more at the moment: the output stays with this connection.
+    unsent_is_own: bool,
     /// There may be complete requests in `input`.
     runnable: bool,
     /// Nothing more will be read.
@@ -119,6 +126,7 @@ impl Connection {
             input_at: 0,
             output: Vec::new(),
             output_at: 0,
+            unsent_is_own: false,
             runnable: false,
             draining: false,
             overflowed: false,
@@ -235,6 +243,7 @@ impl Connection {
             self.runnable = self.input.len() - self.input_at >= self.session.input_needed();
             self.watch
                 .note_partial(self.input.len(), false, local.now_ms.get());
+            self.report();
         }
         Poll::Ready(Ok(()))
     }
@@ -276,12 +285,31 @@ impl Connection {
             .authenticated
             .set(self.session.is_authenticated());
         let buffers = BufferUse {
+            held_bytes: self.held_bytes(),
             input_bytes: self.input.len() - self.input_at,
             input_capacity: self.input.capacity(),
             output_bytes: self.output.len() - self.output_at,
             output_capacity: self.output.capacity(),
         };
-        self.session.refresh(self.watch.active_ms.get(), buffers);
+        let local = Rc::clone(&self.local);
+        self.session
+            .refresh(&local.worker.borrow(), self.watch.active_ms.get(), buffers);
+    }
+
+    /// Bytes held for this connection alone. Replies that may yet go out at once, in a buffer that
+    /// the worker would keep, count as the worker's.
+    fn held_bytes(&self) -> usize {
+        let output = self.output.capacity();
+        let own = self.unsent_is_own || output > OUTPUT_KEPT_BYTES_MAX;
+        let output = if own { usable(output) } else { 0 };
+        FIXED_BYTES + usable(self.input.capacity()) + output
+    }
+
+    /// Tells what the connection holds, if that may have changed since it last ran.
+    fn report(&mut self) {
+        let local = Rc::clone(&self.local);
+        let held_bytes = self.held_bytes();
+        self.session.report(&local.worker.borrow(), held_bytes);
     }
 
     /// Lets the session run. Replies go behind those unsent, or else into a buffer of the worker's,
@@ -299,7 +327,11 @@ impl Connection {
     fn send(&mut self, cx: &mut Context<'_>) -> std::io::Result<()> {
         while self.output_at < self.output.len() {
             match self.stream.poll_write(cx, &self.output[self.output_at..]) {
-                Poll::Pending => return Ok(()),
+                Poll::Pending => {
+                    self.unsent_is_own = true;
+                    self.report();
+                    return Ok(());
+                }
                 Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(sent)) => {
                     self.output_at += sent;
@@ -318,7 +350,13 @@ impl Connection {
     /// The buffer goes back to the worker, unless it has grown too large to keep.
     fn give_back_output(&mut self) {
         self.output_at = 0;
-        self.local.keep_output(std::mem::take(&mut self.output));
+        let output = std::mem::take(&mut self.output);
+        let counted = self.unsent_is_own || output.capacity() > OUTPUT_KEPT_BYTES_MAX;
+        self.unsent_is_own = false;
+        self.local.keep_output(output);
+        if counted {
+            self.report();
+        }
     }
 
     fn input_bytes_max(&self) -> usize {

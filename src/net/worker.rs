@@ -234,12 +234,14 @@ async fn tick(local: Rc<Local>) {
         let now = local.server.clock().now();
         local.now_ms.set(now.mono_us / 1_000);
         let settings = Arc::clone(local.worker.borrow_mut().settings());
+        local.report();
         local.watches.tick(&settings, now.mono_us / 1_000);
         if local.server.stopping_since_ms().is_some() {
             local.watches.wake_all();
         }
         if local.index == 0 {
             local.server.stats().sample(now.mono_us);
+            local.server.keep_bound(local.index);
             while local.server.engine().free_some(FREED_SHARDS) {
                 tokio::task::yield_now().await;
             }

@@ -62,8 +62,10 @@ counters! {
     misses,
     /// Keys removed because their deadline had passed.
     expired,
-    /// Keys removed to make room.
+    /// Keys evicted to make room.
     evicted,
+    /// Connections ended because all held more than they may.
+    evicted_clients,
     /// Changes of state.
     changes,
     /// Error replies.

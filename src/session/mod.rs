@@ -18,6 +18,7 @@
 //! - whatever ends a connection, [`Session::close`] gives back what it held (watches, its place in
 //!   the registry).
 
+mod budget;
 pub(crate) mod outbox;
 pub(crate) mod registry;
 pub(crate) mod server;
@@ -29,10 +30,10 @@ use crate::command::host::{ClientState, Host};
 use crate::command::spec::{Flags, Group, Spec};
 use crate::command::{Cx, resolve, table};
 use crate::config::Settings;
-use crate::engine::{Batch, Watched};
+use crate::engine::{Batch, usable};
 use crate::observe::calls::Pending;
 use crate::observe::stats::Counts;
-use linchpin_protocol::{Args, Limits, RequestParser, Writer};
+use linchpin_protocol::{Args, Limits, Parsed, Pipeline, RequestParser, Writer};
 use registry::Client;
 use server::Server;
 use std::sync::Arc;
@@ -41,8 +42,14 @@ use std::sync::Arc;
 const OUTPUT_BYTES_SOFT_MAX: usize = 64 << 10;
 /// A batch ends with the first command past this many microseconds.
 const BATCH_US_MAX: u64 = 1_000;
+/// Requests are parsed up to this many ahead of the one that runs, so that their keys are on the
+/// way from memory meanwhile.
+const REQUESTS_AHEAD_MAX: usize = 16;
 /// The clock is read again after this many commands of a batch.
 const COMMANDS_PER_CLOCK_READ: u32 = 16;
+
+/// What the registry keeps of each connection: the client, its names, its places in maps.
+const STATE_BYTES: usize = usable(size_of::<Client>()) + 128;
 
 /// The first byte of a TLS handshake, which no request begins with.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -66,6 +73,7 @@ pub(crate) struct Worker {
     settings: Arc<Settings>,
     settings_version: u64,
     calls: Pending,
+    pipeline: Pipeline,
 }
 
 impl Worker {
@@ -78,6 +86,7 @@ impl Worker {
             settings,
             settings_version,
             calls: Pending::default(),
+            pipeline: Pipeline::new(),
         }
     }
 
@@ -115,9 +124,11 @@ pub(crate) enum Stop {
     Overflow,
 }
 
-/// How full the driver's buffers are, for `CLIENT LIST`.
+/// How full the driver's buffers are, for `CLIENT LIST`, and what the driver holds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct BufferUse {
+    /// All that the driver holds for this connection, buffers it borrowed left out.
+    pub(crate) held_bytes: usize,
     pub(crate) input_bytes: usize,
     pub(crate) input_capacity: usize,
     pub(crate) output_bytes: usize,
@@ -141,44 +152,47 @@ impl Session {
     pub(crate) fn run(&mut self, input: &[u8], out: &mut Vec<u8>, worker: &mut Worker) -> Ran {
         let settings = Arc::clone(worker.settings());
         let server = &*worker.server;
-        let calls = &mut worker.calls;
+        let (calls, pipeline) = (&mut worker.calls, &mut worker.pipeline);
         let out_start = out.len();
         let mut turn = Turn::new(server, &settings, worker.index, self.client.state(), calls);
         turn.out_len_max = out_start.saturating_add(output_bytes_max(&settings));
+        turn.out_len_soft_max = out_start + OUTPUT_BYTES_SOFT_MAX;
         let mut at = 0;
         let stop = loop {
-            if turn.overflowed {
-                break Stop::Overflow;
-            }
             if self.conn.closing {
                 break Stop::Close;
             }
-            if out.len() - out_start >= OUTPUT_BYTES_SOFT_MAX {
-                break Stop::OutputFull;
-            }
-            if input.get(at) == Some(&TLS_HANDSHAKE) {
+            let rest = &input[at..];
+            if rest.first() == Some(&TLS_HANDSHAKE) {
                 self.conn.closing = true;
                 at = input.len();
                 continue;
             }
             let limits = limits(&settings, self.conn.authenticated);
-            match self.parser.parse(&input[at..], &limits) {
-                Ok(None) => break Stop::NeedsInput,
-                Ok(Some(consumed)) => {
-                    let args = self.parser.args(&input[at..]);
-                    at += consumed;
-                    if !args.is_empty() {
-                        turn.execute(&mut self.conn, args, out);
-                    }
-                }
-                Err(error) => {
+            let requests_max = self.requests_ahead_max();
+            let parsed = self
+                .parser
+                .parse_ahead(rest, &limits, requests_max, pipeline);
+            let (taken, stop) = self.run_ahead(rest, pipeline, &mut turn, out);
+            at += taken;
+            if let Some(stop) = stop {
+                self.parser.reset();
+                break stop;
+            }
+            if let Some(stop) = self.must_stop(&turn, out) {
+                break stop;
+            }
+            match parsed {
+                Parsed::Full => {}
+                Parsed::NeedsInput => break Stop::NeedsInput,
+                Parsed::Malformed(error) => {
                     self.conn.closing = true;
                     at = input.len();
                     let mut line = b"ERR Protocol error: ".to_vec();
                     error.write_text(&mut line);
                     Writer::new(out, self.conn.resp).error_bytes(&line);
                     turn.counts.errors += 1;
-                    server.calls().count_error(worker.index, "ERR");
+                    server.calls().count_error(turn.worker, "ERR");
                 }
             }
         };
@@ -189,8 +203,59 @@ impl Session {
         Ran { consumed: at, stop }
     }
 
+    /// Runs the requests in `pipeline`; answers the bytes they took and, if not all of them ran,
+    /// why.
+    fn run_ahead(
+        &mut self,
+        input: &[u8],
+        pipeline: &Pipeline,
+        turn: &mut Turn<'_>,
+        out: &mut Vec<u8>,
+    ) -> (usize, Option<Stop>) {
+        if pipeline.len() > 1 {
+            turn.fetch(&self.conn, input, pipeline);
+        }
+        let mut at = 0;
+        for index in 0..pipeline.len() {
+            if index > 0
+                && let Some(stop) = self.must_stop(turn, out)
+            {
+                return (at, Some(stop));
+            }
+            at = pipeline.end(index);
+            let args = pipeline.args(input, index);
+            if !args.is_empty() {
+                turn.execute(&mut self.conn, args, out);
+            }
+        }
+        (at, None)
+    }
+
+    /// Why the next request is not to run now.
+    fn must_stop(&self, turn: &Turn<'_>, out: &[u8]) -> Option<Stop> {
+        if turn.overflowed {
+            Some(Stop::Overflow)
+        } else if self.conn.closing {
+            Some(Stop::Close)
+        } else if out.len() >= turn.out_len_soft_max {
+            Some(Stop::OutputFull)
+        } else {
+            None
+        }
+    }
+
+    /// A request that may change what the parser allows, as authenticating does, is run before the
+    /// next is parsed.
+    fn requests_ahead_max(&self) -> usize {
+        if self.conn.authenticated {
+            REQUESTS_AHEAD_MAX
+        } else {
+            1
+        }
+    }
+
     /// Shows others what the connection is like after a batch.
-    pub(crate) fn refresh(&mut self, active_ms: u64, buffers: BufferUse) {
+    pub(crate) fn refresh(&mut self, worker: &Worker, active_ms: u64, buffers: BufferUse) {
         let state = ClientState {
             active_ms,
             db: self.conn.db,
@@ -201,6 +266,7 @@ impl Session {
                 .as_ref()
                 .map_or(0, |multi| multi.queue_bytes),
             watched: self.conn.watched.len(),
+            no_evict: self.conn.no_evict,
             input_bytes: buffers.input_bytes,
             input_capacity: buffers.input_capacity,
             output_bytes: buffers.output_bytes,
@@ -210,6 +276,18 @@ impl Session {
             closing: self.conn.closing,
         };
         self.client.refresh(state, &mut self.conn);
+        self.report(worker, buffers.held_bytes);
+    }
+
+    /// Tells the ledger what the connection holds, `driver_bytes` of it in its driver, and ends
+    /// connections if all hold too much. Costs next to nothing where it holds what it did.
+    pub(crate) fn report(&mut self, worker: &Worker, driver_bytes: usize) {
+        let bytes = STATE_BYTES + driver_bytes + self.held_bytes();
+        let (server, no_evict) = (&worker.server, self.conn.no_evict);
+        let budget = server.registry().budget();
+        if budget.report(&self.client, bytes, no_evict) {
+            server.evict_clients(worker.index);
+        }
     }
 
     /// The least length of input at which another call of `run` can do something.
@@ -220,8 +298,8 @@ impl Session {
     /// Bytes held of requests received: by the parser, by `MULTI` and by `WATCH`.
     pub(crate) fn held_bytes(&self) -> usize {
         let multi = self.conn.multi.as_ref();
-        let queue = multi.map_or(0, |multi| multi.queue_bytes + size_of_val(&multi.queue[..]));
-        self.parser.retained_bytes() + queue + self.conn.watched.len() * size_of::<Watched>()
+        let queue = multi.map_or(0, Multi::heap_bytes);
+        usable(self.parser.retained_bytes()) + queue + self.conn.watched.heap_bytes()
     }
 
     /// Whether commands other than `AUTH` and its like may run.
@@ -236,10 +314,11 @@ impl Session {
 
     /// Gives back what the connection held. Nothing but another call of it may follow.
     pub(crate) fn close(&mut self, server: &Server) {
-        for watched in std::mem::take(&mut self.conn.watched) {
+        for watched in self.conn.watched.take() {
             server.engine().unwatch(watched);
         }
         server.registry().close(self.client.id());
+        server.registry().budget().leave(&self.client);
     }
 }
 
@@ -273,6 +352,8 @@ struct Turn<'e> {
     batch_commands: u32,
     /// The coarse clock when the batch began, or when the clock was last read.
     batch_coarse: u64,
+    /// From this on the output is to be sent before more is made.
+    out_len_soft_max: usize,
     /// The output may not grow beyond this, whatever a command answers.
     out_len_max: usize,
     /// A reply was cut off there.
@@ -300,12 +381,19 @@ impl<'e> Turn<'e> {
             batch_started_us: 0,
             batch_commands: 0,
             batch_coarse: 0,
+            out_len_soft_max: usize::MAX,
             out_len_max: usize::MAX,
             overflowed: false,
             counts: Counts::default(),
             calls,
             command: None,
         }
+    }
+
+    /// Has the keys of these requests fetched from memory while the first of them run.
+    fn fetch(&mut self, conn: &Conn, input: &[u8], pipeline: &Pipeline) {
+        let keys = (0..pipeline.len()).filter_map(|index| pipeline.args(input, index).get(1));
+        self.batch(false).fetch(conn.db, keys);
     }
 
     /// One request: refused, queued or run.
@@ -354,6 +442,7 @@ impl<'e> Turn<'e> {
         let tally = step.take_tally();
         drop(step);
         self.counts.add_tally(&tally);
+        self.server.note_room(made);
         made
     }
 
@@ -371,7 +460,7 @@ impl<'e> Turn<'e> {
     fn spoil(&self, conn: &mut Conn, args: Args<'_>, error: ReplyError) -> ReplyError {
         if args[0].eq_ignore_ascii_case(b"exec") {
             conn.multi = None;
-            for watched in std::mem::take(&mut conn.watched) {
+            for watched in conn.watched.take() {
                 self.server.engine().unwatch(watched);
             }
             return ReplyError::exec_aborted_by(&error);
@@ -555,7 +644,7 @@ fn enqueue_or_run(
     }
     multi.queue_bytes = bytes;
     if !multi.failed {
-        multi.queue.push((spec, args.to_request()));
+        multi.push(spec, args.to_request());
     }
     Ok(Admitted::Queued)
 }

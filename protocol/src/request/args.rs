@@ -22,6 +22,15 @@ impl Span {
         Some(Self { at, len })
     }
 
+    /// The same span in a buffer that begins `offset` bytes earlier.
+    #[inline]
+    pub(crate) fn moved_by(self, offset: u32) -> Self {
+        Self {
+            at: self.at.saturating_add(offset),
+            ..self
+        }
+    }
+
     /// The bytes of the span; empty when it does not lie inside `buffer`.
     #[inline]
     fn of<'a>(&self, buffer: &'a [u8]) -> &'a [u8] {
@@ -179,6 +188,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// The sizes of its two heap allocations, in bytes.
+    pub fn allocations(&self) -> [usize; 2] {
+        [self.buffer.len(), size_of_val(&self.spans[..])]
+    }
+
     /// A request of these arguments.
     ///
     /// # Panics

@@ -90,9 +90,9 @@ pub struct RequestParser {
     args_left: usize,
     bulk_len: usize,
     bytes_needed: usize,
-    spans: Vec<Span>,
+    pub(super) spans: Vec<Span>,
     /// The arguments of an inline request, unescaped, one after the other.
-    inline: Vec<u8>,
+    pub(super) inline: Vec<u8>,
 }
 
 impl Default for RequestParser {
@@ -159,6 +159,12 @@ impl RequestParser {
             Stage::DoneInline => Args::new(&self.inline, &self.spans),
             _ => Args::new(&[], &[]),
         }
+    }
+
+    /// Whether the request that is complete is a line of plain text.
+    #[inline]
+    pub(super) fn is_inline(&self) -> bool {
+        self.stage == Stage::DoneInline
     }
 
     /// Forgets the request begun or completed. The next call of [`parse`](Self::parse) begins a
