@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 /// When virtual time begins: a second that no deadline of a test is near.
 const START_WALL_MS: u64 = 1_700_000_000_000;
+/// As behind a socket, larger buffers go back to the allocator when they are empty.
+const INPUT_KEPT_BYTES_MAX: usize = 64 << 10;
 const SEED: u64 = 0x1157_c41f;
 
 /// A server in this thread.
@@ -64,7 +66,13 @@ impl Inproc {
     /// once anything was written.
     #[must_use]
     pub fn unrecorded(settings: Settings) -> Self {
-        Self::with_sink(settings, SHARDS_DEFAULT, Arc::new(Recorder::new()), None)
+        Self::unrecorded_with_shards(settings, SHARDS_DEFAULT)
+    }
+
+    /// The same with this many shards per database.
+    #[must_use]
+    pub fn unrecorded_with_shards(settings: Settings, shards: usize) -> Self {
+        Self::with_sink(settings, shards, Arc::new(Recorder::new()), None)
     }
 
     fn with_sink(
@@ -140,6 +148,9 @@ impl Inproc {
                 .session
                 .run(&this.input, &mut this.output, &mut self.worker);
             this.input.drain(..ran.consumed);
+            if this.input.is_empty() && this.input.capacity() > INPUT_KEPT_BYTES_MAX {
+                this.input = Vec::new();
+            }
             let now_ms = self.clock.now().mono_us / 1_000;
             let held_bytes = usable(this.input.capacity()) + usable(this.output.capacity());
             let buffers = BufferUse {

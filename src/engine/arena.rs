@@ -234,7 +234,21 @@ impl Arena {
 
     /// Whether holes take so much that a page should be evacuated.
     pub(super) fn is_sparse(&self) -> bool {
-        self.hole_steps > SPARSE_STEPS_MIN && self.hole_steps * SPARSE_PART > self.page_steps
+        if self.hole_steps > SPARSE_STEPS_MIN && self.hole_steps * SPARSE_PART > self.page_steps {
+            return true;
+        }
+        // A page made when the arena was larger, of which little is used.
+        let idle_steps = self.idle_steps();
+        idle_steps > SPARSE_STEPS_MIN
+            && (self.hole_steps + idle_steps) * SPARSE_PART > self.page_steps
+    }
+
+    /// Steps of the active page that were not yet used.
+    fn idle_steps(&self) -> usize {
+        self.active.map_or(0, |number| {
+            let page = self.page(number);
+            page.steps() - page.top
+        })
     }
 
     /// Whether there are holes at all.

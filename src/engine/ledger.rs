@@ -26,14 +26,14 @@ use std::sync::Arc;
 
 /// Up to here size classes are 16 bytes apart.
 const FINE_BYTES_MAX: usize = 128;
-/// Up to here there are four size classes to each doubling; more is rounded to whole pages.
+/// Up to here there are four size classes to each doubling; more is rounded to whole slices.
 const CLASS_BYTES_MAX: usize = 512 << 10;
 /// What larger requests are rounded to.
-const OS_PAGE_BYTES: usize = 4 << 10;
+const SLICE_BYTES: usize = 64 << 10;
 
 /// The bytes an allocation of `bytes` takes: the size classes of mimalloc, and of jemalloc where
 /// its are small. Multiples of 16 up to 128, from there four classes to each doubling up to
-/// 512 KiB, then multiples of 4 KiB. Nothing asked takes nothing.
+/// 512 KiB, then multiples of 64 KiB. Nothing asked takes nothing.
 #[must_use]
 #[inline]
 pub const fn usable(bytes: usize) -> usize {
@@ -44,7 +44,7 @@ pub const fn usable(bytes: usize) -> usize {
         };
     }
     if bytes > CLASS_BYTES_MAX {
-        return bytes.next_multiple_of(OS_PAGE_BYTES);
+        return bytes.next_multiple_of(SLICE_BYTES);
     }
     let doubling = usize::BITS - 1 - (bytes - 1).leading_zeros();
     bytes.next_multiple_of(1 << (doubling - 2))
@@ -224,8 +224,8 @@ mod tests {
             (65_536, 65_536),
             (65_537, 81_920),
             (524_288, 524_288),
-            (524_289, 528_384),
-            (1_000_000, 1_003_520),
+            (524_289, 589_824),
+            (1_000_000, 1_048_576),
         ] {
             assert_eq!(usable(bytes), class, "{bytes}");
         }

@@ -34,7 +34,19 @@ struct Records {
     room: Share,
 }
 
+/// A map is shrunk when fewer than one in this many of its places is used.
+const SHRINK_BELOW: usize = 8;
+/// Smaller maps are not worth shrinking.
+const SHRINK_PLACES_MIN: usize = 64;
+
 impl Records {
+    fn shrink_if_sparse(&mut self) {
+        let (used, places) = (self.by_name.len(), self.by_name.capacity());
+        if places > SHRINK_PLACES_MIN && used < places / SHRINK_BELOW {
+            self.by_name.shrink_to(used * 2);
+        }
+    }
+
     fn report(&mut self) {
         let map_bytes = usable_map::<WatchName, Record>(self.by_name.capacity());
         self.room.set(map_bytes + self.key_bytes);
@@ -132,6 +144,7 @@ impl Watches {
                 records.by_name.remove(&name);
                 self.live.fetch_sub(1, Ordering::Relaxed);
                 records.key_bytes -= usable(name.1.len());
+                records.shrink_if_sparse();
                 records.report();
             }
         }

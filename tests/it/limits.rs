@@ -5,6 +5,7 @@ mod abandoned;
 mod bad_input;
 mod clients;
 mod input;
+mod memory;
 mod output;
 mod unauthenticated;
 
@@ -20,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = bad_input::trials();
     trials.extend(crate::trials_of("limits::clients", clients::CASES));
     trials.extend(crate::trials_of("limits::input", input::CASES));
+    trials.extend(crate::trials_of("limits::memory", memory::CASES));
     trials.extend(crate::trials_of("limits::output", output::CASES));
     trials.extend(crate::trials_of("limits::abandoned", abandoned::CASES));
     trials.extend(crate::trials_of(
