@@ -172,7 +172,12 @@ impl Shard {
             self.remember(hash);
         }
         self.remove(bucket, hasher);
-        self.give_back(hasher);
+        if self.len() == 0 {
+            self.table.release();
+            self.entries = Entries::default();
+        } else {
+            self.give_back(hasher);
+        }
         self.report();
     }
 
