@@ -125,6 +125,16 @@ fn the_least_recently_used_goes_first() {
     }
 }
 
+/// Three candidates are left over from the first eviction; the next of them is used.
+#[test]
+fn a_candidate_that_was_used_since_it_was_met_is_ranked_anew() {
+    let mut stage = four(Policy::AllKeysLru);
+    assert_eq!(stage.evict().as_deref(), Some("b"));
+    stage.now_ms += 60_000;
+    assert!(stage.read("d"));
+    assert_eq!(stage.evict_all(), ["a", "c", "d"]);
+}
+
 #[test]
 fn what_was_used_again_goes_last_under_2q() {
     for policy in [Policy::AllKeys2q, Policy::Volatile2q] {
