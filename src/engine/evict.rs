@@ -27,7 +27,8 @@
 //! Cost: asking whether there is room reads a line that only a change of settings writes and, where
 //! there is a bound, the ledger's. An eviction looks at `maxmemory-samples` entries, at a few
 //! buckets for each, and locks two shards. A call evicts until enough is given back: seldom more
-//! than a page of 16 KiB holds, unless the command before took more.
+//! than a page of 16 KiB holds, unless the command before took more. A bound that is lowered under
+//! what is held is reached in steps of 512 entries, one for each command.
 //!
 //! LIMITATIONS: where few of many keys have a deadline, the volatile policies pass all those
 //! without, a thousand buckets at a time. In a cache of fewer entries than there are shards, a
@@ -47,7 +48,9 @@ const POOL: usize = 16;
 /// Buckets looked at before what has been found must do.
 const BUCKETS_MAX: usize = 1_024;
 /// Shards of flushed databases freed between two looks at the ledger.
-const FREED_SHARDS: usize = 16;
+const FREED_SHARDS: usize = 1;
+/// Entries that go at most before a command, of those that only a lowered bound makes too many.
+const LOWERED_MAX: usize = 512;
 
 /// How much may be held, and what goes when it is more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +91,8 @@ struct Parts {
     samples: AtomicU32,
     lfu_log_factor: AtomicU32,
     lfu_decay_min: AtomicU32,
+    /// Bytes that were held above a bound when it was lowered, and still are.
+    excess: AtomicU64,
 }
 
 impl BoundCell {
@@ -98,6 +103,7 @@ impl BoundCell {
             samples: AtomicU32::new(bound.samples),
             lfu_log_factor: AtomicU32::new(bound.lfu_log_factor),
             lfu_decay_min: AtomicU32::new(bound.lfu_decay_min),
+            excess: AtomicU64::new(0),
         }))
     }
 
@@ -127,10 +133,29 @@ impl BoundCell {
 }
 
 impl Engine {
-    /// Puts another bound in force, from the next batch on. What is held above it goes when the
-    /// next command asks for room.
+    /// Puts another bound in force, from the next command on. What is held above it goes bit by bit,
+    /// whenever a command asks for room.
     pub fn set_bound(&self, bound: Bound) {
         self.bound.set(bound);
+        let excess = self.excess();
+        self.bound.0.excess.store(excess, Ordering::Relaxed);
+    }
+
+    /// Bytes held above the bound.
+    fn excess(&self) -> u64 {
+        (self.ledger.held() as u64).saturating_sub(self.bound.bytes_max())
+    }
+
+    /// Whether the bound was lowered and no more is held above it than then, or since.
+    fn is_excess_allowed(&self) -> bool {
+        self.excess() <= self.bound.0.excess.load(Ordering::Relaxed)
+    }
+
+    /// Allows no more above the bound from now on than there is now. It only falls, whoever else
+    /// makes room at the same time.
+    fn lower_excess(&self) {
+        let excess = self.excess();
+        self.bound.0.excess.fetch_min(excess, Ordering::Relaxed);
     }
 
     /// The bound in force.
@@ -388,8 +413,9 @@ impl Step<'_> {
     }
 
     /// Evicts until no more is held than the bound allows, as far as the policy lets; answers
-    /// whether that came about. What is left of flushed databases goes before any key. To be called
-    /// between commands, with nothing locked.
+    /// whether that came about. Where the bound was lowered under what is held, it is enough that
+    /// some hundred entries went. What is left of flushed databases goes before any key. To be
+    /// called between commands, with nothing locked.
     pub fn make_room(&mut self) -> bool {
         let engine = self.engine();
         while engine.is_over_bound() && engine.free_some(FREED_SHARDS) {}
@@ -398,11 +424,17 @@ impl Step<'_> {
             return !engine.is_over_bound();
         }
         let mut evictor = engine.evictors.of_side(self.side()).lock();
+        let mut went = 0;
         while engine.is_over_bound() {
+            if went >= LOWERED_MAX && engine.is_excess_allowed() {
+                break;
+            }
             if !evictor.evict_one(self, &bound) {
                 return !engine.is_over_bound();
             }
+            went += 1;
         }
+        engine.lower_excess();
         true
     }
 

@@ -276,6 +276,23 @@ fn a_flushed_database_is_freed_before_any_key_goes() {
     assert!(stage.exists("other"));
 }
 
+#[test]
+fn a_lowered_bound_is_reached_in_steps() {
+    let stage = Stage::new(Policy::AllKeysLru, 16);
+    (0..2_000).for_each(|n| stage.put(&n.to_string(), None));
+    stage.bound(Policy::AllKeysLru, stage.engine.ledger().held() as u64 / 4);
+    let mut left = vec![2_000];
+    while stage.engine.is_over_bound() {
+        assert!(stage.with(|step| step.make_room()), "no command is refused");
+        left.push(stage.with(|step| step.len(0)));
+        assert!(left.len() < 9, "it goes on: {left:?}");
+        // What came in between goes as well.
+        stage.put("new", None);
+    }
+    let steps = left.windows(2).map(|pair| pair[0] - pair[1]);
+    assert!(left.len() > 3 && steps.max() <= Some(513), "{left:?}");
+}
+
 // --- small entries: room is in pages
 
 fn small(stage: &Stage, number: usize, len: usize) {
