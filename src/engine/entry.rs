@@ -234,6 +234,11 @@ impl Entries {
         self.arena.has_holes()
     }
 
+    /// Bytes of pages between records.
+    pub(super) fn hole_bytes(&self) -> usize {
+        self.arena.hole_bytes()
+    }
+
     /// Whether a page can be given back by moving its records into the holes of others.
     pub(super) fn can_give_back(&mut self) -> bool {
         self.arena.can_give_back()

@@ -133,8 +133,8 @@ impl BoundCell {
 }
 
 impl Engine {
-    /// Puts another bound in force, from the next command on. What is held above it goes bit by bit,
-    /// whenever a command asks for room.
+    /// Puts another bound in force, from the next command on. What is held above it goes bit by
+    /// bit, whenever a command asks for room.
     pub fn set_bound(&self, bound: Bound) {
         self.bound.set(bound);
         let excess = self.excess();

@@ -7,7 +7,9 @@
 //! Lock order, never back: gate (`gate.rs`), evictor of the own side (`evict.rs`), shards by
 //! (database, index), watches, sink.
 
+mod alarm;
 mod arena;
+mod deadlines;
 mod effect;
 mod entry;
 mod evict;
@@ -41,6 +43,7 @@ pub use watch::{WatchName, Watched};
 
 use crate::clock::Now;
 use crate::sync::Mutex;
+use alarm::Alarms;
 use evict::{AgeClock, BoundCell, Evictors};
 use gate::Gate;
 use hash::KeyHasher;
@@ -88,6 +91,7 @@ pub struct Engine {
     bound: BoundCell,
     age: AgeClock,
     evictors: Evictors,
+    alarms: Alarms,
     sink: Option<Box<dyn Sink>>,
     discarded: Mutex<VecDeque<Remains>>,
 }
@@ -111,6 +115,7 @@ impl Engine {
             bound: BoundCell::new(Bound::default()),
             age: AgeClock::new(),
             evictors: Evictors::new(options.workers, options.hash_seed),
+            alarms: Alarms::new(options.workers),
             sink,
             discarded: Mutex::new(VecDeque::new()),
         }

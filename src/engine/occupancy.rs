@@ -6,6 +6,7 @@
 //! it, relaxed. A reader may see the bit of a moment ago: then it locks an empty shard in vain, or
 //! passes one that was filled just now. Both cost nothing but that look.
 
+use super::ledger::{usable, usable_slots};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
@@ -39,6 +40,13 @@ impl Occupancy {
             any: words(),
             volatile: words(),
         })
+    }
+
+    /// Bytes held on the heap.
+    pub(super) fn heap_bytes(&self) -> usize {
+        // The counts of the shared pointer stand before it.
+        let shared = usable(size_of::<Self>() + 2 * size_of::<usize>());
+        shared + 2 * usable_slots::<AtomicU64>(self.any.len())
     }
 
     /// The first shard from `from` on that has such entries.

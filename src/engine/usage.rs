@@ -11,10 +11,11 @@
 //! round after 16 to 64 such turnovers.
 //!
 //! CLASS tells entries that are used again from those that came once. It rises at the first use,
-//! then at every second, then at every fourth; and each class stretches the time that an entry may
-//! lie unused, for lru by two, for 2q by eight. One entry in 128 begins at a high class: in a loop
-//! over more keys than there is room for, where every entry goes just before its next use, those
-//! few survive the round, and from then on they stay.
+//! then at every second, then at every fourth; and it stretches the time that an entry may lie
+//! unused: under lru to 2, 4 and 16 times that of class 0, under 2q to 8 and 64 times. One entry in
+//! 128 begins at the highest class: in a loop over more keys than there is room for, where every
+//! entry goes just before its next use, those few survive the round, and from then on they stay.
+//! Under 2q an entry also begins higher if its key went not long ago (its *ghost* is still there).
 //!
 //! COUNT is Redis' logarithmic counter: it rises with a chance that falls as it grows, and loses
 //! one for each `lfu-decay-time` without a use.
@@ -33,8 +34,8 @@ const ACCESSED_S_END: u32 = 1 << 24;
 
 const AGE_BITS: u32 = 14;
 const AGE_MASK: u16 = (1 << AGE_BITS) - 1;
-/// The highest class, where each doubles the time allowed.
-const LRU_CLASS_MAX: u16 = 3;
+/// How many times each class doubles the time allowed under lru.
+const LRU_DOUBLINGS: [u32; 4] = [0, 1, 2, 4];
 /// The highest class, where each makes the time allowed eight times as long.
 const TWO_Q_CLASS_MAX: u16 = 2;
 /// One in so many entries begins at the highest class.
@@ -199,7 +200,7 @@ impl Rules {
         let (idle, idle_s) = (usage.mark.idle(age), u64::from(usage.idle_s(self.now_s)));
         let class = usage.mark.class();
         let rank = match self.order {
-            Order::Lru => (idle << LRU_CLASS_MAX) >> class,
+            Order::Lru => (idle << 4) >> LRU_DOUBLINGS[usize::from(class)],
             Order::TwoQ => (idle << (3 * TWO_Q_CLASS_MAX)) >> (3 * class.min(TWO_Q_CLASS_MAX)),
             Order::Lrm => idle,
             Order::Lfu => u64::from(u8::MAX - self.decayed(usage)),
@@ -214,7 +215,7 @@ impl Rules {
         if self.order == Order::TwoQ {
             TWO_Q_CLASS_MAX
         } else {
-            LRU_CLASS_MAX
+            LRU_DOUBLINGS.len() as u16 - 1
         }
     }
 

@@ -23,9 +23,9 @@
 use super::local::{Local, OUTPUT_KEPT_BYTES_MAX};
 use super::stream::Stream;
 use super::timers::{Expired, Watch};
+use super::worker::Presence;
 use crate::config::OutputLimit;
 use crate::engine::usable;
-use crate::observe::stats::Counts;
 use crate::session::outbox::Post;
 use crate::session::registry::Origin;
 use crate::session::{BufferUse, Session, Stop};
@@ -49,9 +49,9 @@ const STOP_QUIET_MS: u64 = 50;
 /// And this long after the stop at the latest, or a client that never pauses would hold it.
 const STOP_GRACE_MS: u64 = 1_000;
 
-/// What a connection takes besides its buffers: its task, the one that waits for its end, and what
-/// they share with the worker. Measured on idle connections.
-const FIXED_BYTES: usize = usable(size_of::<Connection>()) + 1_024;
+/// What a connection takes besides its buffers: its task, and what that shares with the worker and
+/// the event loop. Measured on idle connections.
+const FIXED_BYTES: usize = usable(size_of::<Connection>()) + 768;
 
 /// Reads whose input is thrown away when a connection is closed.
 const DISCARDED_READS_MAX: usize = 16;
@@ -91,7 +91,8 @@ pub(super) struct Connection {
     overflowed: bool,
     /// Since the server stops: when a look at the socket first found nothing more to read.
     quiet_since_ms: Option<u64>,
-    counts: Counts,
+    /// Last, so that it ends when all else of the connection has.
+    _presence: Presence,
 }
 
 /// Why a connection ends.
@@ -106,7 +107,12 @@ enum End {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, origin: Origin, local: Rc<Local>) -> Self {
+    pub(super) fn new(
+        stream: Stream,
+        origin: Origin,
+        local: Rc<Local>,
+        presence: Presence,
+    ) -> Self {
         let waker = Arc::new(TaskWaker(Mutex::new(None)));
         let now_ms = local.read_clock();
         let client = local.server.registry().open(origin, now_ms, waker.clone());
@@ -131,7 +137,7 @@ impl Connection {
             draining: false,
             overflowed: false,
             quiet_since_ms: None,
-            counts: Counts::default(),
+            _presence: presence,
         }
     }
 
@@ -233,7 +239,7 @@ impl Connection {
             }
             Poll::Ready(Ok(read)) => read,
         };
-        self.counts.reads += 1;
+        local.counts.borrow_mut().reads += 1;
         self.watch.active_ms.set(local.read_clock());
         let bytes = &buffer[..read];
         if self.input.is_empty() {
@@ -335,8 +341,9 @@ impl Connection {
                 Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(sent)) => {
                     self.output_at += sent;
-                    self.counts.writes += 1;
-                    self.counts.output_bytes += sent as u64;
+                    let mut counts = self.local.counts.borrow_mut();
+                    counts.writes += 1;
+                    counts.output_bytes += sent as u64;
                 }
                 Poll::Ready(Err(error)) => return Err(error),
             }
@@ -404,11 +411,11 @@ impl Connection {
         match end {
             End::Finished | End::Killed | End::Broken => {}
             End::OutputLimit | End::TimedOut(Expired::SlowReader) => {
-                self.counts.output_limit_disconnections += 1;
+                self.local.counts.borrow_mut().output_limit_disconnections += 1;
                 self.note_cut_off("client-output-buffer-limit");
             }
             End::InputLimit => {
-                self.counts.query_limit_disconnections += 1;
+                self.local.counts.borrow_mut().query_limit_disconnections += 1;
                 self.note_cut_off("client-query-buffer-limit");
             }
             End::TimedOut(_) => {}
@@ -472,8 +479,7 @@ impl Future for Connection {
         if let Poll::Ready(end) = polled {
             self.note_end(end);
         }
-        let counts = std::mem::take(&mut self.counts);
-        self.local.server.stats().add(self.local.index, &counts);
+        self.local.settle_counts();
         // Last, so that whoever sees the end of this connection finds it counted and logged.
         polled.map(|_| self.hang_up(cx))
     }
@@ -482,9 +488,6 @@ impl Future for Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.session.close(&self.local.server);
-        self.local
-            .server
-            .stats()
-            .add(self.local.index, &self.counts);
+        self.local.settle_counts();
     }
 }

@@ -2,6 +2,7 @@
 
 use super::timers::Watches;
 use crate::engine::{Account, usable};
+use crate::observe::stats::Counts;
 use crate::session::Worker;
 use crate::session::server::Server;
 use std::cell::{Cell, RefCell};
@@ -19,6 +20,10 @@ pub(super) struct Local {
     /// Bytes of those when they were last counted.
     outputs_bytes: Cell<usize>,
     pub(super) watches: Watches,
+    /// Connections of this worker.
+    pub(super) open: Cell<usize>,
+    /// What its connections counted and nobody was told yet.
+    pub(super) counts: RefCell<Counts>,
     /// Monotonic milliseconds, as of the last reading.
     pub(super) now_ms: Cell<u64>,
 }
@@ -41,6 +46,8 @@ impl Local {
             outputs: RefCell::new(Vec::new()),
             outputs_bytes: Cell::new(0),
             watches: Watches::default(),
+            open: Cell::new(0),
+            counts: RefCell::new(Counts::default()),
             now_ms: Cell::new(0),
         }
     }
@@ -69,6 +76,12 @@ impl Local {
             .engine()
             .ledger()
             .change(Account::Fixed, before, bytes);
+    }
+
+    /// Tells what the connections counted.
+    pub(super) fn settle_counts(&self) {
+        let counts = self.counts.take();
+        self.server.stats().add(self.index, &counts);
     }
 
     /// Reads the clock.

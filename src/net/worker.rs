@@ -2,14 +2,12 @@
 
 use super::DRAIN_MAX;
 use super::driver::Connection;
+use super::expiry;
 use super::local::Local;
 use super::stream::Unattached;
-use crate::engine::{Sweeper, Tally};
-use crate::observe::stats::Counts;
 use crate::session::registry::Origin;
 use crate::session::server::Server;
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,8 +18,6 @@ use tokio::task::LocalSet;
 
 /// Connections that may wait for a worker to take them.
 const ARRIVALS_MAX: usize = 1_024;
-/// Buckets the sweeper looks at between two looks at the clients.
-const SWEEP_BUCKETS: usize = 2_048;
 /// Shards of flushed databases freed between two looks at the clients.
 const FREED_SHARDS: usize = 1;
 /// Time-outs are looked at, and statistics sampled, this often.
@@ -151,39 +147,38 @@ async fn work(
     stopped: Arc<Notify>,
 ) {
     let local = Rc::new(Local::new(index, server));
-    let open = Rc::new(Cell::new(0usize));
     let ticking = tokio::task::spawn_local(tick(Rc::clone(&local)));
-    let sweeping = tokio::task::spawn_local(sweep(Rc::clone(&local), Sweeper::new(index, count)));
+    let expiring = tokio::task::spawn_local(expire(Rc::clone(&local), count));
     loop {
         tokio::select! {
             () = stopped.notified() => break,
             arrival = to_come.recv() => match arrival {
-                Some(arrival) => welcome(arrival, &local, &open),
+                Some(arrival) => welcome(arrival, &local),
                 None => break,
             },
         }
     }
     to_come.close();
     while let Some(arrival) = to_come.recv().await {
-        welcome(arrival, &local, &open);
+        welcome(arrival, &local);
     }
     let gone = async {
-        while open.get() > 0 {
+        while local.open.get() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     if tokio::time::timeout(DRAIN_MAX, gone).await.is_err() {
         tracing::warn!(
-            connections = open.get(),
+            connections = local.open.get(),
             "closed before they had read their replies"
         );
     }
     ticking.abort();
-    sweeping.abort();
+    expiring.abort();
 }
 
 /// Runs one connection in a task of its own: a panic in it ends the connection and nothing else.
-fn welcome(arrival: Arrival, local: &Rc<Local>, open: &Rc<Cell<usize>>) {
+fn welcome(arrival: Arrival, local: &Rc<Local>) {
     let stream = match arrival.stream.attach() {
         Ok(stream) => stream,
         Err(error) => {
@@ -191,24 +186,36 @@ fn welcome(arrival: Arrival, local: &Rc<Local>, open: &Rc<Cell<usize>>) {
             return;
         }
     };
-    let connection = Connection::new(stream, arrival.origin, Rc::clone(local));
-    let task = tokio::task::spawn_local(connection);
-    let (local, open) = (Rc::clone(local), Rc::clone(open));
-    open.set(open.get() + 1);
-    tokio::task::spawn_local(async move {
-        if task.await.is_err_and(|error| error.is_panic()) {
-            local.server.stats().add(
-                local.index,
-                &Counts {
-                    panics: 1,
-                    ..Counts::default()
-                },
-            );
+    let presence = Presence::new(local, arrival.permit);
+    let connection = Connection::new(stream, arrival.origin, Rc::clone(local), presence);
+    tokio::task::spawn_local(connection);
+}
+
+/// A connection of a worker's, for as long as its task lives.
+pub(super) struct Presence {
+    local: Rc<Local>,
+    _permit: Permit,
+}
+
+impl Presence {
+    fn new(local: &Rc<Local>, permit: Permit) -> Self {
+        local.open.set(local.open.get() + 1);
+        Self {
+            local: Rc::clone(local),
+            _permit: permit,
+        }
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.local.open.set(self.local.open.get() - 1);
+        if std::thread::panicking() {
+            self.local.counts.borrow_mut().panics += 1;
+            self.local.settle_counts();
             tracing::error!("a connection was closed by a panic in its task");
         }
-        open.set(open.get() - 1);
-        drop(arrival.permit);
-    });
+    }
 }
 
 /// Ends the process if a panic passes: a worker whose clockwork has stopped would go on looking
@@ -249,34 +256,8 @@ async fn tick(local: Rc<Local>) {
     }
 }
 
-/// Expiry: `hz` times a second, for at most a share of the time that grows with
-/// `active-expire-effort`, in short batches between which clients are served.
-async fn sweep(local: Rc<Local>, mut sweeper: Sweeper) {
+/// The removal of keys at their deadline.
+async fn expire(local: Rc<Local>, workers: usize) {
     let _vital = Vital;
-    loop {
-        let settings = Arc::clone(local.worker.borrow_mut().settings());
-        let period_us = 1_000_000 / u64::from(settings.hz.max(1));
-        tokio::time::sleep(Duration::from_micros(period_us)).await;
-        // 25 % of the time at effort 1, as in Redis, up to 43 % at 10.
-        let share_us = period_us * (23 + 2 * u64::from(settings.active_expire_effort)) / 100;
-        let started_us = local.server.clock().mono_us();
-        loop {
-            let mut tally = Tally::default();
-            let swept = {
-                let batch = local
-                    .server
-                    .engine()
-                    .shared(local.index, local.server.clock().now());
-                sweeper.run(&batch, SWEEP_BUCKETS, &mut tally)
-            };
-            let mut counts = Counts::default();
-            counts.add_tally(&tally);
-            local.server.stats().add(local.index, &counts);
-            let elapsed_us = local.server.clock().mono_us().saturating_sub(started_us);
-            if !swept.rich || elapsed_us > share_us {
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
-    }
+    expiry::run(local, workers).await;
 }

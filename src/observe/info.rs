@@ -42,6 +42,8 @@ pub struct InfoFacts<'a> {
     pub calls: &'a CallStats,
     /// Commands, bytes in and bytes out per second, of late.
     pub rates: Rates,
+    /// The longest time a worker was busy without looking at its connections, in microseconds.
+    pub step_us_max: u64,
     /// The databases.
     pub census: &'a [Census],
     /// The connections.
@@ -332,6 +334,8 @@ fn stats(lines: &mut Lines, facts: &InfoFacts<'_>) {
     lines.field("rejected_connections", counts.rejected_connections);
     lines.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
     lines.field("expired_keys", counts.expired);
+    lines.field("expired_time_cap_reached_count", counts.expiry_pauses);
+    lines.field("expire_cycle_cpu_milliseconds", counts.expiry_us / 1_000);
     lines.field("evicted_keys", counts.evicted);
     lines.field("evicted_clients", counts.evicted_clients);
     let (total_ms, current_ms) = facts.exceeded_ms;
@@ -341,6 +345,7 @@ fn stats(lines: &mut Lines, facts: &InfoFacts<'_>) {
     lines.field("keyspace_misses", counts.misses);
     lines.zeros(STATS_ZERO);
     lines.field("total_error_replies", counts.errors);
+    lines.field("longest_step_us", facts.step_us_max);
     lines.field("total_reads_processed", counts.reads);
     lines.field("total_writes_processed", counts.writes);
     lines.field("acl_access_denied_auth", counts.denied_logins);

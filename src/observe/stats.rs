@@ -13,7 +13,7 @@ macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
         /// What one worker counted.
         #[derive(Debug, Default)]
-        struct Counters { $($name: AtomicU64),* }
+        struct Counters { $($name: AtomicU64,)* step_us_max: AtomicU64 }
 
         /// Counts, of one batch or of all workers added up.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,6 +62,10 @@ counters! {
     misses,
     /// Keys removed because their deadline had passed.
     expired,
+    /// Times that expiry rested, its share of the time used up, with more to do.
+    expiry_pauses,
+    /// Microseconds that expiry took.
+    expiry_us,
     /// Keys evicted to make room.
     evicted,
     /// Connections ended because all held more than they may.
@@ -134,6 +138,23 @@ impl Stats {
         self.workers[worker % self.workers.len()].add(counts);
     }
 
+    /// Notes how long a worker was busy with something that it finishes before it looks at its
+    /// connections again: a batch of commands, a turn of expiry.
+    #[inline]
+    pub fn note_step(&self, worker: usize, us: u64) {
+        let longest = &self.workers[worker % self.workers.len()].step_us_max;
+        if us > longest.load(Ordering::Relaxed) {
+            longest.fetch_max(us, Ordering::Relaxed);
+        }
+    }
+
+    /// The longest of those since the last reset, in microseconds.
+    #[must_use]
+    pub fn step_us_max(&self) -> u64 {
+        let longest = |worker: &CachePadded<Counters>| worker.step_us_max.load(Ordering::Relaxed);
+        self.workers.iter().map(longest).max().unwrap_or(0)
+    }
+
     /// What was counted since the last reset.
     #[must_use]
     pub fn sum(&self) -> Counts {
@@ -143,6 +164,9 @@ impl Stats {
     /// Begins to count anew.
     pub fn reset(&self) {
         *self.base.lock() = self.total();
+        for worker in &self.workers {
+            worker.step_us_max.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Notes the sums of this moment. To be called about ten times a second.
@@ -231,6 +255,17 @@ mod tests {
                 ..Counts::default()
             }
         );
+    }
+
+    #[test]
+    fn the_longest_step_is_that_of_all_workers_since_the_reset() {
+        let stats = Stats::new(2);
+        stats.note_step(0, 7);
+        stats.note_step(1, 9);
+        stats.note_step(1, 8);
+        assert_eq!(stats.step_us_max(), 9);
+        stats.reset();
+        assert_eq!(stats.step_us_max(), 0);
     }
 
     #[test]

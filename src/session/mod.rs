@@ -532,7 +532,14 @@ impl<'e> Turn<'e> {
         if !self.calls.is_empty() {
             let now_us = self.server.clock().mono_us();
             self.server.calls().settle(self.worker, self.calls, now_us);
+            self.note_step(now_us);
         }
+    }
+
+    /// Notes how long the batch has lasted.
+    fn note_step(&self, now_us: u64) {
+        let busy_us = now_us.saturating_sub(self.batch_started_us);
+        self.server.stats().note_step(self.worker, busy_us);
     }
 
     /// The batch to run in, begun now if there is none of the kind.
@@ -581,6 +588,7 @@ impl<'e> Turn<'e> {
                 .saturating_sub(self.batch_started_us);
             if elapsed_us > BATCH_US_MAX {
                 self.batch = None;
+                self.server.stats().note_step(self.worker, elapsed_us);
             }
         }
     }

@@ -108,6 +108,8 @@ pub(crate) struct Registry {
     next_id: AtomicU64,
     open: AtomicUsize,
     clients: DashMap<u64, Arc<Client>>,
+    /// What all share who have not said who they are.
+    nameless: Arc<Names>,
     budget: Budget,
 }
 
@@ -116,6 +118,7 @@ impl Registry {
     pub(crate) fn new(ledger: Arc<Ledger>) -> Self {
         Self {
             next_id: AtomicU64::new(0),
+            nameless: Arc::default(),
             open: AtomicUsize::new(0),
             clients: DashMap::new(),
             budget: Budget::new(ledger),
@@ -157,7 +160,7 @@ impl Registry {
             id,
             origin,
             opened_ms,
-            seen: Mutex::new((Arc::default(), state)),
+            seen: Mutex::new((Arc::clone(&self.nameless), state)),
             holding: Holding::new(),
             outbox: Outbox::new(waker),
         });
