@@ -152,3 +152,33 @@ mod tests {
         assert_eq!(all(Kept::Volatile), [255]);
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::thread;
+
+    /// Two shards whose bits share a word come and go at once. Goes red when `set` reads the word
+    /// and writes it back.
+    #[test]
+    fn shards_do_not_undo_each_others_bits() {
+        loom::model(|| {
+            let occupancy = Occupancy::new(2);
+            let shards = [0, 1].map(|number| {
+                let mut seat = Seat::new(&occupancy, number);
+                thread::spawn(move || {
+                    seat.report(1, 0);
+                    seat.report(0, 0);
+                    seat.report(2, 1);
+                })
+            });
+            for shard in shards {
+                shard.join().unwrap();
+            }
+            for kept in [Kept::Any, Kept::Volatile] {
+                let found = [0, 1].map(|from| occupancy.next(kept, from));
+                assert_eq!(found, [Some(0), Some(1)], "{kept:?}");
+            }
+        });
+    }
+}
