@@ -11,6 +11,7 @@
 //!
 //! compare       servers started, pinned, loaded in turn, weighed     compare/
 //! hit_ratio     recorded traces through bounded servers              hit_ratio/
+//! stalls        how long a busy server keeps a PING waiting          stalls.rs
 //! ```
 //!
 //! # Invariants
@@ -33,9 +34,10 @@ mod keys;
 mod lane;
 pub mod process;
 pub mod report;
+pub mod stalls;
 mod workload;
 
 pub use check::WrongReply;
 pub use fleet::{Fleet, Limit, LoadError, Outcome, Pace, Shape, fill};
 pub use keys::Pattern;
-pub use workload::{Command, UnknownPlaceholder, Workload, WorkloadOptions};
+pub use workload::{Command, Lifetime, UnknownPlaceholder, Workload, WorkloadOptions};
