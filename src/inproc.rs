@@ -6,16 +6,18 @@
 
 use crate::clock::{Clock, ManualClock};
 use crate::config::Settings;
-use crate::engine::{Effect, Engine, Recorder, SHARDS_DEFAULT, Sink, Sweeper, Tally};
+use crate::engine::{Effect, Engine, Recorder, SHARDS_DEFAULT, Sink, Sweeper, Tally, usable};
 use crate::session::outbox::Post;
 use crate::session::registry::{Client, Origin};
 use crate::session::server::{Server, ServerOptions};
-use crate::session::{Session, Stop, Worker};
+use crate::session::{BufferUse, Session, Stop, Worker};
 use crate::sync::Wake;
 use std::sync::Arc;
 
 /// When virtual time begins: a second that no deadline of a test is near.
 const START_WALL_MS: u64 = 1_700_000_000_000;
+/// As behind a socket, larger buffers go back to the allocator when they are empty.
+const INPUT_KEPT_BYTES_MAX: usize = 64 << 10;
 const SEED: u64 = 0x1157_c41f;
 
 /// A server in this thread.
@@ -64,7 +66,13 @@ impl Inproc {
     /// once anything was written.
     #[must_use]
     pub fn unrecorded(settings: Settings) -> Self {
-        Self::with_sink(settings, SHARDS_DEFAULT, Arc::new(Recorder::new()), None)
+        Self::unrecorded_with_shards(settings, SHARDS_DEFAULT)
+    }
+
+    /// The same with this many shards per database.
+    #[must_use]
+    pub fn unrecorded_with_shards(settings: Settings, shards: usize) -> Self {
+        Self::with_sink(settings, shards, Arc::new(Recorder::new()), None)
     }
 
     fn with_sink(
@@ -140,9 +148,16 @@ impl Inproc {
                 .session
                 .run(&this.input, &mut this.output, &mut self.worker);
             this.input.drain(..ran.consumed);
+            if this.input.is_empty() && this.input.capacity() > INPUT_KEPT_BYTES_MAX {
+                this.input = Vec::new();
+            }
             let now_ms = self.clock.now().mono_us / 1_000;
-            this.session
-                .refresh(now_ms, crate::session::BufferUse::default());
+            let held_bytes = usable(this.input.capacity()) + usable(this.output.capacity());
+            let buffers = BufferUse {
+                held_bytes,
+                ..BufferUse::default()
+            };
+            this.session.refresh(&self.worker, now_ms, buffers);
             match ran.stop {
                 Stop::NeedsInput => break,
                 Stop::OutputFull => {}

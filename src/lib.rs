@@ -11,6 +11,7 @@ pub mod inproc;
 #[cfg(not(loom))]
 pub mod net;
 pub mod observe;
+pub mod policy;
 pub(crate) mod session;
 pub(crate) mod sync;
 

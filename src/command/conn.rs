@@ -3,7 +3,7 @@
 //! A plain struct, owned by the session and handed down: nothing here does I/O.
 
 use super::spec::Spec;
-use crate::engine::Watched;
+use crate::engine::{WatchName, Watched, usable, usable_slots};
 use linchpin_protocol::{Request, Version};
 use std::collections::BTreeSet;
 
@@ -25,7 +25,9 @@ pub struct Conn {
     /// The commands queued since `MULTI`.
     pub multi: Option<Multi>,
     /// The keys watched for the next `EXEC`.
-    pub watched: BTreeSet<Watched>,
+    pub watched: WatchedKeys,
+    /// `CLIENT NO-EVICT`: it is not disconnected for the memory it holds.
+    pub no_evict: bool,
     /// Which replies are sent.
     pub replies: Replies,
     /// The connection ends once what has been written so far is sent.
@@ -92,6 +94,76 @@ pub struct Multi {
     pub queue_bytes: usize,
     /// A command could not be queued: `EXEC` will refuse.
     pub failed: bool,
+    request_bytes: usize,
+}
+
+impl Multi {
+    /// Puts a command at the end of the queue.
+    pub fn push(&mut self, spec: &'static Spec, request: Request) {
+        let allocations = request.allocations();
+        self.request_bytes += allocations.into_iter().map(usable).sum::<usize>();
+        self.queue.push((spec, request));
+    }
+
+    /// Bytes the queue holds on the heap. O(1).
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        usable_slots::<(&Spec, Request)>(self.queue.capacity()) + self.request_bytes
+    }
+}
+
+/// The keys a connection watches, by their names.
+#[derive(Debug, Default)]
+pub struct WatchedKeys {
+    set: BTreeSet<Watched>,
+    key_bytes: usize,
+}
+
+/// A node of the set, with room for eleven; at least five of them are used in all but the first.
+const NODE_BYTES: usize = usable(11 * size_of::<Watched>() + 16);
+const NODE_USED: usize = 6;
+
+impl WatchedKeys {
+    /// Adds a key that is not there yet.
+    pub fn insert(&mut self, watched: Watched) {
+        self.key_bytes += usable(watched.name().1.len());
+        self.set.insert(watched);
+    }
+
+    /// Whether this key is watched.
+    #[must_use]
+    pub fn contains(&self, name: &WatchName) -> bool {
+        self.set.contains(name)
+    }
+
+    /// Number of keys.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.set.len()
+    }
+
+    /// Whether no key is watched.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty()
+    }
+
+    /// The keys, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Watched> {
+        self.set.iter()
+    }
+
+    /// Takes all keys out, to be given back to the engine.
+    #[must_use]
+    pub fn take(&mut self) -> BTreeSet<Watched> {
+        std::mem::take(self).set
+    }
+
+    /// Bytes held on the heap, near enough: how full the nodes of the set are is not known. O(1).
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.set.len().div_ceil(NODE_USED) * NODE_BYTES + self.key_bytes
+    }
 }
 
 /// The most commands one `MULTI` can queue.
@@ -113,7 +185,8 @@ impl Conn {
             names: Names::default(),
             names_changed: false,
             multi: None,
-            watched: BTreeSet::new(),
+            watched: WatchedKeys::default(),
+            no_evict: false,
             replies: Replies::default(),
             closing: false,
         }

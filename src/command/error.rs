@@ -81,6 +81,9 @@ pub const FREQ_NOT_TRACKED: ReplyError = err(
 );
 /// A key longer than the server takes.
 pub const KEY_TOO_LONG: ReplyError = err("key is too long");
+/// A command that may need memory while there is none.
+pub const OUT_OF_MEMORY: ReplyError =
+    coded("OOM", "command not allowed when used memory > 'maxmemory'.");
 /// `MULTI` inside `MULTI`.
 pub const NESTED_MULTI: ReplyError = err("MULTI calls can not be nested");
 /// `WATCH` inside `MULTI`.

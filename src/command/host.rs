@@ -25,6 +25,9 @@ pub trait Host: Send + Sync {
     /// the calling batch has counted so far and `census` the databases as the caller sees them.
     fn info(&self, sections: &[String], census: &[Census], tally: &Tally) -> String;
 
+    /// What is held of memory; `census` is the databases as the caller sees them.
+    fn memory(&self, census: &[Census]) -> MemoryFacts;
+
     /// All connections.
     fn clients(&self) -> &dyn Clients;
 
@@ -33,6 +36,72 @@ pub trait Host: Send + Sync {
 
     /// A random number, of good quality.
     fn random(&self) -> u64;
+}
+
+/// Where the memory is. Bytes are those the allocator sets aside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryFacts {
+    /// All that is held: what `maxmemory` bounds.
+    pub used_bytes: u64,
+    /// The most that ever was.
+    pub peak_bytes: u64,
+    /// What the server held before its first client.
+    pub startup_bytes: u64,
+    /// Connections.
+    pub clients_bytes: u64,
+    /// Keys and values, without the tables they are found by.
+    pub dataset_bytes: u64,
+    /// Keys of all databases.
+    pub keys: u64,
+    /// `maxmemory`; 0 for none.
+    pub bytes_max: u64,
+    /// What the process has from the system.
+    pub resident_bytes: u64,
+}
+
+impl MemoryFacts {
+    /// All but keys and values: the server, its clients, tables.
+    #[must_use]
+    pub fn overhead_bytes(&self) -> u64 {
+        self.used_bytes.saturating_sub(self.dataset_bytes)
+    }
+
+    /// The share of keys and values in what came after the start.
+    #[must_use]
+    pub fn dataset_percent(&self) -> f64 {
+        let since_start = self.used_bytes.saturating_sub(self.startup_bytes);
+        percent(self.dataset_bytes, since_start)
+    }
+
+    /// How much of the peak is in use.
+    #[must_use]
+    pub fn peak_percent(&self) -> f64 {
+        percent(self.used_bytes, self.peak_bytes)
+    }
+
+    /// What came after the start, for each key.
+    #[must_use]
+    pub fn bytes_per_key(&self) -> u64 {
+        let since_start = self.used_bytes.saturating_sub(self.startup_bytes);
+        since_start.checked_div(self.keys).unwrap_or(0)
+    }
+
+    /// Resident bytes for each byte in use.
+    #[must_use]
+    pub fn fragmentation(&self) -> f64 {
+        self.resident_bytes as f64 / self.used_bytes.max(1) as f64
+    }
+
+    /// Resident bytes beyond those in use.
+    #[must_use]
+    pub fn fragmentation_bytes(&self) -> i64 {
+        let bytes = i128::from(self.resident_bytes) - i128::from(self.used_bytes);
+        i64::try_from(bytes).unwrap_or(i64::MAX)
+    }
+}
+
+fn percent(part: u64, whole: u64) -> f64 {
+    part as f64 * 100.0 / whole.max(1) as f64
 }
 
 /// The connections of the server.
@@ -65,6 +134,8 @@ pub struct ClientFacts {
     pub names: Arc<Names>,
     /// When it connected: monotonic milliseconds.
     pub opened_ms: u64,
+    /// Bytes it holds: buffers, queue, watched keys, its own state.
+    pub memory_bytes: usize,
     /// What changes from batch to batch.
     pub state: ClientState,
 }
@@ -82,6 +153,8 @@ pub struct ClientState {
     pub multi_bytes: usize,
     /// Keys watched.
     pub watched: usize,
+    /// It is not disconnected for the memory it holds.
+    pub no_evict: bool,
     /// Bytes of requests received but not yet executed.
     pub input_bytes: usize,
     /// Bytes reserved for those.
@@ -106,6 +179,7 @@ impl Default for ClientState {
             multi: None,
             multi_bytes: 0,
             watched: 0,
+            no_evict: false,
             input_bytes: 0,
             input_capacity: 0,
             output_bytes: 0,

@@ -145,16 +145,6 @@ const BYTES: Kind = Kind::Memory {
 };
 const PORT: Kind = Kind::Integer { min: 0, max: 65535 };
 const PERCENT99: Kind = Kind::Integer { min: 1, max: 99 };
-const EVICTION_POLICY: Kind = Kind::Choice(&[
-    "volatile-lru",
-    "volatile-lfu",
-    "volatile-random",
-    "volatile-ttl",
-    "allkeys-lru",
-    "allkeys-lfu",
-    "allkeys-random",
-    "noeviction",
-]);
 
 const BYTE_ORDER: &str = "text is compared byte by byte, whatever the locale";
 const FIXED_HZ: &str = "the pace of the periodic work is hz, however many clients there are";
@@ -163,12 +153,10 @@ const IN_MEMORY: &str = "this version keeps its keys in memory only, nothing is 
 const FREED_AT_ONCE: &str =
     "no effect in this version: a value's memory goes back in constant time";
 const NO_ACL: &str = "there is one user, default, whose password is requirepass";
-const NO_CLIENT_EVICTION: &str = "each client has limits of its own, all together have none";
 const NO_CLUSTER: &str = "this version is a single server, not a cluster";
 const NO_CRASH_LOG: &str = "there is no crash report beyond the panic's own message";
 const NO_DEBUG: &str = "there is no DEBUG command";
 const NO_DEFRAG: &str = "memory is not defragmented while running";
-const NO_EVICTION: &str = "memory has no limit and nothing is evicted";
 const NO_JEMALLOC: &str = "the allocator is not jemalloc";
 const NO_LATENCY: &str = "slow events are not recorded";
 const LATENCIES: &str = "INFO always has the latencies of commands, at 50, 99 and 99.9 percent";
@@ -189,6 +177,7 @@ const NO_SLOWLOG: &str = "slow commands are not recorded";
 const NO_START_CHECKS: &str = "there are no start-up warnings to silence by name";
 const NO_SUPERVISION: &str = "the service manager is not notified; it must not wait for it";
 const NO_SYSLOG: &str = "logs go to standard error or logfile, not to syslog";
+const NO_TENACITY: &str = "each command makes the room it needs, however long that takes";
 const NO_TLS: &str = "this version has no TLS; put a TLS proxy in front";
 const NO_TRACKING: &str = "keys that clients have read are not tracked";
 const ONE_USER: &str = "there is one user, default, who may use every channel";
@@ -386,8 +375,6 @@ pub static INERT: &[Inert] = &[
     Inert::tuning("lazyfree-lazy-expire", FLAG, Some("no"), FREED_AT_ONCE),
     Inert::tuning("lazyfree-lazy-server-del", FLAG, Some("no"), FREED_AT_ONCE),
     Inert::tuning("lazyfree-lazy-user-del", FLAG, Some("no"), FREED_AT_ONCE),
-    Inert::tuning("lfu-decay-time", COUNT, Some("1"), NO_EVICTION),
-    Inert::tuning("lfu-log-factor", COUNT, Some("10"), NO_EVICTION),
     Inert::tuning("list-compress-depth", COUNT, Some("0"), OWN_ENCODINGS),
     Inert::tuning(
         "list-max-listpack-size",
@@ -414,41 +401,11 @@ pub static INERT: &[Inert] = &[
     Inert::tuning("lua-replicate-commands", FLAG, None, RETIRED).start(),
     Inert::refused("masterauth", Kind::Secret, Some(""), NO_REPLICATION),
     Inert::refused("masteruser", TEXT, Some(""), NO_REPLICATION),
-    Inert::absent(
-        "maxmemory",
-        Kind::Memory {
-            min: 0,
-            max: u64::MAX,
-        },
-        Some("0"),
-        NO_EVICTION,
-    ),
-    Inert::absent(
-        "maxmemory-clients",
-        Kind::MemoryOrPercent,
-        Some("0"),
-        NO_CLIENT_EVICTION,
-    ),
     Inert::tuning(
         "maxmemory-eviction-tenacity",
         Kind::Integer { min: 0, max: 100 },
         Some("10"),
-        NO_EVICTION,
-    ),
-    Inert::absent(
-        "maxmemory-policy",
-        EVICTION_POLICY,
-        Some("noeviction"),
-        NO_EVICTION,
-    ),
-    Inert::tuning(
-        "maxmemory-samples",
-        Kind::Integer {
-            min: 1,
-            max: INT_MAX,
-        },
-        Some("5"),
-        NO_EVICTION,
+        NO_TENACITY,
     ),
     Inert::tuning("min-replicas-max-lag", COUNT, Some("10"), NO_REPLICATION)
         .alias("min-slaves-max-lag"),

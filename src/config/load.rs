@@ -678,11 +678,8 @@ mod tests {
             ],
         );
         check(
-            "maxmemory 1gb\nmaxmemory 2gb",
-            &[
-                "f:2: maxmemory 2147483648 has no effect: memory has no limit and nothing is \
-               evicted",
-            ],
+            "slowlog-log-slower-than 1\nslowlog-log-slower-than 2",
+            &["f:2: slowlog-log-slower-than 2 has no effect: slow commands are not recorded"],
         );
         check(
             "rdbcompression yes\nactiverehashing no\nactiverehashing no\nlua-time-limit 5",

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use subtle::ConstantTimeEq;
 
 use super::error::SettingError;
+use crate::policy::Policy;
 
 /// What the query buffer must hold beside one argument of `proto-max-bulk-len`: the rest of the
 /// command.
@@ -69,6 +70,24 @@ pub struct OutputLimits {
     pub replica: OutputLimit,
     /// Clients with at least one subscription.
     pub pubsub: OutputLimit,
+}
+
+/// How much memory all clients together may take: `maxmemory-clients`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientsMemory {
+    /// So many bytes; 0 is without limit.
+    Bytes(u64),
+    /// So many hundredths of `maxmemory`, up to 100; without limit where that has none.
+    Percent(u64),
+}
+
+impl fmt::Display for ClientsMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => bytes.fmt(f),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
 }
 
 /// How much is logged; each level includes those after it.
@@ -153,6 +172,18 @@ pub struct Settings {
     pub tcp_backlog: u32,
     /// `maxclients`: most connections at a time.
     pub maxclients: u32,
+    /// `maxmemory`: most bytes to hold; 0 is without limit.
+    pub maxmemory: u64,
+    /// `maxmemory-clients`: most bytes for all clients together.
+    pub maxmemory_clients: ClientsMemory,
+    /// `maxmemory-policy`: what goes when memory is short.
+    pub maxmemory_policy: Policy,
+    /// `maxmemory-samples`: entries compared to choose the one that goes.
+    pub maxmemory_samples: u32,
+    /// `lfu-log-factor`: how much rarer each further count of a use is.
+    pub lfu_log_factor: u32,
+    /// `lfu-decay-time`: minutes after which a count of uses is one less; 0 is never.
+    pub lfu_decay_min: u32,
     /// `requirepass`: password of the default user; `None` lets everybody in.
     pub requirepass: Option<Secret>,
     /// `protected-mode`: refuses to be reachable from elsewhere without a password.
@@ -200,6 +231,12 @@ impl Default for Settings {
             tcp_keepalive_s: 60,
             tcp_backlog: 511,
             maxclients: 10_000,
+            maxmemory: 0,
+            maxmemory_clients: ClientsMemory::Bytes(0),
+            maxmemory_policy: Policy::NoEviction,
+            maxmemory_samples: 5,
+            lfu_log_factor: 10,
+            lfu_decay_min: 1,
             requirepass: None,
             protected_mode: true,
             client_query_buffer_limit: 128 * MIB,
@@ -263,6 +300,19 @@ impl Settings {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Most bytes for all clients together, or `None` for no limit.
+    #[must_use]
+    pub fn clients_bytes_max(&self) -> Option<u64> {
+        let bytes = match self.maxmemory_clients {
+            ClientsMemory::Bytes(bytes) => bytes,
+            ClientsMemory::Percent(percent) => {
+                let bytes = u128::from(self.maxmemory) * u128::from(percent) / 100;
+                u64::try_from(bytes).unwrap_or(u64::MAX)
+            }
+        };
+        (bytes > 0).then_some(bytes)
     }
 
     /// Whether there are TCP listeners. There are none without an address to bind, nor with

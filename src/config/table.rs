@@ -7,6 +7,7 @@ use super::settings::{
     Live, LogFormat, LogLevel, OutputLimit, PASSWORD_BYTES_MAX, Secret, Settings,
 };
 use super::value::{self, INT_MAX, Kind, invalid};
+use crate::policy::Policy;
 
 /// One setting: a row of [`DIRECTIVES`].
 #[derive(Debug)]
@@ -283,6 +284,20 @@ pub static DIRECTIVES: &[Directive] = &[
         field: flag!(lazyfree_lazy_user_flush),
     },
     Directive {
+        name: "lfu-decay-time",
+        live: Live::Live,
+        doc: "Minutes after which the count of a key's uses is one less, under the LFU policies; 0 \
+              lets it never fall.",
+        field: integer!(lfu_decay_min, 0, INT_MAX),
+    },
+    Directive {
+        name: "lfu-log-factor",
+        live: Live::Live,
+        doc: "How much rarer each further count of a key's uses is, under the LFU policies: with \
+              10, a million uses bring the count to its end.",
+        field: integer!(lfu_log_factor, 0, INT_MAX),
+    },
+    Directive {
         name: "log-format",
         live: Live::Start,
         doc: "Shape of a log line: text for people, json for one object a line.",
@@ -314,6 +329,51 @@ pub static DIRECTIVES: &[Directive] = &[
         doc: "Most connections at a time; one above it is told so and closed. Lowered to what the \
               process may open. An idle connection costs about 2 KiB.",
         field: integer!(maxclients, 1, u32::MAX as i64),
+    },
+    Directive {
+        name: "maxmemory",
+        live: Live::Live,
+        doc: "Most bytes to hold, of keys, tables, clients and the server itself; 0 is without \
+              limit. Before a command that may need memory, keys are evicted as \
+              `maxmemory-policy` says; if more is held even then, the command is refused with \
+              -OOM. The process takes a little more, as INFO tells.",
+        field: Field::Memory {
+            min: 0,
+            max: u64::MAX,
+            get: |s| s.maxmemory,
+            set: |s, bytes| s.maxmemory = bytes,
+        },
+    },
+    Directive {
+        name: "maxmemory-clients",
+        live: Live::Live,
+        doc: "Most bytes for all clients together: buffers, queued transactions, watched keys. \
+              Above it the clients that hold most are disconnected, but for those with CLIENT \
+              NO-EVICT ON. Bytes, or a share of `maxmemory` such as `5%`; 0 is without limit.",
+        field: Field::Text {
+            kind: Kind::MemoryOrPercent,
+            get: |s| s.maxmemory_clients.to_string(),
+            set: set_clients_memory,
+        },
+    },
+    Directive {
+        name: "maxmemory-policy",
+        live: Live::Live,
+        doc: "What is evicted when more than `maxmemory` is held: of all keys or of those with a \
+              deadline (volatile), the one used longest ago (lru), least often (lfu), changed \
+              longest ago (lrm), any (random), or due first (ttl); noeviction evicts nothing.",
+        field: Field::Choice {
+            names: Policy::NAMES,
+            get: |s| s.maxmemory_policy.name(),
+            set: |s, index| s.maxmemory_policy = Policy::ALL[index],
+        },
+    },
+    Directive {
+        name: "maxmemory-samples",
+        live: Live::Live,
+        doc: "Entries compared to choose the one that is evicted. More come nearer to the true \
+              order and cost more.",
+        field: integer!(maxmemory_samples, 1, INT_MAX),
     },
     Directive {
         name: "port",
@@ -430,6 +490,11 @@ fn set_requirepass(settings: &mut Settings, word: &str) -> Result<(), SettingErr
         return Err(SettingError::Value(reason));
     }
     settings.requirepass = (!word.is_empty()).then(|| Secret::new(word));
+    Ok(())
+}
+
+fn set_clients_memory(settings: &mut Settings, word: &str) -> Result<(), SettingError> {
+    settings.maxmemory_clients = value::memory_or_percent(word)?;
     Ok(())
 }
 

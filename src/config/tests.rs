@@ -344,8 +344,6 @@ fn features_that_are_absent_stay_off() {
     };
     check("appendonly", "no", "yes");
     check("save", "", "3600 1");
-    check("maxmemory", "0", "1gb");
-    check("maxmemory-policy", "noeviction", "allkeys-lru");
     check("notify-keyspace-events", "", "KEA");
     check("slowlog-log-slower-than", "-1", "10000");
 }

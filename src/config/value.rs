@@ -1,6 +1,7 @@
 //! Reading one value: the types of both tables, their bounds, and Redis' words for what is wrong.
 
 use super::error::SettingError;
+use super::settings::ClientsMemory;
 
 /// The largest value of a 32-bit signed integer: the upper bound of most numbers of Redis.
 pub(super) const INT_MAX: i64 = i32::MAX as i64;
@@ -53,7 +54,7 @@ impl Kind {
             Self::Flag => flag_text(flag(word)?).to_owned(),
             Self::Integer { min, max } => integer(word, min, max)?.to_string(),
             Self::Memory { min, max } => memory(word, min, max)?.to_string(),
-            Self::MemoryOrPercent => memory_or_percent(word)?,
+            Self::MemoryOrPercent => memory_or_percent(word)?.to_string(),
             Self::Permissions => format!("{:o}", permissions(word)?),
             Self::Choice(names) => names[choice(word, names)?].to_owned(),
             Self::Text | Self::Secret | Self::Words { .. } => word.to_owned(),
@@ -151,17 +152,17 @@ pub(super) fn bytes(word: &str) -> Option<u64> {
     )
 }
 
-/// Bytes, or a percentage up to 100, as CONFIG GET shows it.
-fn memory_or_percent(word: &str) -> Result<String, SettingError> {
+/// Bytes with an optional unit, or a percentage up to 100.
+pub(super) fn memory_or_percent(word: &str) -> Result<ClientsMemory, SettingError> {
     let wrong = || invalid("argument must be a memory or percent value");
     if let Some(digits) = word.strip_suffix('%') {
-        let share: u64 = digits.parse().map_err(|_| wrong())?;
-        if share > 100 {
-            return Err(invalid("percentage argument must be less or equal to 100"));
-        }
-        return Ok(word.to_owned());
+        return match integer(digits, 0, INT_MAX).map_err(|_| wrong())? {
+            0 => Ok(ClientsMemory::Bytes(0)),
+            percent @ 1..=100 => Ok(ClientsMemory::Percent(percent.unsigned_abs())),
+            _ => Err(invalid("percentage argument must be less or equal to 100")),
+        };
     }
-    Ok(bytes(word).ok_or_else(wrong)?.to_string())
+    Ok(ClientsMemory::Bytes(bytes(word).ok_or_else(wrong)?))
 }
 
 /// File permission bits in octal.
@@ -294,10 +295,11 @@ mod tests {
     #[test]
     fn shares_of_memory() {
         check(Kind::MemoryOrPercent, &["5%"], Ok("5%"));
+        check(Kind::MemoryOrPercent, &["0%"], Ok("0"));
         check(Kind::MemoryOrPercent, &["1kb"], Ok("1024"));
         let over = "percentage argument must be less or equal to 100";
         check(Kind::MemoryOrPercent, &["101%"], Err(over));
-        for word in ["-5", "x%", "%"] {
+        for word in ["-5", "x%", "%", "+5%", "05%", "1.5%"] {
             check(
                 Kind::MemoryOrPercent,
                 &[word],

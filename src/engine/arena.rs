@@ -24,6 +24,7 @@
 //!
 //! LIMITATIONS: 2^18 pages, so up to 16 GiB of records in one arena; beyond that `alloc` panics.
 
+use super::ledger::{usable, usable_slots};
 use super::prefetch::prefetch;
 use super::record::{BYTES_MAX, HOLE, Record};
 
@@ -47,6 +48,7 @@ const PAGES_PER_LINE: usize = LINE_BYTES / size_of::<Option<Page>>();
 const FETCHED_LINES_MAX: usize = 8;
 
 const _: () = assert!(BYTES_MAX <= PAGE_BYTES_MIN);
+const _: () = assert!(usable(PAGE_BYTES_MIN) == PAGE_BYTES_MIN);
 
 /// Where a record stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +105,8 @@ pub(super) struct Arena {
     hole_steps: usize,
     /// Steps of all pages.
     page_steps: usize,
+    /// Bytes held, to be had without adding up.
+    heap_bytes: usize,
 }
 
 /// A page taken out of the arena; its records are to be moved.
@@ -157,11 +161,30 @@ impl Arena {
         steps(a) == steps(b)
     }
 
-    /// Bytes asked of the allocator.
+    /// Bytes of the room of a record of this length.
+    pub(super) fn room_bytes_of(record_bytes: usize) -> usize {
+        steps(record_bytes) * STEP_BYTES
+    }
+
+    /// Bytes of the rooms of all records. O(pages).
+    pub(super) fn room_bytes(&self) -> usize {
+        let pages = self.pages.iter().flatten();
+        pages.map(|page| page.live).sum::<usize>() * STEP_BYTES
+    }
+
+    /// Bytes held on the heap.
+    #[inline]
     pub(super) fn heap_bytes(&self) -> usize {
-        self.page_steps * STEP_BYTES
-            + self.pages.capacity() * size_of::<Option<Page>>()
-            + (self.vacant.capacity() + self.holes.capacity()) * size_of::<u32>()
+        self.heap_bytes
+    }
+
+    /// Counts anew what is held, after a page or a list has come, grown or gone. The sizes of pages
+    /// are size classes, so that their sum needs no rounding.
+    fn count_heap_bytes(&mut self) {
+        self.heap_bytes = self.page_steps * STEP_BYTES
+            + usable_slots::<Option<Page>>(self.pages.capacity())
+            + usable_slots::<u32>(self.vacant.capacity())
+            + usable_slots::<u32>(self.holes.capacity());
     }
 
     /// Room for a record of `bytes` bytes, at most [`BYTES_MAX`]. Amortised O(1).
@@ -201,7 +224,26 @@ impl Arena {
 
     /// Whether holes take so much that a page should be evacuated.
     pub(super) fn is_sparse(&self) -> bool {
-        self.hole_steps > SPARSE_STEPS_MIN && self.hole_steps * SPARSE_PART > self.page_steps
+        if self.hole_steps > SPARSE_STEPS_MIN && self.hole_steps * SPARSE_PART > self.page_steps {
+            return true;
+        }
+        // A page made when the arena was larger, of which little is used.
+        let idle_steps = self.idle_steps();
+        idle_steps > SPARSE_STEPS_MIN
+            && (self.hole_steps + idle_steps) * SPARSE_PART > self.page_steps
+    }
+
+    /// Steps of the active page that were not yet used.
+    fn idle_steps(&self) -> usize {
+        self.active.map_or(0, |number| {
+            let page = self.page(number);
+            page.steps() - page.top
+        })
+    }
+
+    /// Whether there are holes at all.
+    pub(super) fn has_holes(&self) -> bool {
+        self.hole_steps > 0
     }
 
     /// Takes out the page that has most holes for its size. O(pages), and O(page).
@@ -215,6 +257,7 @@ impl Arena {
         self.unlink_all(number);
         let page = self.pages[number].take()?;
         self.page_steps -= page.steps();
+        self.count_heap_bytes();
         Some(Evacuated { number, page })
     }
 
@@ -224,6 +267,7 @@ impl Arena {
         let Evacuated { number, page } = evacuated;
         drop(page);
         self.vacant.push(number as u32);
+        self.count_heap_bytes();
     }
 
     /// Cuts room from the top of the active page, or of a new one.
@@ -259,9 +303,11 @@ impl Arena {
         self.page_steps += page.steps();
         if let Some(number) = self.vacant.pop() {
             self.pages[number as usize] = Some(page);
+            self.count_heap_bytes();
             return number as usize;
         }
         self.pages.push(Some(page));
+        self.count_heap_bytes();
         self.pages.len() - 1
     }
 
@@ -269,6 +315,7 @@ impl Arena {
         if let Some(page) = self.pages[number].take() {
             self.page_steps -= page.steps();
             self.vacant.push(number as u32);
+            self.count_heap_bytes();
         }
     }
 
@@ -291,6 +338,7 @@ impl Arena {
     fn link(&mut self, handle: Handle, steps: usize) {
         if self.holes.len() <= steps {
             self.holes.resize(steps + 1, NIL);
+            self.count_heap_bytes();
         }
         let next = std::mem::replace(&mut self.holes[steps], handle.0);
         let bytes = self.get_mut(handle);

@@ -5,6 +5,7 @@
 
 use super::arena::{Arena, Evacuated, Handle};
 use super::large::Large;
+use super::ledger::usable_slots;
 use super::record::{self, ACCESSED_S_MAX, Parts, Record};
 use super::value::{Encoding, ValueRef};
 
@@ -36,6 +37,8 @@ pub(super) struct Entries {
     large: Vec<Option<Box<Large>>>,
     large_vacant: Vec<u32>,
     large_bytes: usize,
+    /// Of the two lists.
+    list_bytes: usize,
 }
 
 /// An entry to be read.
@@ -158,6 +161,7 @@ impl Entries {
             if let Some(large) = self.large[number as usize].take() {
                 self.large_bytes -= large.heap_bytes();
                 self.large_vacant.push(number);
+                self.count_list_bytes();
             }
         }
     }
@@ -240,6 +244,11 @@ impl Entries {
         self.arena.is_sparse()
     }
 
+    /// Whether there are holes at all.
+    pub(super) fn has_holes(&self) -> bool {
+        self.arena.has_holes()
+    }
+
     /// Moves the records of the page with most holes, telling of each: its key, where it was, where
     /// it is. A bounded step: a page is at most 64 KiB.
     pub(super) fn compact(&mut self, mut moved: impl FnMut(&[u8], Place, Place)) {
@@ -258,11 +267,28 @@ impl Entries {
         }
     }
 
-    /// Bytes asked of the allocator.
+    /// Bytes held on the heap. Three fields added.
+    #[inline]
     pub(super) fn heap_bytes(&self) -> usize {
-        let slots = self.large.capacity() * size_of::<Option<Box<Large>>>();
-        let vacant = self.large_vacant.capacity() * size_of::<u32>();
-        self.arena.heap_bytes() + self.large_bytes + slots + vacant
+        self.arena.heap_bytes() + self.large_bytes + self.list_bytes
+    }
+
+    /// Bytes of the rooms of all entries. O(pages).
+    pub(super) fn room_bytes(&self) -> usize {
+        self.arena.room_bytes() + self.large_bytes
+    }
+
+    /// Bytes of the room of one entry.
+    pub(super) fn room_bytes_of(&self, place: Place) -> usize {
+        match self.get(place) {
+            Entry::Small(record) => Arena::room_bytes_of(record.len()),
+            Entry::Large(large) => large.heap_bytes(),
+        }
+    }
+
+    fn count_list_bytes(&mut self) {
+        self.list_bytes = usable_slots::<Option<Box<Large>>>(self.large.capacity())
+            + usable_slots::<u32>(self.large_vacant.capacity());
     }
 
     fn add_large(&mut self, large: Large) -> Place {
@@ -273,6 +299,7 @@ impl Entries {
             number
         } else {
             self.large.push(large);
+            self.count_list_bytes();
             u32::try_from(self.large.len() - 1).expect("a shard has fewer than 2^31 entries")
         };
         assert!(

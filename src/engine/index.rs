@@ -39,7 +39,7 @@ const FULL_EIGHTHS: usize = 7;
 /// Smaller tables are not worth shrinking.
 const SHRINK_GROUPS_MIN: usize = 4;
 /// A table is shrunk when fewer than one bucket in this many is in use.
-const SHRINK_BELOW: usize = 8;
+const SHRINK_BELOW: usize = 4;
 
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(64))]

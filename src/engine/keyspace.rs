@@ -9,6 +9,7 @@
 //! A key's shard is decided by bits 32 and up of its hash; the table inside uses the low bits for
 //! the bucket and the top seven for the tag, so the three do not disturb each other.
 
+use super::ledger::{Ledger, Share, usable_slots};
 use super::shard::{Census, Shard};
 use crate::sync::Mutex;
 use crossbeam_utils::CachePadded;
@@ -23,38 +24,52 @@ pub(crate) struct Database {
     /// Identity: stays with the entries when databases change places.
     pub(crate) id: u32,
     shard_count: usize,
-    shards: OnceLock<Box<[CachePadded<Mutex<Shard>>]>>,
+    ledger: Arc<Ledger>,
+    shards: OnceLock<Shards>,
+}
+
+#[derive(Debug)]
+struct Shards {
+    list: Box<[CachePadded<Mutex<Shard>>]>,
+    /// The room of the list itself.
+    room: Share,
 }
 
 impl Database {
     /// An empty database. `shard_count` is a power of two.
-    pub(crate) fn new(id: u32, shard_count: usize) -> Self {
+    pub(crate) fn new(id: u32, shard_count: usize, ledger: &Arc<Ledger>) -> Self {
         debug_assert!(shard_count.is_power_of_two());
         Self {
             id,
             shard_count,
+            ledger: Arc::clone(ledger),
             shards: OnceLock::new(),
         }
     }
 
     /// An empty database with the same identity.
     pub(crate) fn emptied(&self) -> Self {
-        Self::new(self.id, self.shard_count)
+        Self::new(self.id, self.shard_count, &self.ledger)
     }
 
     /// The shards. The first call makes them.
     pub(crate) fn shards(&self) -> &[CachePadded<Mutex<Shard>>] {
-        self.shards.get_or_init(|| {
-            let shard = || CachePadded::new(Mutex::new(Shard::new()));
-            std::iter::repeat_with(shard)
-                .take(self.shard_count)
-                .collect()
-        })
+        let made = self.shards.get_or_init(|| {
+            let shard = || CachePadded::new(Mutex::new(Shard::new(&self.ledger)));
+            let shards = std::iter::repeat_with(shard).take(self.shard_count);
+            let mut room = Share::new(&self.ledger);
+            room.set(usable_slots::<CachePadded<Mutex<Shard>>>(self.shard_count));
+            Shards {
+                list: shards.collect(),
+                room,
+            }
+        });
+        &made.list
     }
 
     /// The shards, if anybody ever used this database.
     pub(crate) fn shards_in_use(&self) -> &[CachePadded<Mutex<Shard>>] {
-        self.shards.get().map_or(&[], |shards| shards)
+        self.shards.get().map_or(&[], |shards| &shards.list)
     }
 
     /// The number of the shard for a key with this hash.
@@ -74,10 +89,14 @@ impl Database {
 
     /// Gives up the shards of a database that nobody can reach any more.
     pub(crate) fn into_shards(self) -> impl Iterator<Item = Shard> + Send {
-        let shards = self.shards.into_inner().unwrap_or_default();
-        shards
-            .into_iter()
-            .map(|shard| into_inner(shard.into_inner()))
+        let shards = self.shards.into_inner().into_iter();
+        shards.flat_map(|Shards { list, room }| {
+            list.into_iter().map(move |shard| {
+                // The list's room is held as long as this closure lives: so is the list.
+                let _ = &room;
+                into_inner(shard.into_inner())
+            })
+        })
     }
 }
 
@@ -89,5 +108,7 @@ fn into_inner(shard: Mutex<Shard>) -> Shard {
 /// loom's mutex cannot be taken apart; models never free a database.
 #[cfg(loom)]
 fn into_inner(shard: Mutex<Shard>) -> Shard {
-    std::mem::replace(&mut *shard.lock(), Shard::new())
+    let mut shard = shard.lock();
+    let empty = Shard::new(shard.ledger());
+    std::mem::replace(&mut *shard, empty)
 }

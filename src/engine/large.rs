@@ -1,6 +1,7 @@
 //! Entries too large for a record, that grow in place, or with a deadline no record can hold: each
 //! has allocations of its own.
 
+use super::ledger::usable;
 use super::record::Parts;
 use super::value::{IntText, ValueRef};
 
@@ -63,14 +64,14 @@ impl Large {
         }
     }
 
-    /// Bytes asked of the allocator, the entry's own box among them.
+    /// Bytes held on the heap, the entry's own box among them.
     pub(super) fn heap_bytes(&self) -> usize {
         let value = match &self.value {
             Value::Int(_) => 0,
             Value::Whole(bytes) => bytes.len(),
             Value::Grown(bytes) => bytes.capacity(),
         };
-        size_of::<Self>() + self.key.len() + value
+        usable(size_of::<Self>()) + usable(self.key.len()) + usable(value)
     }
 
     pub(super) fn parts(&self) -> Parts<'_> {

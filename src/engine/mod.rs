@@ -9,11 +9,13 @@
 mod arena;
 mod effect;
 mod entry;
+mod evict;
 mod gate;
 mod hash;
 mod index;
 mod keyspace;
 mod large;
+mod ledger;
 mod prefetch;
 mod record;
 mod replay;
@@ -25,6 +27,8 @@ mod walk;
 mod watch;
 
 pub use effect::{Effect, Recorder, Sink};
+pub use evict::Bound;
+pub use ledger::{Account, Ledger, usable, usable_slots};
 pub use shard::Census;
 pub use step::{Batch, Deadline, Free, Locked, Slot, Step, Tally};
 pub use sweep::{Sweeper, Swept};
@@ -34,6 +38,7 @@ pub use watch::{WatchName, Watched};
 
 use crate::clock::Now;
 use crate::sync::Mutex;
+use evict::BoundCell;
 use gate::Gate;
 use hash::KeyHasher;
 use keyspace::{Database, Layout};
@@ -76,6 +81,8 @@ pub struct Engine {
     gate: Gate<Layout>,
     hasher: KeyHasher,
     watches: Watches,
+    ledger: Arc<Ledger>,
+    bound: BoundCell,
     sink: Option<Box<dyn Sink>>,
     discarded: Mutex<VecDeque<Remains>>,
 }
@@ -88,12 +95,15 @@ impl Engine {
             .shards
             .clamp(1, walk::SHARDS_MAX)
             .next_power_of_two();
-        let database = |id| Arc::new(Database::new(id, shards));
+        let ledger = Arc::new(Ledger::new());
+        let database = |id| Arc::new(Database::new(id, shards, &ledger));
         let layout: Layout = (0..options.databases.max(1)).map(database).collect();
         Self {
             gate: Gate::new(options.workers, &layout),
             hasher: KeyHasher::seeded(options.hash_seed),
-            watches: Watches::new(),
+            watches: Watches::new(&ledger),
+            ledger,
+            bound: BoundCell::new(Bound::default()),
             sink,
             discarded: Mutex::new(VecDeque::new()),
         }
@@ -121,6 +131,12 @@ impl Engine {
     #[must_use]
     pub fn watched_keys(&self) -> usize {
         self.watches.keys()
+    }
+
+    /// What is held, by everybody.
+    #[must_use]
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 
     fn discard(&self, database: Arc<Database>) {

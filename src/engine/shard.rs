@@ -6,6 +6,7 @@
 //! Invariants:
 //! - no two entries have the same key;
 //! - `volatile` and `deadline_sum_ms` are those of the entries in the table;
+//! - between two changes, the ledger has what the shard holds on the heap;
 //! - an entry changes its bucket only when `generation` rises. `SCAN` stands on this.
 //!
 //! Cost: a look-up reads one cache line of the table, then the entry; see `index.rs` and
@@ -17,7 +18,9 @@
 use super::entry::{Entries, Entry, Place};
 use super::hash::KeyHasher;
 use super::index::Index;
+use super::ledger::{Ledger, Share, usable};
 use super::record::Parts;
+use std::sync::Arc;
 
 /// Deadlines count in sums as no later than this, the year 2109.
 const DEADLINE_SUMMED_MS_MAX: u64 = 1 << 42;
@@ -35,6 +38,7 @@ pub(crate) struct Shard {
     /// Of deadlines cut to [`DEADLINE_SUMMED_MS_MAX`], so that it stays within 64 bits.
     deadline_sum_ms: u64,
     sweep_bucket: usize,
+    room: Share,
 }
 
 /// What is known of a shard, or of several added up.
@@ -46,8 +50,10 @@ pub struct Census {
     pub volatile: usize,
     /// Sum of all deadlines, in Unix milliseconds.
     pub deadline_sum_ms: u128,
-    /// Bytes held on the heap by entries and tables, as asked of the allocator.
+    /// Bytes held on the heap by entries and tables.
     pub bytes: usize,
+    /// Those of them that are tables.
+    pub table_bytes: usize,
 }
 
 impl Census {
@@ -57,17 +63,19 @@ impl Census {
         self.volatile += other.volatile;
         self.deadline_sum_ms += other.deadline_sum_ms;
         self.bytes += other.bytes;
+        self.table_bytes += other.table_bytes;
     }
 }
 
 impl Shard {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(ledger: &Arc<Ledger>) -> Self {
         Self {
             table: Index::default(),
             entries: Entries::default(),
             volatile: 0,
             deadline_sum_ms: 0,
             sweep_bucket: 0,
+            room: Share::new(ledger),
         }
     }
 
@@ -113,8 +121,11 @@ impl Shard {
         self.note_deadline(parts.deadline_ms);
         let place = self.entries.add(parts);
         let entries = &self.entries;
-        self.table
-            .insert(hash, place, |place| hasher.hash(entries.get(place).key()))
+        let bucket = self
+            .table
+            .insert(hash, place, |place| hasher.hash(entries.get(place).key()));
+        self.report();
+        bucket
     }
 
     /// Gives the entry in `bucket`, which is there, new parts; the key stays the same.
@@ -125,6 +136,7 @@ impl Shard {
         let place = self.entries.replace(self.place(bucket), parts);
         self.table.set(bucket, place);
         self.compact_if_sparse(hasher);
+        self.report();
     }
 
     /// Sets or takes away the deadline of the entry in `bucket`, which is there.
@@ -142,6 +154,7 @@ impl Shard {
             .set_deadline_ms(self.place(bucket), deadline_ms);
         self.table.set(bucket, place);
         self.compact_if_sparse(hasher);
+        self.report();
     }
 
     /// Changes the text of the entry in `bucket`, which is there; answers the new length.
@@ -154,6 +167,7 @@ impl Shard {
         let (place, len) = self.entries.grow(self.place(bucket), change);
         self.table.set(bucket, place);
         self.compact_if_sparse(hasher);
+        self.report();
         len
     }
 
@@ -164,6 +178,7 @@ impl Shard {
         let entries = &self.entries;
         self.table
             .shrink_if_sparse(|place| hasher.hash(entries.get(place).key()));
+        self.report();
     }
 
     /// Takes out the entry in `bucket`, which is there, leaving every other one in its bucket.
@@ -184,11 +199,23 @@ impl Shard {
     #[inline]
     fn compact_if_sparse(&mut self, hasher: &KeyHasher) {
         if self.entries.is_sparse() {
-            let table = &mut self.table;
-            self.entries.compact(|key, old, new| {
-                let bucket = table.find(hasher.hash(key), |place| place == old);
-                table.set(bucket.expect("the table has every entry"), new);
-            });
+            self.compact(hasher);
+        }
+    }
+
+    fn compact(&mut self, hasher: &KeyHasher) {
+        let table = &mut self.table;
+        self.entries.compact(|key, old, new| {
+            let bucket = table.find(hasher.hash(key), |place| place == old);
+            table.set(bucket.expect("the table has every entry"), new);
+        });
+    }
+
+    /// Moves the entries of one page, if that page has holes. Buckets stay.
+    pub(super) fn purge(&mut self, hasher: &KeyHasher) {
+        if self.entries.has_holes() {
+            self.compact(hasher);
+            self.report();
         }
     }
 
@@ -241,6 +268,7 @@ impl Shard {
                 self.compact_if_sparse(hasher);
             }
         }
+        self.report();
         seen
     }
 
@@ -270,8 +298,35 @@ impl Shard {
             keys: self.table.len(),
             volatile: self.volatile,
             deadline_sum_ms: self.deadline_sum_ms.into(),
-            bytes: self.entries.heap_bytes() + self.table.heap_bytes(),
+            bytes: self.heap_bytes(),
+            table_bytes: usable(self.table.heap_bytes()),
         }
+    }
+
+    /// The ledger this shard reports to.
+    #[cfg(loom)]
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        self.room.ledger()
+    }
+
+    /// Bytes held on the heap. O(1).
+    fn heap_bytes(&self) -> usize {
+        self.entries.heap_bytes() + usable(self.table.heap_bytes())
+    }
+
+    /// Bytes the entry in `bucket`, which is there, takes: its own room, and an even share of what
+    /// the shard holds besides rooms of entries, that is of its table, of holes and of pages that
+    /// are not full. The sum over all entries is what the shard holds. O(pages).
+    pub(super) fn entry_bytes(&self, bucket: usize) -> usize {
+        let shared = self.heap_bytes() - self.entries.room_bytes();
+        let own = self.entries.room_bytes_of(self.place(bucket));
+        own + shared.div_ceil(self.table.len())
+    }
+
+    /// Tells the ledger if what is held has changed.
+    #[inline]
+    fn report(&mut self) {
+        self.room.set(self.heap_bytes());
     }
 
     fn note_deadline(&mut self, deadline_ms: Option<u64>) {

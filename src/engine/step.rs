@@ -159,6 +159,8 @@ pub struct Tally {
     pub misses: u64,
     /// Entries removed because their deadline had passed.
     pub expired: u64,
+    /// Entries evicted to make room.
+    pub evicted: u64,
     /// Changes made.
     pub changes: u64,
 }
@@ -169,6 +171,7 @@ impl Tally {
         self.hits += other.hits;
         self.misses += other.misses;
         self.expired += other.expired;
+        self.evicted += other.evicted;
         self.changes += other.changes;
     }
 }
@@ -239,6 +242,10 @@ impl Step<'_> {
     #[must_use]
     pub fn now(&self) -> Now {
         self.ctx.now
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        self.engine
     }
 
     /// Number of databases.
@@ -360,6 +367,17 @@ impl Step<'_> {
         match free {
             Free::Now => drop(old),
             Free::Later => self.engine.discard(old),
+        }
+    }
+
+    /// Frees the databases that were flushed, and in each shard moves the records of the page with
+    /// most holes if it has any, so that the page is freed. O(shards), up to 64 KiB moved in each.
+    pub fn purge(&mut self) {
+        while self.engine.free_some(usize::MAX) {}
+        for database in self.view.layout().iter() {
+            for shard in database.shards_in_use() {
+                shard.lock().purge(&self.engine.hasher);
+            }
         }
     }
 
@@ -628,6 +646,13 @@ impl Slot<'_> {
     #[must_use]
     pub fn encoding(&self) -> Option<Encoding> {
         self.entry().map(Entry::encoding)
+    }
+
+    /// Bytes the key takes in memory: its own, and its share of what the keys of its shard take
+    /// together. O(pages of the shard).
+    #[must_use]
+    pub fn memory_bytes(&self) -> Option<usize> {
+        self.bucket.map(|bucket| self.shard.entry_bytes(bucket))
     }
 
     /// Seconds since the key was last used.

@@ -10,10 +10,12 @@
 //!
 //! Cost: with nobody watching, a write pays one relaxed load of a line that nobody writes.
 
+use super::ledger::{Ledger, Share, usable, usable_map};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Names a watched key: the database as `SELECT` numbers it, and the key.
 pub type WatchName = (u32, Box<[u8]>);
@@ -22,7 +24,33 @@ pub type WatchName = (u32, Box<[u8]>);
 #[derive(Debug)]
 pub(crate) struct Watches {
     live: AtomicUsize,
-    records: Mutex<HashMap<WatchName, Record>>,
+    records: Mutex<Records>,
+}
+
+#[derive(Debug)]
+struct Records {
+    by_name: HashMap<WatchName, Record>,
+    key_bytes: usize,
+    room: Share,
+}
+
+/// A map is shrunk when fewer than one in this many of its places is used.
+const SHRINK_BELOW: usize = 8;
+/// Smaller maps are not worth shrinking.
+const SHRINK_PLACES_MIN: usize = 64;
+
+impl Records {
+    fn shrink_if_sparse(&mut self) {
+        let (used, places) = (self.by_name.len(), self.by_name.capacity());
+        if places > SHRINK_PLACES_MIN && used < places / SHRINK_BELOW {
+            self.by_name.shrink_to(used * 2);
+        }
+    }
+
+    fn report(&mut self) {
+        let map_bytes = usable_map::<WatchName, Record>(self.by_name.capacity());
+        self.room.set(map_bytes + self.key_bytes);
+    }
 }
 
 #[derive(Debug)]
@@ -75,10 +103,14 @@ impl Ord for Watched {
 }
 
 impl Watches {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(ledger: &Arc<Ledger>) -> Self {
         Self {
             live: AtomicUsize::new(0),
-            records: Mutex::new(HashMap::new()),
+            records: Mutex::new(Records {
+                by_name: HashMap::new(),
+                key_bytes: 0,
+                room: Share::new(ledger),
+            }),
         }
     }
 
@@ -86,29 +118,34 @@ impl Watches {
     pub(crate) fn add(&self, db: u32, key: &[u8]) -> Watched {
         let mut records = self.records.lock();
         let name = (db, Box::from(key));
-        let record = records.entry(WatchName::clone(&name)).or_insert_with(|| {
-            self.live.fetch_add(1, Ordering::Relaxed);
-            Record {
-                version: 0,
-                watchers: 0,
-            }
+        let known = records.by_name.len();
+        let record = records.by_name.entry(WatchName::clone(&name));
+        let record = record.or_insert(Record {
+            version: 0,
+            watchers: 0,
         });
         record.watchers += 1;
-        Watched {
-            name,
-            version: record.version,
+        let version = record.version;
+        if records.by_name.len() > known {
+            self.live.fetch_add(1, Ordering::Relaxed);
+            records.key_bytes += usable(key.len());
+            records.report();
         }
+        Watched { name, version }
     }
 
     /// Ends a watch.
     pub(crate) fn drop_one(&self, watched: Watched) {
         let mut records = self.records.lock();
         let name = watched.name;
-        if let Some(record) = records.get_mut(&name) {
+        if let Some(record) = records.by_name.get_mut(&name) {
             record.watchers -= 1;
             if record.watchers == 0 {
-                records.remove(&name);
+                records.by_name.remove(&name);
                 self.live.fetch_sub(1, Ordering::Relaxed);
+                records.key_bytes -= usable(name.1.len());
+                records.shrink_if_sparse();
+                records.report();
             }
         }
     }
@@ -117,6 +154,7 @@ impl Watches {
     pub(crate) fn changed(&self, watched: &Watched) -> bool {
         let records = self.records.lock();
         records
+            .by_name
             .get(&watched.name)
             .is_none_or(|record| record.version != watched.version)
     }
@@ -132,7 +170,7 @@ impl Watches {
 
     #[cold]
     fn note_change_slow(&self, db: u32, key: &[u8]) {
-        if let Some(record) = self.records.lock().get_mut(&(db, Box::from(key))) {
+        if let Some(record) = self.records.lock().by_name.get_mut(&(db, Box::from(key))) {
             record.version += 1;
         }
     }
@@ -140,7 +178,10 @@ impl Watches {
     /// The watched keys of these databases, in order. O(all watched keys).
     pub(crate) fn names(&self, databases: &[u32]) -> Vec<WatchName> {
         let records = self.records.lock();
-        let names = records.keys().filter(|(db, _)| databases.contains(db));
+        let names = records
+            .by_name
+            .keys()
+            .filter(|(db, _)| databases.contains(db));
         let mut names: Vec<_> = names.cloned().collect();
         names.sort_unstable();
         names

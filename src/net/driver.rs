@@ -20,11 +20,12 @@
 //! - no input is read or executed while the unsent output is at or above the soft limit;
 //! - however the task ends, a panic included, dropping the connection gives back what it held.
 
-use super::local::Local;
+use super::local::{Local, OUTPUT_KEPT_BYTES_MAX};
 use super::stream::Stream;
 use super::timers::{Expired, Watch};
+use super::worker::Presence;
 use crate::config::OutputLimit;
-use crate::observe::stats::Counts;
+use crate::engine::usable;
 use crate::session::outbox::Post;
 use crate::session::registry::Origin;
 use crate::session::{BufferUse, Session, Stop};
@@ -47,6 +48,10 @@ const PAUSE_OUTPUT_BYTES: usize = 64 << 20;
 const STOP_QUIET_MS: u64 = 50;
 /// And this long after the stop at the latest, or a client that never pauses would hold it.
 const STOP_GRACE_MS: u64 = 1_000;
+
+/// What a connection takes besides its buffers: its task, and what that shares with the worker and
+/// the event loop. Measured on idle connections.
+const FIXED_BYTES: usize = usable(size_of::<Connection>()) + 768;
 
 /// Reads whose input is thrown away when a connection is closed.
 const DISCARDED_READS_MAX: usize = 16;
@@ -76,6 +81,8 @@ pub(super) struct Connection {
     /// Replies the socket has not taken.
     output: Vec<u8>,
     output_at: usize,
+    /// The socket takes no more at the moment: the output stays with this connection.
+    unsent_is_own: bool,
     /// There may be complete requests in `input`.
     runnable: bool,
     /// Nothing more will be read.
@@ -84,7 +91,8 @@ pub(super) struct Connection {
     overflowed: bool,
     /// Since the server stops: when a look at the socket first found nothing more to read.
     quiet_since_ms: Option<u64>,
-    counts: Counts,
+    /// Last, so that it ends when all else of the connection has.
+    _presence: Presence,
 }
 
 /// Why a connection ends.
@@ -99,7 +107,12 @@ enum End {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, origin: Origin, local: Rc<Local>) -> Self {
+    pub(super) fn new(
+        stream: Stream,
+        origin: Origin,
+        local: Rc<Local>,
+        presence: Presence,
+    ) -> Self {
         let waker = Arc::new(TaskWaker(Mutex::new(None)));
         let now_ms = local.read_clock();
         let client = local.server.registry().open(origin, now_ms, waker.clone());
@@ -119,11 +132,12 @@ impl Connection {
             input_at: 0,
             output: Vec::new(),
             output_at: 0,
+            unsent_is_own: false,
             runnable: false,
             draining: false,
             overflowed: false,
             quiet_since_ms: None,
-            counts: Counts::default(),
+            _presence: presence,
         }
     }
 
@@ -225,7 +239,7 @@ impl Connection {
             }
             Poll::Ready(Ok(read)) => read,
         };
-        self.counts.reads += 1;
+        local.counts.borrow_mut().reads += 1;
         self.watch.active_ms.set(local.read_clock());
         let bytes = &buffer[..read];
         if self.input.is_empty() {
@@ -235,6 +249,7 @@ impl Connection {
             self.runnable = self.input.len() - self.input_at >= self.session.input_needed();
             self.watch
                 .note_partial(self.input.len(), false, local.now_ms.get());
+            self.report();
         }
         Poll::Ready(Ok(()))
     }
@@ -276,12 +291,31 @@ impl Connection {
             .authenticated
             .set(self.session.is_authenticated());
         let buffers = BufferUse {
+            held_bytes: self.held_bytes(),
             input_bytes: self.input.len() - self.input_at,
             input_capacity: self.input.capacity(),
             output_bytes: self.output.len() - self.output_at,
             output_capacity: self.output.capacity(),
         };
-        self.session.refresh(self.watch.active_ms.get(), buffers);
+        let local = Rc::clone(&self.local);
+        self.session
+            .refresh(&local.worker.borrow(), self.watch.active_ms.get(), buffers);
+    }
+
+    /// Bytes held for this connection alone. Replies that may yet go out at once, in a buffer that
+    /// the worker would keep, count as the worker's.
+    fn held_bytes(&self) -> usize {
+        let output = self.output.capacity();
+        let own = self.unsent_is_own || output > OUTPUT_KEPT_BYTES_MAX;
+        let output = if own { usable(output) } else { 0 };
+        FIXED_BYTES + usable(self.input.capacity()) + output
+    }
+
+    /// Tells what the connection holds, if that may have changed since it last ran.
+    fn report(&mut self) {
+        let local = Rc::clone(&self.local);
+        let held_bytes = self.held_bytes();
+        self.session.report(&local.worker.borrow(), held_bytes);
     }
 
     /// Lets the session run. Replies go behind those unsent, or else into a buffer of the worker's,
@@ -299,12 +333,17 @@ impl Connection {
     fn send(&mut self, cx: &mut Context<'_>) -> std::io::Result<()> {
         while self.output_at < self.output.len() {
             match self.stream.poll_write(cx, &self.output[self.output_at..]) {
-                Poll::Pending => return Ok(()),
+                Poll::Pending => {
+                    self.unsent_is_own = true;
+                    self.report();
+                    return Ok(());
+                }
                 Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(sent)) => {
                     self.output_at += sent;
-                    self.counts.writes += 1;
-                    self.counts.output_bytes += sent as u64;
+                    let mut counts = self.local.counts.borrow_mut();
+                    counts.writes += 1;
+                    counts.output_bytes += sent as u64;
                 }
                 Poll::Ready(Err(error)) => return Err(error),
             }
@@ -318,7 +357,13 @@ impl Connection {
     /// The buffer goes back to the worker, unless it has grown too large to keep.
     fn give_back_output(&mut self) {
         self.output_at = 0;
-        self.local.keep_output(std::mem::take(&mut self.output));
+        let output = std::mem::take(&mut self.output);
+        let counted = self.unsent_is_own || output.capacity() > OUTPUT_KEPT_BYTES_MAX;
+        self.unsent_is_own = false;
+        self.local.keep_output(output);
+        if counted {
+            self.report();
+        }
     }
 
     fn input_bytes_max(&self) -> usize {
@@ -366,11 +411,11 @@ impl Connection {
         match end {
             End::Finished | End::Killed | End::Broken => {}
             End::OutputLimit | End::TimedOut(Expired::SlowReader) => {
-                self.counts.output_limit_disconnections += 1;
+                self.local.counts.borrow_mut().output_limit_disconnections += 1;
                 self.note_cut_off("client-output-buffer-limit");
             }
             End::InputLimit => {
-                self.counts.query_limit_disconnections += 1;
+                self.local.counts.borrow_mut().query_limit_disconnections += 1;
                 self.note_cut_off("client-query-buffer-limit");
             }
             End::TimedOut(_) => {}
@@ -434,8 +479,7 @@ impl Future for Connection {
         if let Poll::Ready(end) = polled {
             self.note_end(end);
         }
-        let counts = std::mem::take(&mut self.counts);
-        self.local.server.stats().add(self.local.index, &counts);
+        self.local.settle_counts();
         // Last, so that whoever sees the end of this connection finds it counted and logged.
         polled.map(|_| self.hang_up(cx))
     }
@@ -444,9 +488,6 @@ impl Future for Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.session.close(&self.local.server);
-        self.local
-            .server
-            .stats()
-            .add(self.local.index, &self.counts);
+        self.local.settle_counts();
     }
 }

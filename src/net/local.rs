@@ -1,6 +1,8 @@
 //! What the connections of one worker share. All of it belongs to one thread.
 
 use super::timers::Watches;
+use crate::engine::{Account, usable};
+use crate::observe::stats::Counts;
 use crate::session::Worker;
 use crate::session::server::Server;
 use std::cell::{Cell, RefCell};
@@ -15,7 +17,13 @@ pub(super) struct Local {
     pub(super) input: RefCell<Box<[u8]>>,
     /// Buffers in which replies are made before they are sent, empty.
     outputs: RefCell<Vec<Vec<u8>>>,
+    /// Bytes of those when they were last counted.
+    outputs_bytes: Cell<usize>,
     pub(super) watches: Watches,
+    /// Connections of this worker.
+    pub(super) open: Cell<usize>,
+    /// What its connections counted and nobody was told yet.
+    pub(super) counts: RefCell<Counts>,
     /// Monotonic milliseconds, as of the last reading.
     pub(super) now_ms: Cell<u64>,
 }
@@ -25,7 +33,7 @@ const READ_BYTES: usize = 64 << 10;
 /// Output buffers kept between batches: as many as connections are ready at once, in most cases.
 const OUTPUTS_KEPT_MAX: usize = 64;
 /// Larger ones go back to the allocator.
-const OUTPUT_KEPT_BYTES_MAX: usize = 64 << 10;
+pub(super) const OUTPUT_KEPT_BYTES_MAX: usize = 64 << 10;
 
 impl Local {
     /// What worker `index` of `server` begins with.
@@ -36,7 +44,10 @@ impl Local {
             index,
             input: RefCell::new(vec![0; READ_BYTES].into()),
             outputs: RefCell::new(Vec::new()),
+            outputs_bytes: Cell::new(0),
             watches: Watches::default(),
+            open: Cell::new(0),
+            counts: RefCell::new(Counts::default()),
             now_ms: Cell::new(0),
         }
     }
@@ -53,6 +64,24 @@ impl Local {
             output.clear();
             kept.push(output);
         }
+    }
+
+    /// Tells the ledger what the kept buffers hold. The larger ones stay here, so that nothing is
+    /// told while they come and go.
+    pub(super) fn report(&self) {
+        let outputs = self.outputs.borrow();
+        let bytes = outputs.iter().map(|output| usable(output.capacity())).sum();
+        let before = self.outputs_bytes.replace(bytes);
+        self.server
+            .engine()
+            .ledger()
+            .change(Account::Fixed, before, bytes);
+    }
+
+    /// Tells what the connections counted.
+    pub(super) fn settle_counts(&self) {
+        let counts = self.counts.take();
+        self.server.stats().add(self.index, &counts);
     }
 
     /// Reads the clock.

@@ -9,7 +9,6 @@ use crate::observe::stats::Counts;
 use crate::session::registry::Origin;
 use crate::session::server::Server;
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -151,30 +150,29 @@ async fn work(
     stopped: Arc<Notify>,
 ) {
     let local = Rc::new(Local::new(index, server));
-    let open = Rc::new(Cell::new(0usize));
     let ticking = tokio::task::spawn_local(tick(Rc::clone(&local)));
     let sweeping = tokio::task::spawn_local(sweep(Rc::clone(&local), Sweeper::new(index, count)));
     loop {
         tokio::select! {
             () = stopped.notified() => break,
             arrival = to_come.recv() => match arrival {
-                Some(arrival) => welcome(arrival, &local, &open),
+                Some(arrival) => welcome(arrival, &local),
                 None => break,
             },
         }
     }
     to_come.close();
     while let Some(arrival) = to_come.recv().await {
-        welcome(arrival, &local, &open);
+        welcome(arrival, &local);
     }
     let gone = async {
-        while open.get() > 0 {
+        while local.open.get() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     if tokio::time::timeout(DRAIN_MAX, gone).await.is_err() {
         tracing::warn!(
-            connections = open.get(),
+            connections = local.open.get(),
             "closed before they had read their replies"
         );
     }
@@ -183,7 +181,7 @@ async fn work(
 }
 
 /// Runs one connection in a task of its own: a panic in it ends the connection and nothing else.
-fn welcome(arrival: Arrival, local: &Rc<Local>, open: &Rc<Cell<usize>>) {
+fn welcome(arrival: Arrival, local: &Rc<Local>) {
     let stream = match arrival.stream.attach() {
         Ok(stream) => stream,
         Err(error) => {
@@ -191,24 +189,36 @@ fn welcome(arrival: Arrival, local: &Rc<Local>, open: &Rc<Cell<usize>>) {
             return;
         }
     };
-    let connection = Connection::new(stream, arrival.origin, Rc::clone(local));
-    let task = tokio::task::spawn_local(connection);
-    let (local, open) = (Rc::clone(local), Rc::clone(open));
-    open.set(open.get() + 1);
-    tokio::task::spawn_local(async move {
-        if task.await.is_err_and(|error| error.is_panic()) {
-            local.server.stats().add(
-                local.index,
-                &Counts {
-                    panics: 1,
-                    ..Counts::default()
-                },
-            );
+    let presence = Presence::new(local, arrival.permit);
+    let connection = Connection::new(stream, arrival.origin, Rc::clone(local), presence);
+    tokio::task::spawn_local(connection);
+}
+
+/// A connection of a worker's, for as long as its task lives.
+pub(super) struct Presence {
+    local: Rc<Local>,
+    _permit: Permit,
+}
+
+impl Presence {
+    fn new(local: &Rc<Local>, permit: Permit) -> Self {
+        local.open.set(local.open.get() + 1);
+        Self {
+            local: Rc::clone(local),
+            _permit: permit,
+        }
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.local.open.set(self.local.open.get() - 1);
+        if std::thread::panicking() {
+            self.local.counts.borrow_mut().panics += 1;
+            self.local.settle_counts();
             tracing::error!("a connection was closed by a panic in its task");
         }
-        open.set(open.get() - 1);
-        drop(arrival.permit);
-    });
+    }
 }
 
 /// Ends the process if a panic passes: a worker whose clockwork has stopped would go on looking
@@ -234,12 +244,14 @@ async fn tick(local: Rc<Local>) {
         let now = local.server.clock().now();
         local.now_ms.set(now.mono_us / 1_000);
         let settings = Arc::clone(local.worker.borrow_mut().settings());
+        local.report();
         local.watches.tick(&settings, now.mono_us / 1_000);
         if local.server.stopping_since_ms().is_some() {
             local.watches.wake_all();
         }
         if local.index == 0 {
             local.server.stats().sample(now.mono_us);
+            local.server.keep_bound(local.index);
             while local.server.engine().free_some(FREED_SHARDS) {
                 tokio::task::yield_now().await;
             }

@@ -7,7 +7,7 @@ use super::calls::CallStats;
 use super::process::ProcessUse;
 use super::stats::{Counts, Rates};
 use crate::clock::Now;
-use crate::command::host::ClientFacts;
+use crate::command::host::{ClientFacts, MemoryFacts};
 use crate::config::Settings;
 use crate::engine::Census;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -42,10 +42,16 @@ pub struct InfoFacts<'a> {
     pub calls: &'a CallStats,
     /// Commands, bytes in and bytes out per second, of late.
     pub rates: Rates,
+    /// The longest time a worker was busy without looking at its connections, in microseconds.
+    pub step_us_max: u64,
     /// The databases.
     pub census: &'a [Census],
     /// The connections.
     pub clients: &'a [ClientFacts],
+    /// Where the memory is.
+    pub memory: MemoryFacts,
+    /// Milliseconds above `maxmemory`, in all and until now.
+    pub exceeded_ms: (u64, u64),
     /// Distinct keys that connections watch.
     pub watched_keys: usize,
     /// The time.
@@ -202,25 +208,17 @@ fn clients(lines: &mut Lines, facts: &InfoFacts<'_>) {
 
 fn memory(lines: &mut Lines, facts: &InfoFacts<'_>) {
     let process = ProcessUse::read();
-    let dataset: u64 = facts.census.iter().map(|db| db.bytes as u64).sum();
-    let buffers = |c: &ClientFacts| {
-        (c.state.input_capacity + c.state.output_capacity + c.state.multi_bytes) as u64
-    };
-    let client_bytes: u64 = facts.clients.iter().map(buffers).sum();
-    let used = dataset + client_bytes;
-    lines.bytes("used_memory", used);
-    lines.bytes("used_memory_rss", process.rss_bytes);
-    lines.bytes("used_memory_peak", process.rss_peak_bytes);
-    let percent = |part: u64, whole: u64| {
-        let percent = part as f64 * 100.0 / whole.max(1) as f64;
-        format!("{percent:.2}%")
-    };
-    let peak_percent = percent(used, process.rss_peak_bytes);
-    lines.field("used_memory_peak_perc", peak_percent);
-    lines.field("used_memory_overhead", client_bytes);
-    lines.field("used_memory_startup", 0);
-    lines.field("used_memory_dataset", dataset);
-    lines.field("used_memory_dataset_perc", percent(dataset, used));
+    let memory = &facts.memory;
+    let percent = |share: f64| format!("{share:.2}%");
+    lines.bytes("used_memory", memory.used_bytes);
+    lines.bytes("used_memory_rss", memory.resident_bytes);
+    lines.bytes("used_memory_peak", memory.peak_bytes);
+    lines.field("used_memory_peak_perc", percent(memory.peak_percent()));
+    lines.field("used_memory_overhead", memory.overhead_bytes());
+    lines.field("used_memory_startup", memory.startup_bytes);
+    lines.field("used_memory_dataset", memory.dataset_bytes);
+    let dataset = percent(memory.dataset_percent());
+    lines.field("used_memory_dataset_perc", dataset);
     lines.bytes("total_system_memory", process.machine_bytes);
     lines.bytes("used_memory_lua", 0);
     lines.bytes("used_memory_vm_total", 0);
@@ -234,22 +232,20 @@ fn memory(lines: &mut Lines, facts: &InfoFacts<'_>) {
         "used_memory_vm_functions",
         "used_memory_functions",
     ]);
-    lines.bytes("maxmemory", 0);
-    lines.field("maxmemory_policy", "noeviction");
-    let fragmentation = process.rss_bytes as f64 / used.max(1) as f64;
+    lines.bytes("maxmemory", memory.bytes_max);
+    lines.field("maxmemory_policy", facts.settings.maxmemory_policy.name());
     lines.field(
         "mem_fragmentation_ratio",
-        format_args!("{fragmentation:.2}"),
+        format_args!("{:.2}", memory.fragmentation()),
     );
-    let fragmentation_bytes = i128::from(process.rss_bytes) - i128::from(used);
-    lines.field("mem_fragmentation_bytes", fragmentation_bytes);
+    lines.field("mem_fragmentation_bytes", memory.fragmentation_bytes());
     lines.zeros(&[
         "mem_not_counted_for_evict",
         "mem_replication_backlog",
         "mem_total_replication_buffers",
         "mem_clients_slaves",
     ]);
-    lines.field("mem_clients_normal", client_bytes);
+    lines.field("mem_clients_normal", memory.clients_bytes);
     lines.zeros(&["mem_cluster_links", "mem_aof_buffer"]);
     lines.field("mem_allocator", crate::ALLOCATOR);
     lines.zeros(&[
@@ -338,16 +334,16 @@ fn stats(lines: &mut Lines, facts: &InfoFacts<'_>) {
     lines.field("rejected_connections", counts.rejected_connections);
     lines.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
     lines.field("expired_keys", counts.expired);
-    lines.zeros(&[
-        "evicted_keys",
-        "evicted_clients",
-        "total_eviction_exceeded_time",
-        "current_eviction_exceeded_time",
-    ]);
+    lines.field("evicted_keys", counts.evicted);
+    lines.field("evicted_clients", counts.evicted_clients);
+    let (total_ms, current_ms) = facts.exceeded_ms;
+    lines.field("total_eviction_exceeded_time", total_ms);
+    lines.field("current_eviction_exceeded_time", current_ms);
     lines.field("keyspace_hits", counts.hits);
     lines.field("keyspace_misses", counts.misses);
     lines.zeros(STATS_ZERO);
     lines.field("total_error_replies", counts.errors);
+    lines.field("longest_step_us", facts.step_us_max);
     lines.field("total_reads_processed", counts.reads);
     lines.field("total_writes_processed", counts.writes);
     lines.field("acl_access_denied_auth", counts.denied_logins);

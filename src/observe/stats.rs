@@ -13,7 +13,7 @@ macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
         /// What one worker counted.
         #[derive(Debug, Default)]
-        struct Counters { $($name: AtomicU64),* }
+        struct Counters { $($name: AtomicU64,)* step_us_max: AtomicU64 }
 
         /// Counts, of one batch or of all workers added up.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,6 +62,10 @@ counters! {
     misses,
     /// Keys removed because their deadline had passed.
     expired,
+    /// Keys evicted to make room.
+    evicted,
+    /// Connections ended because all held more than they may.
+    evicted_clients,
     /// Changes of state.
     changes,
     /// Error replies.
@@ -84,6 +88,7 @@ impl Counts {
         self.hits += tally.hits;
         self.misses += tally.misses;
         self.expired += tally.expired;
+        self.evicted += tally.evicted;
         self.changes += tally.changes;
     }
 }
@@ -129,6 +134,23 @@ impl Stats {
         self.workers[worker % self.workers.len()].add(counts);
     }
 
+    /// Notes how long a worker was busy with something that it finishes before it looks at its
+    /// connections again: a batch of commands, a turn of expiry.
+    #[inline]
+    pub fn note_step(&self, worker: usize, us: u64) {
+        let longest = &self.workers[worker % self.workers.len()].step_us_max;
+        if us > longest.load(Ordering::Relaxed) {
+            longest.fetch_max(us, Ordering::Relaxed);
+        }
+    }
+
+    /// The longest of those since the last reset, in microseconds.
+    #[must_use]
+    pub fn step_us_max(&self) -> u64 {
+        let longest = |worker: &CachePadded<Counters>| worker.step_us_max.load(Ordering::Relaxed);
+        self.workers.iter().map(longest).max().unwrap_or(0)
+    }
+
     /// What was counted since the last reset.
     #[must_use]
     pub fn sum(&self) -> Counts {
@@ -138,6 +160,9 @@ impl Stats {
     /// Begins to count anew.
     pub fn reset(&self) {
         *self.base.lock() = self.total();
+        for worker in &self.workers {
+            worker.step_us_max.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Notes the sums of this moment. To be called about ten times a second.
@@ -226,6 +251,17 @@ mod tests {
                 ..Counts::default()
             }
         );
+    }
+
+    #[test]
+    fn the_longest_step_is_that_of_all_workers_since_the_reset() {
+        let stats = Stats::new(2);
+        stats.note_step(0, 7);
+        stats.note_step(1, 9);
+        stats.note_step(1, 8);
+        assert_eq!(stats.step_us_max(), 9);
+        stats.reset();
+        assert_eq!(stats.step_us_max(), 0);
     }
 
     #[test]

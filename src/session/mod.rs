@@ -18,18 +18,19 @@
 //! - whatever ends a connection, [`Session::close`] gives back what it held (watches, its place in
 //!   the registry).
 
+mod budget;
 pub(crate) mod outbox;
 pub(crate) mod registry;
 pub(crate) mod server;
 
-use crate::command::conn::{Conn, MULTI_BYTES_MAX, MULTI_COMMANDS_MAX};
+use crate::command::conn::{Conn, MULTI_BYTES_MAX, MULTI_COMMANDS_MAX, Multi};
 use crate::command::cx::find;
 use crate::command::error::{self, ReplyError};
 use crate::command::host::{ClientState, Host};
 use crate::command::spec::{Flags, Group, Spec};
 use crate::command::{Cx, resolve, table};
 use crate::config::Settings;
-use crate::engine::{Batch, Watched};
+use crate::engine::{Batch, usable};
 use crate::observe::calls::Pending;
 use crate::observe::stats::Counts;
 use linchpin_protocol::{Args, Limits, Parsed, Pipeline, RequestParser, Writer};
@@ -46,6 +47,9 @@ const BATCH_US_MAX: u64 = 1_000;
 const REQUESTS_AHEAD_MAX: usize = 16;
 /// The clock is read again after this many commands of a batch.
 const COMMANDS_PER_CLOCK_READ: u32 = 16;
+
+/// What the registry keeps of each connection: the client, its names, its places in maps.
+const STATE_BYTES: usize = usable(size_of::<Client>()) + 128;
 
 /// The first byte of a TLS handshake, which no request begins with.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -120,9 +124,11 @@ pub(crate) enum Stop {
     Overflow,
 }
 
-/// How full the driver's buffers are, for `CLIENT LIST`.
+/// How full the driver's buffers are, for `CLIENT LIST`, and what the driver holds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct BufferUse {
+    /// All that the driver holds for this connection, buffers it borrowed left out.
+    pub(crate) held_bytes: usize,
     pub(crate) input_bytes: usize,
     pub(crate) input_capacity: usize,
     pub(crate) output_bytes: usize,
@@ -249,7 +255,7 @@ impl Session {
     }
 
     /// Shows others what the connection is like after a batch.
-    pub(crate) fn refresh(&mut self, active_ms: u64, buffers: BufferUse) {
+    pub(crate) fn refresh(&mut self, worker: &Worker, active_ms: u64, buffers: BufferUse) {
         let state = ClientState {
             active_ms,
             db: self.conn.db,
@@ -260,6 +266,7 @@ impl Session {
                 .as_ref()
                 .map_or(0, |multi| multi.queue_bytes),
             watched: self.conn.watched.len(),
+            no_evict: self.conn.no_evict,
             input_bytes: buffers.input_bytes,
             input_capacity: buffers.input_capacity,
             output_bytes: buffers.output_bytes,
@@ -269,6 +276,18 @@ impl Session {
             closing: self.conn.closing,
         };
         self.client.refresh(state, &mut self.conn);
+        self.report(worker, buffers.held_bytes);
+    }
+
+    /// Tells the ledger what the connection holds, `driver_bytes` of it in its driver, and ends
+    /// connections if all hold too much. Costs next to nothing where it holds what it did.
+    pub(crate) fn report(&mut self, worker: &Worker, driver_bytes: usize) {
+        let bytes = STATE_BYTES + driver_bytes + self.held_bytes();
+        let (server, no_evict) = (&worker.server, self.conn.no_evict);
+        let budget = server.registry().budget();
+        if budget.report(&self.client, bytes, no_evict) {
+            server.evict_clients(worker.index);
+        }
     }
 
     /// The least length of input at which another call of `run` can do something.
@@ -279,8 +298,8 @@ impl Session {
     /// Bytes held of requests received: by the parser, by `MULTI` and by `WATCH`.
     pub(crate) fn held_bytes(&self) -> usize {
         let multi = self.conn.multi.as_ref();
-        let queue = multi.map_or(0, |multi| multi.queue_bytes + size_of_val(&multi.queue[..]));
-        self.parser.retained_bytes() + queue + self.conn.watched.len() * size_of::<Watched>()
+        let queue = multi.map_or(0, Multi::heap_bytes);
+        usable(self.parser.retained_bytes()) + queue + self.conn.watched.heap_bytes()
     }
 
     /// Whether commands other than `AUTH` and its like may run.
@@ -295,10 +314,11 @@ impl Session {
 
     /// Gives back what the connection held. Nothing but another call of it may follow.
     pub(crate) fn close(&mut self, server: &Server) {
-        for watched in std::mem::take(&mut self.conn.watched) {
+        for watched in self.conn.watched.take() {
             server.engine().unwatch(watched);
         }
         server.registry().close(self.client.id());
+        server.registry().budget().leave(&self.client);
     }
 }
 
@@ -380,7 +400,7 @@ impl<'e> Turn<'e> {
     fn execute(&mut self, conn: &mut Conn, args: Args<'_>, out: &mut Vec<u8>) {
         let start = out.len();
         conn.replies.begin();
-        match admit(conn, args) {
+        match self.admit(conn, args) {
             Ok(Admitted::Run(spec)) => {
                 let calls = self.run(conn, spec, args, out);
                 if calls > 1 {
@@ -403,6 +423,29 @@ impl<'e> Turn<'e> {
         }
     }
 
+    /// Decides what becomes of a request, in the order in which Redis looks.
+    fn admit(&mut self, conn: &mut Conn, args: Args<'_>) -> Result<Admitted, ReplyError> {
+        let Some(spec) = recognize(conn, args)? else {
+            return Ok(Admitted::HangUp);
+        };
+        if self.server.engine().is_over_bound() && !self.make_room() && needs_memory(conn, spec) {
+            return Err(error::OUT_OF_MEMORY);
+        }
+        enqueue_or_run(conn, spec, args)
+    }
+
+    /// Has the engine evict what the policy allows; answers whether memory is now within its bound.
+    #[cold]
+    fn make_room(&mut self) -> bool {
+        let mut step = self.batch(false).step();
+        let made = step.make_room();
+        let tally = step.take_tally();
+        drop(step);
+        self.counts.add_tally(&tally);
+        self.server.note_room(made);
+        made
+    }
+
     /// Counts a request that was refused, and answers what the client is told.
     fn refuse(&mut self, conn: &mut Conn, args: Args<'_>, error: ReplyError) -> ReplyError {
         self.counts.rejected_calls += 1;
@@ -417,7 +460,7 @@ impl<'e> Turn<'e> {
     fn spoil(&self, conn: &mut Conn, args: Args<'_>, error: ReplyError) -> ReplyError {
         if args[0].eq_ignore_ascii_case(b"exec") {
             conn.multi = None;
-            for watched in std::mem::take(&mut conn.watched) {
+            for watched in conn.watched.take() {
                 self.server.engine().unwatch(watched);
             }
             return ReplyError::exec_aborted_by(&error);
@@ -489,7 +532,14 @@ impl<'e> Turn<'e> {
         if !self.calls.is_empty() {
             let now_us = self.server.clock().mono_us();
             self.server.calls().settle(self.worker, self.calls, now_us);
+            self.note_step(now_us);
         }
+    }
+
+    /// Notes how long the batch has lasted.
+    fn note_step(&self, now_us: u64) {
+        let busy_us = now_us.saturating_sub(self.batch_started_us);
+        self.server.stats().note_step(self.worker, busy_us);
     }
 
     /// The batch to run in, begun now if there is none of the kind.
@@ -538,6 +588,7 @@ impl<'e> Turn<'e> {
                 .saturating_sub(self.batch_started_us);
             if elapsed_us > BATCH_US_MAX {
                 self.batch = None;
+                self.server.stats().note_step(self.worker, elapsed_us);
             }
         }
     }
@@ -549,11 +600,11 @@ enum Admitted {
     HangUp,
 }
 
-/// Decides what becomes of a request, in the order in which Redis looks.
-fn admit(conn: &mut Conn, args: Args<'_>) -> Result<Admitted, ReplyError> {
+/// The row of a request that the caller may make; `None` for a browser's.
+fn recognize(conn: &Conn, args: Args<'_>) -> Result<Option<&'static Spec>, ReplyError> {
     let spec = match resolve(args) {
         Ok(spec) => spec,
-        Err(_) if is_http(&args[0]) => return Ok(Admitted::HangUp),
+        Err(_) if is_http(&args[0]) => return Ok(None),
         // A stranger does not learn which commands there are.
         Err(_) if !conn.authenticated && table::find(&args[0]).is_none() => {
             return Err(error::NO_AUTH);
@@ -563,6 +614,29 @@ fn admit(conn: &mut Conn, args: Args<'_>) -> Result<Admitted, ReplyError> {
     if !conn.authenticated && !spec.flags.has(Flags::NO_AUTH) {
         return Err(error::NO_AUTH);
     }
+    Ok(Some(spec))
+}
+
+/// Whether a request is refused while memory is short. Whatever would be queued is: a queue takes
+/// memory, too. `EXEC` is where a queued command would be.
+fn needs_memory(conn: &Conn, spec: &Spec) -> bool {
+    let queued = conn.multi.as_ref();
+    let in_queue = |multi: &Multi| {
+        let mut queue = multi.queue.iter();
+        queue.any(|(spec, _)| spec.flags.has(Flags::DENYOOM))
+    };
+    if spec.flags.has(Flags::IMMEDIATE) {
+        return spec.name == "exec" && queued.is_some_and(in_queue);
+    }
+    queued.is_some() || spec.flags.has(Flags::DENYOOM)
+}
+
+/// Queues a request inside `MULTI`; else it is to be run now.
+fn enqueue_or_run(
+    conn: &mut Conn,
+    spec: &'static Spec,
+    args: Args<'_>,
+) -> Result<Admitted, ReplyError> {
     let Some(multi) = &mut conn.multi else {
         return Ok(Admitted::Run(spec));
     };
@@ -578,7 +652,7 @@ fn admit(conn: &mut Conn, args: Args<'_>) -> Result<Admitted, ReplyError> {
     }
     multi.queue_bytes = bytes;
     if !multi.failed {
-        multi.queue.push((spec, args.to_request()));
+        multi.push(spec, args.to_request());
     }
     Ok(Admitted::Queued)
 }

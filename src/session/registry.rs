@@ -5,9 +5,11 @@
 //!
 //! Cost: one uncontended lock per batch; a list costs O(connections).
 
+use super::budget::{Budget, Holding};
 use super::outbox::{Outbox, Post};
 use crate::command::conn::{Conn, Names};
 use crate::command::host::{ClientFacts, ClientState, Clients};
+use crate::engine::Ledger;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, Wake};
 use dashmap::DashMap;
@@ -36,6 +38,7 @@ pub(crate) struct Client {
     origin: Origin,
     opened_ms: u64,
     seen: Mutex<(Arc<Names>, ClientState)>,
+    holding: Holding,
     outbox: Outbox<Waker>,
 }
 
@@ -59,6 +62,11 @@ impl Client {
     /// What others posted.
     pub(crate) fn outbox(&self) -> &Outbox<Waker> {
         &self.outbox
+    }
+
+    /// What it holds of memory.
+    pub(crate) fn holding(&self) -> &Holding {
+        &self.holding
     }
 
     /// Shows others what the connection is like now.
@@ -88,20 +96,59 @@ impl Client {
             unix: self.origin.unix,
             names,
             opened_ms: self.opened_ms,
+            memory_bytes: self.holding.bytes(),
             state,
         }
     }
 }
 
 /// All open connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Registry {
     next_id: AtomicU64,
     open: AtomicUsize,
     clients: DashMap<u64, Arc<Client>>,
+    /// What all share who have not said who they are.
+    nameless: Arc<Names>,
+    budget: Budget,
 }
 
 impl Registry {
+    /// A registry of nobody, whose connections report to `ledger` what they hold.
+    pub(crate) fn new(ledger: Arc<Ledger>) -> Self {
+        Self {
+            next_id: AtomicU64::new(0),
+            nameless: Arc::default(),
+            open: AtomicUsize::new(0),
+            clients: DashMap::new(),
+            budget: Budget::new(ledger),
+        }
+    }
+
+    /// What all connections hold together.
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Limits what all connections hold together. O(connections).
+    pub(crate) fn limit_clients(&self, bytes_max: Option<u64>) {
+        let clients = self.clients.iter();
+        let clients = clients.map(|client| Arc::clone(client.value()));
+        self.budget.limit(bytes_max, clients);
+    }
+
+    /// Ends connections, those that hold most, until the others hold no more than they may; answers
+    /// which.
+    pub(crate) fn evict(&self) -> Vec<Arc<Client>> {
+        let mut gone = Vec::new();
+        while let Some(client) = self.budget.choose() {
+            if self.kill(client.id()) {
+                gone.push(client);
+            }
+        }
+        gone
+    }
+
     /// Enters a connection.
     pub(crate) fn open(&self, origin: Origin, opened_ms: u64, waker: Waker) -> Arc<Client> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
@@ -113,7 +160,8 @@ impl Registry {
             id,
             origin,
             opened_ms,
-            seen: Mutex::new((Arc::default(), state)),
+            seen: Mutex::new((Arc::clone(&self.nameless), state)),
+            holding: Holding::new(),
             outbox: Outbox::new(waker),
         });
         self.open.fetch_add(1, Ordering::Relaxed);

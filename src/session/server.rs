@@ -5,11 +5,13 @@
 use super::registry::{Client, Registry};
 use crate::clock::Clock;
 use crate::command::ReplyError;
-use crate::command::host::{Clients, Host};
+use crate::command::host::{Clients, Host, MemoryFacts};
 use crate::config::{SettingError, Settings};
-use crate::engine::{Census, Engine, Sink, Tally};
+use crate::engine::{Account, Bound, Census, Engine, Sink, Tally};
 use crate::observe::calls::CallStats;
+use crate::observe::exceeded::Exceeded;
 use crate::observe::info::{self, Identity, InfoFacts};
+use crate::observe::process::ProcessUse;
 use crate::observe::rarely::Rarely;
 use crate::observe::stats::{Counts, Stats};
 use crate::sync::Mutex;
@@ -49,6 +51,9 @@ pub(crate) struct Server {
     registry: Registry,
     stats: Stats,
     calls: CallStats,
+    exceeded: Exceeded,
+    /// What was held when the server was made.
+    startup_bytes: usize,
     identity: Identity,
     random: Mutex<rand::rngs::StdRng>,
     /// Monotonic milliseconds, or `NOT_STOPPING`.
@@ -58,6 +63,11 @@ pub(crate) struct Server {
     http_line: Rarely,
     cut_off_line: Rarely,
 }
+
+/// What the process has on the heap before it serves anybody, and for each worker. Measured; what
+/// workers keep for later is counted as it comes.
+const BASE_BYTES: usize = 256 << 10;
+const WORKER_BYTES: usize = 96 << 10;
 
 /// A moment that never comes.
 const NOT_STOPPING: u64 = u64::MAX;
@@ -81,14 +91,22 @@ impl Server {
             started: options.clock.now(),
             port: AtomicU64::new(u64::from(options.settings.port)),
         };
+        let engine = Engine::new(engine_options, options.sink);
+        engine.set_bound(bound(&options.settings));
+        let startup_bytes = BASE_BYTES + options.workers * WORKER_BYTES;
+        engine.ledger().change(Account::Fixed, 0, startup_bytes);
+        let registry = Registry::new(Arc::clone(engine.ledger()));
+        registry.limit_clients(options.settings.clients_bytes_max());
         Self {
-            engine: Engine::new(engine_options, options.sink),
+            engine,
             clock: options.clock,
             settings: Mutex::new(Arc::new(options.settings)),
             settings_version: AtomicU64::new(0),
-            registry: Registry::default(),
+            registry,
             stats: Stats::new(options.workers),
             calls: CallStats::new(options.workers),
+            exceeded: Exceeded::default(),
+            startup_bytes,
             identity,
             random: Mutex::new(random),
             stopping_since_ms: AtomicU64::new(NOT_STOPPING),
@@ -125,12 +143,47 @@ impl Server {
         self.identity.port.store(u64::from(port), Ordering::Relaxed);
     }
 
+    /// Notes whether memory was within its bound after room was asked for.
+    pub(crate) fn note_room(&self, is_there: bool) {
+        self.exceeded.note(self.clock.mono_us(), !is_there);
+    }
+
+    /// Has worker `worker` make room where memory is above its bound and no command asks: after the
+    /// bound was lowered, or while clients only read. To be called about ten times a second.
+    pub(crate) fn keep_bound(&self, worker: usize) {
+        let mut is_over = self.engine.is_over_bound();
+        if is_over {
+            let batch = self.engine.shared(worker, self.clock.now());
+            let mut step = batch.step();
+            is_over = !step.make_room();
+            let mut counts = Counts::default();
+            counts.add_tally(&step.take_tally());
+            self.stats.add(worker, &counts);
+        }
+        self.note_room(!is_over);
+    }
+
     /// Writes, at most once a minute, that a client was cut off at a limit, and which.
     pub(crate) fn note_cut_off(&self, client: &Client, limit: &str) {
         if self.cut_off_line.due(self.clock.now().engine_ms) {
             let (client_id, addr) = (client.id(), client.addr());
             tracing::warn!(client_id, addr, "a client was cut off at its {limit}");
         }
+    }
+
+    /// Ends the connections that hold most while all hold more than `maxmemory-clients`. Counted
+    /// for worker `worker`.
+    #[cold]
+    pub(crate) fn evict_clients(&self, worker: usize) {
+        let gone = self.registry.evict();
+        for client in &gone {
+            self.note_cut_off(client, "maxmemory-clients");
+        }
+        let counts = Counts {
+            evicted_clients: gone.len() as u64,
+            ..Counts::default()
+        };
+        self.stats.add(worker, &counts);
     }
 
     /// Writes, at most once a minute, that somebody sends HTTP here.
@@ -174,12 +227,25 @@ impl Server {
     ) -> Result<T, E> {
         let mut current = self.settings.lock();
         let (next, result) = change(&current)?;
+        self.engine.set_bound(bound(&next));
+        self.registry.limit_clients(next.clients_bytes_max());
         *current = Arc::new(next);
         #[cfg(not(loom))]
         crate::observe::log::set_level(current.loglevel);
         drop(current);
         self.settings_version.fetch_add(1, Ordering::Release);
         Ok(result)
+    }
+}
+
+/// What the engine is told of the settings.
+fn bound(settings: &Settings) -> Bound {
+    Bound {
+        bytes_max: settings.maxmemory,
+        policy: settings.maxmemory_policy,
+        samples: settings.maxmemory_samples,
+        lfu_log_factor: settings.lfu_log_factor,
+        lfu_decay_min: settings.lfu_decay_min,
     }
 }
 
@@ -209,6 +275,8 @@ impl Host for Server {
     fn reset_stats(&self) {
         self.stats.reset();
         self.calls.reset();
+        self.exceeded.reset();
+        self.engine.ledger().reset_peak();
     }
 
     fn info(&self, sections: &[String], census: &[Census], tally: &Tally) -> String {
@@ -221,13 +289,31 @@ impl Host for Server {
             settings: &settings,
             counts: &counts,
             calls: &self.calls,
+            memory: self.memory(census),
+            exceeded_ms: self.exceeded.ms(self.clock.mono_us()),
             rates: self.stats.rates(),
+            step_us_max: self.stats.step_us_max(),
             census,
             clients: &clients,
             watched_keys: self.engine.watched_keys(),
             now: self.clock.now(),
         };
         info::render(sections, &facts)
+    }
+
+    fn memory(&self, census: &[Census]) -> MemoryFacts {
+        let ledger = self.engine.ledger();
+        let sum = |part: fn(&Census) -> usize| census.iter().map(part).sum::<usize>() as u64;
+        MemoryFacts {
+            used_bytes: ledger.held() as u64,
+            peak_bytes: ledger.peak() as u64,
+            startup_bytes: self.startup_bytes as u64,
+            clients_bytes: ledger.bytes(Account::Clients) as u64,
+            dataset_bytes: sum(|db| db.bytes - db.table_bytes),
+            keys: sum(|db| db.keys),
+            bytes_max: self.engine.bound().bytes_max,
+            resident_bytes: ProcessUse::read().rss_bytes,
+        }
     }
 
     fn clients(&self) -> &dyn Clients {

@@ -6,6 +6,7 @@ mod bad_input;
 mod clients;
 mod flood;
 mod input;
+mod memory;
 mod output;
 mod unauthenticated;
 
@@ -22,6 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.extend(crate::trials_of("limits::clients", clients::CASES));
     trials.extend(crate::trials_of("limits::flood", flood::CASES));
     trials.extend(crate::trials_of("limits::input", input::CASES));
+    trials.extend(crate::trials_of("limits::memory", memory::CASES));
     trials.extend(crate::trials_of("limits::output", output::CASES));
     trials.extend(crate::trials_of("limits::abandoned", abandoned::CASES));
     trials.extend(crate::trials_of(

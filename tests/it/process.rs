@@ -40,7 +40,7 @@ pub(crate) struct Launch {
     arguments: Vec<OsString>,
     variables: Vec<(String, String)>,
     input: String,
-    open_files_max: Option<u32>,
+    limits: Vec<String>,
     is_unheard: bool,
     home: TempDir,
 }
@@ -63,7 +63,7 @@ impl Launch {
             arguments: arguments.iter().map(OsString::from).collect(),
             variables: Vec::new(),
             input: String::new(),
-            open_files_max: None,
+            limits: Vec::new(),
             is_unheard: false,
             home: TempDir::new()?,
         })
@@ -100,7 +100,13 @@ impl Launch {
 
     /// The most descriptors it may open, as `ulimit -n` sets it.
     pub(crate) fn open_files_max(mut self, count: u32) -> Launch {
-        self.open_files_max = Some(count);
+        self.limits.push(format!("ulimit -n {count}"));
+        self
+    }
+
+    /// The most memory it may map as data, in KiB, as `ulimit -d` sets it.
+    pub(crate) fn data_kib_max(mut self, kib: u64) -> Launch {
+        self.limits.push(format!("ulimit -d {kib}"));
         self
     }
 
@@ -138,14 +144,13 @@ impl Launch {
 
     fn spawn(self) -> Result<(Process, TempDir), String> {
         let program = env!("CARGO_BIN_EXE_linchpin-server");
-        let mut command = match self.open_files_max {
-            None => Command::new(program),
-            Some(count) => {
-                let mut shell = Command::new("sh");
-                let script = format!("ulimit -n {count} && exec \"$@\"");
-                shell.args(["-c", &script, "sh", program]);
-                shell
-            }
+        let mut command = if self.limits.is_empty() {
+            Command::new(program)
+        } else {
+            let mut shell = Command::new("sh");
+            let script = format!("{} && exec \"$@\"", self.limits.join(" && "));
+            shell.args(["-c", &script, "sh", program]);
+            shell
         };
         // What is meant for the tests would be taken for settings.
         for (name, _) in std::env::vars_os() {

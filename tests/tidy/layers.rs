@@ -7,7 +7,7 @@ use crate::tree::File;
 /// name each other.
 const LAYERS: &[&[&str]] = &[
     &["sync"],
-    &["clock", "glob"],
+    &["clock", "glob", "policy"],
     &["engine", "config"],
     &["journal", "pubsub", "script"],
     &["command"],

@@ -188,6 +188,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// The sizes of its two heap allocations, in bytes.
+    pub fn allocations(&self) -> [usize; 2] {
+        [self.buffer.len(), size_of_val(&self.spans[..])]
+    }
+
     /// A request of these arguments.
     ///
     /// # Panics

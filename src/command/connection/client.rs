@@ -1,9 +1,11 @@
-//! `CLIENT ID | GETNAME | SETNAME | SETINFO | REPLY | UNBLOCK`: the connection's own affairs.
+//! `CLIENT ID | GETNAME | SETNAME | SETINFO | NO-EVICT | REPLY | UNBLOCK`: the connection's own
+//! affairs.
 //!
 //! `SETNAME` and `SETINFO LIB-NAME | LIB-VER` say who is calling, for those who read `CLIENT LIST`;
 //! an empty word takes the name away. `REPLY OFF` ends all replies and `REPLY SKIP` the next one,
-//! until `REPLY ON`. `UNBLOCK` ends the wait of another connection; no command of this version
-//! waits, so it finds nobody and answers 0.
+//! until `REPLY ON`. `NO-EVICT ON` spares the connection when clients hold too much. `UNBLOCK` ends
+//! the wait of another connection; no command of this version waits, so it finds nobody and
+//! answers 0.
 
 use crate::command::Cx;
 use crate::command::conn::Conn;
@@ -43,6 +45,20 @@ pub const SPECS: &[Spec] = &[
         .doc("Says which library is calling.", "O(1)")
         .args(&[Arg::new("attr", ArgKind::OneOf(SETINFO_ARGS))])
         .tips(NODE_TIPS),
+    Spec::new(
+        "client|no-evict",
+        3,
+        FLAGS.with(Flags::ADMIN),
+        Keys::NONE,
+        run_no_evict,
+    )
+    .group(Group::Connection)
+    .since("7.0.0")
+    .doc(
+        "Says whether the connection may be ended for the memory it holds.",
+        "O(1)",
+    )
+    .args(&[Arg::new("enabled", ArgKind::OneOf(SWITCH_ARGS))]),
     Spec::new("client|reply", 3, FLAGS, Keys::NONE, run_reply)
         .group(Group::Connection)
         .since("3.2.0")
@@ -69,6 +85,7 @@ const SETINFO_ARGS: &[Arg] = &[
     Arg::new("libname", ArgKind::String).token("LIB-NAME"),
     Arg::new("libver", ArgKind::String).token("LIB-VER"),
 ];
+const SWITCH_ARGS: &[Arg] = &[Arg::word("on", "ON"), Arg::word("off", "OFF")];
 const REPLY_ARGS: &[Arg] = &[
     Arg::word("on", "ON"),
     Arg::word("off", "OFF"),
@@ -114,6 +131,20 @@ fn run_setinfo(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     })?;
     *target = value.into();
     cx.conn.names_changed = true;
+    cx.out.ok();
+    Ok(())
+}
+
+fn run_no_evict(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
+    let mut words = Words::new(args.skip(2));
+    if words.keyword("ON") {
+        cx.conn.no_evict = true;
+    } else if words.keyword("OFF") {
+        cx.conn.no_evict = false;
+    } else {
+        words.reject();
+    }
+    words.finish()?;
     cx.out.ok();
     Ok(())
 }

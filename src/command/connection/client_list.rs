@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | `id`, `addr`, `laddr`, `fd`, `name` | number, addresses of both ends, file descriptor, name |
 //! | `age`, `idle` | seconds since it connected, and since it last sent something |
-//! | `flags` | `x` in a transaction, `c` about to be closed, `U` by the Unix socket, else `N` |
+//! | `flags` | `x` transaction, `c` about to be closed, `U` Unix socket, `e` NO-EVICT, else `N` |
 //! | `db`, `multi`, `watch` | database, commands queued (-1: no transaction), keys watched |
 //! | `qbuf`, `qbuf-free` | bytes of requests not yet executed, bytes free in their buffer |
 //! | `argv-mem`, `multi-mem` | bytes of the command in course, and of those queued |
@@ -167,6 +167,7 @@ fn refresh(cx: &mut Cx<'_>, facts: &mut ClientFacts) {
     state.resp = conn.resp;
     state.closing = conn.closing;
     state.watched = conn.watched.len();
+    state.no_evict = conn.no_evict;
     state.command = Some(cx.spec);
     state.multi_bytes = conn.multi.as_ref().map_or(0, |multi| multi.queue_bytes);
     state.multi = conn.multi.as_ref().map(|multi| multi.queue.len());
@@ -186,7 +187,7 @@ fn write_line(text: &mut String, cx: &mut Cx<'_>, mut facts: ClientFacts, args: 
         .multi
         .map_or(-1, |queued| i64::try_from(queued).unwrap_or(i64::MAX));
     let argv_bytes = if is_caller { args.bytes_len() } else { 0 };
-    let total_bytes = state.input_capacity + state.output_capacity + state.multi_bytes + argv_bytes;
+    let total_bytes = facts.memory_bytes + argv_bytes;
     let output_beyond = state.output_bytes.saturating_sub(state.output_capacity);
     let _ = writeln!(
         text,
@@ -225,6 +226,7 @@ fn flags(facts: &ClientFacts) -> String {
         (facts.state.multi.is_some(), 'x'),
         (facts.state.closing, 'c'),
         (facts.unix, 'U'),
+        (facts.state.no_evict, 'e'),
     ];
     let set: String = letters
         .iter()

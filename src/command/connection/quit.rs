@@ -51,6 +51,7 @@ fn run_reset(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
     conn.db = 0;
     conn.resp = Version::Resp2;
     conn.replies = Replies::default();
+    conn.no_evict = false;
     conn.authenticated = authenticated;
     client::set_name(conn, "");
     cx.out.simple("RESET");

@@ -6,5 +6,8 @@ pub mod command_keys;
 pub mod config;
 pub mod flush;
 pub mod info;
+pub mod memory;
+pub mod memory_stats;
+pub mod memory_usage;
 pub mod shutdown;
 pub mod time;

@@ -2,8 +2,9 @@
 //!
 //! Reply: the array of their replies; null where a watched key has changed; an error where a
 //! command could not be queued. All run under one hold of the gate, at one time, and their effects
-//! are one frame. A command that fails does not stop the others. `CLIENT REPLY`
-//! takes effect at its place in the queue, so that some replies may be missing from the array.
+//! are one frame. A command that fails does not stop the others; one that may need memory fails
+//! where there is none by then. `CLIENT REPLY` takes effect at its place in the queue, so that some
+//! replies may be missing from the array.
 
 use crate::command::error;
 use crate::command::spec::{Flags, Group, Keys, Spec};
@@ -34,7 +35,7 @@ fn run(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
     let Some(multi) = cx.conn.multi.take() else {
         return Err(error::EXEC_WITHOUT_MULTI);
     };
-    let unchanged = !cx.step.any_changed(&cx.conn.watched);
+    let unchanged = !cx.step.any_changed(cx.conn.watched.iter());
     super::watch::unwatch_all(cx);
     if multi.failed {
         return Err(error::EXEC_ABORTED);
@@ -54,7 +55,7 @@ fn run(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
         cx.spec = spec;
         cx.inner.push(InnerCall { spec, error: None });
         let start = cx.out.buffer_len();
-        if let Err(error) = (spec.run)(cx, request.args()) {
+        if let Err(error) = run_queued(cx, request.args()) {
             if let Some(call) = cx.inner.last_mut() {
                 call.error = Some(error.code());
             }
@@ -67,4 +68,13 @@ fn run(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
     cx.spec = exec;
     cx.state.multi = None;
     Ok(())
+}
+
+/// Runs one queued command, unless it may need memory and there is none: what a transaction takes
+/// beyond the bound is what one of its commands takes.
+fn run_queued(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
+    if cx.spec.flags.has(Flags::DENYOOM) && !cx.step.has_room() && !cx.step.make_room() {
+        return Err(error::OUT_OF_MEMORY);
+    }
+    (cx.spec.run)(cx, args)
 }

@@ -61,7 +61,7 @@ fn run_unwatch(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
 
 /// Forgets all keys the connection watches.
 pub fn unwatch_all(cx: &mut Cx<'_>) {
-    for watched in std::mem::take(&mut cx.conn.watched) {
+    for watched in cx.conn.watched.take() {
         cx.step.unwatch(watched);
     }
 }
