@@ -224,7 +224,8 @@ impl Inproc {
     pub fn sweep(&mut self) {
         let mut tally = Tally::default();
         let batch = self.server.engine().shared(0, self.clock.now());
-        while Sweeper::new(0, 1).run(&batch, usize::MAX, &mut tally).rich {}
+        let mut sweeper = Sweeper::new(0, 1);
+        while sweeper.run(&batch, usize::MAX, &mut tally).is_cut_short() {}
     }
 
     /// Takes out the frames recorded since the last call, having applied them to the replica.

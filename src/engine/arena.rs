@@ -210,11 +210,11 @@ impl Arena {
         page.live -= steps;
         if page.live == 0 {
             self.unlink_all(number);
-            if is_active {
-                self.page_mut(number).top = 0;
-            } else {
+            self.page_mut(number).top = 0;
+            if !is_active {
                 self.drop_page(number);
             }
+            self.drop_last_page();
         } else if is_active && handle.step() + steps == page.top {
             page.top -= steps;
         } else {
@@ -246,11 +246,18 @@ impl Arena {
         self.hole_steps > 0
     }
 
+    /// Bytes of all holes.
+    pub(super) fn hole_bytes(&self) -> usize {
+        self.hole_steps * STEP_BYTES
+    }
+
     /// Takes out the page that has most holes for its size. O(pages), and O(page).
     pub(super) fn evacuate(&mut self) -> Option<Evacuated> {
         let pages = self.pages.iter().enumerate();
         let in_use = pages.filter_map(|(number, page)| Some((number, page.as_ref()?)));
-        let (number, _) = in_use.min_by_key(|(_, page)| page.live * 1_024 / page.steps())?;
+        // The active page may be the emptiest of all, and have no hole.
+        let holed = in_use.filter(|(_, page)| page.top > page.live);
+        let (number, _) = holed.min_by_key(|(_, page)| page.live * 1_024 / page.steps())?;
         if self.active == Some(number) {
             self.active = None;
         }
@@ -316,6 +323,20 @@ impl Arena {
             self.page_steps -= page.steps();
             self.vacant.push(number as u32);
             self.count_heap_bytes();
+        }
+    }
+
+    /// Drops an active page that is the only one left, and empty: in an arena that was large it is
+    /// far larger than what may come. The smallest stays, for arenas that come and go.
+    fn drop_last_page(&mut self) {
+        let Some(number) = self.active else {
+            return;
+        };
+        let page = self.page(number);
+        let is_last = page.steps() == self.page_steps;
+        if is_last && page.live == 0 && page.bytes.len() > PAGE_BYTES_MIN {
+            self.active = None;
+            self.drop_page(number);
         }
     }
 

@@ -249,6 +249,11 @@ impl Entries {
         self.arena.has_holes()
     }
 
+    /// Bytes of pages between records.
+    pub(super) fn hole_bytes(&self) -> usize {
+        self.arena.hole_bytes()
+    }
+
     /// Moves the records of the page with most holes, telling of each: its key, where it was, where
     /// it is. A bounded step: a page is at most 64 KiB.
     pub(super) fn compact(&mut self, mut moved: impl FnMut(&[u8], Place, Place)) {

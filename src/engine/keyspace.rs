@@ -9,7 +9,8 @@
 //! A key's shard is decided by bits 32 and up of its hash; the table inside uses the low bits for
 //! the bucket and the top seven for the tag, so the three do not disturb each other.
 
-use super::ledger::{Ledger, Share, usable_slots};
+use super::deadlines::Earliest;
+use super::ledger::{Ledger, Share, usable, usable_slots};
 use super::shard::{Census, Shard};
 use crate::sync::Mutex;
 use crossbeam_utils::CachePadded;
@@ -25,14 +26,16 @@ pub(crate) struct Database {
     pub(crate) id: u32,
     shard_count: usize,
     ledger: Arc<Ledger>,
-    shards: OnceLock<Shards>,
+    rooms: OnceLock<Rooms>,
 }
 
+/// What a database has once it is used.
 #[derive(Debug)]
-struct Shards {
-    list: Box<[CachePadded<Mutex<Shard>>]>,
-    /// The room of the list itself.
-    room: Share,
+struct Rooms {
+    shards: Box<[CachePadded<Mutex<Shard>>]>,
+    earliest: Earliest,
+    /// What the lists themselves hold.
+    held: Share,
 }
 
 impl Database {
@@ -43,7 +46,7 @@ impl Database {
             id,
             shard_count,
             ledger: Arc::clone(ledger),
-            shards: OnceLock::new(),
+            rooms: OnceLock::new(),
         }
     }
 
@@ -53,23 +56,34 @@ impl Database {
     }
 
     /// The shards. The first call makes them.
+    #[inline]
     pub(crate) fn shards(&self) -> &[CachePadded<Mutex<Shard>>] {
-        let made = self.shards.get_or_init(|| {
-            let shard = || CachePadded::new(Mutex::new(Shard::new(&self.ledger)));
-            let shards = std::iter::repeat_with(shard).take(self.shard_count);
-            let mut room = Share::new(&self.ledger);
-            room.set(usable_slots::<CachePadded<Mutex<Shard>>>(self.shard_count));
-            Shards {
-                list: shards.collect(),
-                room,
-            }
-        });
-        &made.list
+        &self.rooms.get_or_init(|| self.furnish()).shards
+    }
+
+    fn furnish(&self) -> Rooms {
+        let shard = || CachePadded::new(Mutex::new(Shard::new(&self.ledger)));
+        let shards = std::iter::repeat_with(shard);
+        let earliest = Earliest::new(self.shard_count);
+        let mut held = Share::new(&self.ledger);
+        let shards_bytes = usable_slots::<CachePadded<Mutex<Shard>>>(self.shard_count);
+        held.set(shards_bytes + usable(earliest.heap_bytes()));
+        Rooms {
+            shards: shards.take(self.shard_count).collect(),
+            earliest,
+            held,
+        }
     }
 
     /// The shards, if anybody ever used this database.
     pub(crate) fn shards_in_use(&self) -> &[CachePadded<Mutex<Shard>>] {
-        self.shards.get().map_or(&[], |shards| &shards.list)
+        self.rooms.get().map_or(&[], |rooms| &rooms.shards)
+    }
+
+    /// The earliest deadline of each shard, if anybody ever used this database.
+    #[inline]
+    pub(crate) fn earliest(&self) -> Option<&Earliest> {
+        Some(&self.rooms.get()?.earliest)
     }
 
     /// The number of the shard for a key with this hash.
@@ -89,11 +103,11 @@ impl Database {
 
     /// Gives up the shards of a database that nobody can reach any more.
     pub(crate) fn into_shards(self) -> impl Iterator<Item = Shard> + Send {
-        let shards = self.shards.into_inner().into_iter();
-        shards.flat_map(|Shards { list, room }| {
-            list.into_iter().map(move |shard| {
+        let rooms = self.rooms.into_inner().into_iter();
+        rooms.flat_map(|Rooms { shards, held, .. }| {
+            shards.into_iter().map(move |shard| {
                 // The list's room is held as long as this closure lives: so is the list.
-                let _ = &room;
+                let _ = &held;
                 into_inner(shard.into_inner())
             })
         })

@@ -6,7 +6,9 @@
 //!
 //! Lock order, never back: gate (`gate.rs`), shards by (database, index), watches, sink.
 
+mod alarm;
 mod arena;
+mod deadlines;
 mod effect;
 mod entry;
 mod evict;
@@ -38,6 +40,7 @@ pub use watch::{WatchName, Watched};
 
 use crate::clock::Now;
 use crate::sync::Mutex;
+use alarm::Alarms;
 use evict::BoundCell;
 use gate::Gate;
 use hash::KeyHasher;
@@ -83,6 +86,7 @@ pub struct Engine {
     watches: Watches,
     ledger: Arc<Ledger>,
     bound: BoundCell,
+    alarms: Alarms,
     sink: Option<Box<dyn Sink>>,
     discarded: Mutex<VecDeque<Remains>>,
 }
@@ -104,6 +108,7 @@ impl Engine {
             watches: Watches::new(&ledger),
             ledger,
             bound: BoundCell::new(Bound::default()),
+            alarms: Alarms::new(options.workers),
             sink,
             discarded: Mutex::new(VecDeque::new()),
         }

@@ -5,7 +5,8 @@
 //!
 //! Invariants:
 //! - no two entries have the same key;
-//! - `volatile` and `deadline_sum_ms` are those of the entries in the table;
+//! - `volatile` and `deadline_sum_ms` are those of the entries in the table, and no deadline is
+//!   earlier than its block's bound (`deadlines.rs`);
 //! - between two changes, the ledger has what the shard holds on the heap;
 //! - an entry changes its bucket only when `generation` rises. `SCAN` stands on this.
 //!
@@ -15,6 +16,7 @@
 //! LIMITATIONS: a table grows and shrinks in one go, so the step that does it costs O(entries of
 //! this shard).
 
+use super::deadlines::{BLOCK_BUCKETS, Bounds, NEVER_MS};
 use super::entry::{Entries, Entry, Place};
 use super::hash::KeyHasher;
 use super::index::Index;
@@ -37,7 +39,7 @@ pub(crate) struct Shard {
     volatile: usize,
     /// Of deadlines cut to [`DEADLINE_SUMMED_MS_MAX`], so that it stays within 64 bits.
     deadline_sum_ms: u64,
-    sweep_bucket: usize,
+    bounds: Bounds,
     room: Share,
 }
 
@@ -54,6 +56,15 @@ pub struct Census {
     pub bytes: usize,
     /// Those of them that are tables.
     pub table_bytes: usize,
+}
+
+/// What one visit of expiry did.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expired {
+    /// Buckets looked at, entries taken out, entries moved.
+    pub(super) effort: usize,
+    /// No deadline comes before this Unix time in milliseconds; 0: there is more to do at once.
+    pub(super) earliest_ms: u64,
 }
 
 impl Census {
@@ -74,7 +85,7 @@ impl Shard {
             entries: Entries::default(),
             volatile: 0,
             deadline_sum_ms: 0,
-            sweep_bucket: 0,
+            bounds: Bounds::default(),
             room: Share::new(ledger),
         }
     }
@@ -120,19 +131,22 @@ impl Shard {
         debug_assert!(self.find(hash, parts.key).is_none());
         self.note_deadline(parts.deadline_ms);
         let place = self.entries.add(parts);
-        let entries = &self.entries;
+        let (entries, rebuilds) = (&self.entries, self.table.rebuilds());
         let bucket = self
             .table
             .insert(hash, place, |place| hasher.hash(entries.get(place).key()));
+        self.bound_anew_since(rebuilds);
+        self.lower_bound(bucket, parts.deadline_ms);
         self.report();
         bucket
     }
 
     /// Gives the entry in `bucket`, which is there, new parts; the key stays the same.
     pub(super) fn replace(&mut self, bucket: usize, parts: &Parts<'_>, hasher: &KeyHasher) {
-        let deadline_ms = self.at(bucket).and_then(Entry::deadline_ms);
-        self.forget_deadline(deadline_ms);
+        let old_ms = self.at(bucket).and_then(Entry::deadline_ms);
         self.note_deadline(parts.deadline_ms);
+        self.forget_deadline(old_ms);
+        self.lower_bound(bucket, parts.deadline_ms);
         let place = self.entries.replace(self.place(bucket), parts);
         self.table.set(bucket, place);
         self.compact_if_sparse(hasher);
@@ -147,8 +161,9 @@ impl Shard {
         hasher: &KeyHasher,
     ) {
         let old_ms = self.at(bucket).and_then(Entry::deadline_ms);
-        self.forget_deadline(old_ms);
         self.note_deadline(deadline_ms);
+        self.forget_deadline(old_ms);
+        self.lower_bound(bucket, deadline_ms);
         let place = self
             .entries
             .set_deadline_ms(self.place(bucket), deadline_ms);
@@ -175,9 +190,7 @@ impl Shard {
     pub(super) fn remove(&mut self, bucket: usize, hasher: &KeyHasher) {
         self.take(bucket, hasher);
         self.compact_if_sparse(hasher);
-        let entries = &self.entries;
-        self.table
-            .shrink_if_sparse(|place| hasher.hash(entries.get(place).key()));
+        self.shrink_if_sparse(hasher);
         self.report();
     }
 
@@ -195,20 +208,25 @@ impl Shard {
         self.table.get(bucket).expect("the bucket is in use")
     }
 
-    /// Moves the entries of one page where there are too many holes. Buckets stay.
+    /// Moves the entries of one page where there are too many holes; answers how many. Buckets
+    /// stay.
     #[inline]
-    fn compact_if_sparse(&mut self, hasher: &KeyHasher) {
+    fn compact_if_sparse(&mut self, hasher: &KeyHasher) -> usize {
         if self.entries.is_sparse() {
-            self.compact(hasher);
+            return self.compact(hasher);
         }
+        0
     }
 
-    fn compact(&mut self, hasher: &KeyHasher) {
+    fn compact(&mut self, hasher: &KeyHasher) -> usize {
         let table = &mut self.table;
+        let mut moved = 0;
         self.entries.compact(|key, old, new| {
             let bucket = table.find(hasher.hash(key), |place| place == old);
             table.set(bucket.expect("the table has every entry"), new);
+            moved += 1;
         });
+        moved
     }
 
     /// Moves the entries of one page, if that page has holes. Buckets stay.
@@ -217,6 +235,13 @@ impl Shard {
             self.compact(hasher);
             self.report();
         }
+    }
+
+    fn shrink_if_sparse(&mut self, hasher: &KeyHasher) {
+        let (entries, rebuilds) = (&self.entries, self.table.rebuilds());
+        self.table
+            .shrink_if_sparse(|place| hasher.hash(entries.get(place).key()));
+        self.bound_anew_since(rebuilds);
     }
 
     /// Visits up to `buckets` buckets from `from` on; answers the next one to visit, or `None` when
@@ -236,40 +261,87 @@ impl Shard {
         (end < self.table.buckets()).then_some(end)
     }
 
-    /// Looks at the next `buckets` buckets for entries due at `now_ms`, in a circle from call to
-    /// call, and takes them out, telling their keys; answers how many entries with a deadline it
-    /// saw.
-    pub(super) fn sweep(
+    /// Takes out entries due at `now_ms`, telling their keys, and gives their memory back. Goes on,
+    /// block by block and page by page, until buckets looked at, entries taken out and entries
+    /// moved have come to `effort_max`; answers how many have.
+    pub(super) fn expire(
         &mut self,
         now_ms: u64,
-        buckets: usize,
+        effort_max: usize,
         hasher: &KeyHasher,
         mut due: impl FnMut(&[u8]),
+    ) -> Expired {
+        self.bounds.visit(now_ms);
+        let (mut effort, mut from) = (0, 0);
+        while effort < effort_max
+            && let Some(block) = self.bounds.next_due(from, now_ms)
+        {
+            effort += self.expire_block(block, now_ms, hasher, &mut due);
+            from = block + 1;
+        }
+        self.shrink_if_sparse(hasher);
+        // Not before: what is moved may be due itself.
+        let mut gains = true;
+        while effort < effort_max && gains && self.entries.is_sparse() {
+            let holes = self.entries.hole_bytes();
+            effort += self.compact_if_sparse(hasher);
+            // Records of which two do not fit in a page leave holes wherever they are.
+            gains = self.entries.hole_bytes() < holes;
+        }
+        self.report();
+        let earliest_ms = if effort < effort_max {
+            self.bounds.earliest_ms()
+        } else {
+            0
+        };
+        Expired {
+            effort,
+            earliest_ms,
+        }
+    }
+
+    /// Takes out what is due in one block and gives the block its true bound.
+    fn expire_block(
+        &mut self,
+        block: usize,
+        now_ms: u64,
+        hasher: &KeyHasher,
+        due: &mut impl FnMut(&[u8]),
     ) -> usize {
-        let total = self.table.buckets();
-        let mut seen = 0;
-        for _ in 0..buckets.min(total) {
-            let bucket = if self.sweep_bucket < total {
-                self.sweep_bucket
-            } else {
-                0
-            };
-            self.sweep_bucket = bucket + 1;
+        let (mut earliest_ms, mut taken) = (NEVER_MS, 0);
+        let first = block * BLOCK_BUCKETS;
+        for bucket in first..first + BLOCK_BUCKETS {
             let Some(entry) = self.at(bucket) else {
                 continue;
             };
             let Some(at) = entry.deadline_ms() else {
                 continue;
             };
-            seen += 1;
             if at <= now_ms {
                 due(entry.key());
                 self.take(bucket, hasher);
-                self.compact_if_sparse(hasher);
+                taken += 1;
+            } else {
+                earliest_ms = earliest_ms.min(at);
             }
         }
-        self.report();
-        seen
+        self.bounds.set(block, earliest_ms);
+        BLOCK_BUCKETS + taken
+    }
+
+    /// Checks what `deadlines.rs` promises; answers the earliest deadline, or [`NEVER_MS`].
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn check_bounds(&self) -> u64 {
+        let mut earliest_ms = NEVER_MS;
+        for bucket in 0..self.table.buckets() {
+            if let Some(at) = self.at(bucket).and_then(Entry::deadline_ms) {
+                assert!(self.bounds.bound_ms(bucket) <= Some(at), "a bound too late");
+                earliest_ms = earliest_ms.min(at);
+            }
+        }
+        assert!(self.bounds.earliest_ms() <= earliest_ms);
+        assert_eq!(self.bounds.heap_bytes() > 0, self.volatile > 0);
+        earliest_ms
     }
 
     /// How often entries may have changed buckets, modulo 2^32.
@@ -287,11 +359,6 @@ impl Shard {
         self.table.len()
     }
 
-    /// Number of entries with a deadline.
-    pub(crate) fn volatile(&self) -> usize {
-        self.volatile
-    }
-
     /// What is counted about this shard.
     pub(crate) fn census(&self) -> Census {
         Census {
@@ -303,6 +370,26 @@ impl Shard {
         }
     }
 
+    /// Gives the blocks new bounds if the table was rebuilt since it had counted so many rebuilds.
+    #[inline]
+    fn bound_anew_since(&mut self, rebuilds: u32) {
+        if self.table.rebuilds() != rebuilds {
+            let (buckets, entries) = (self.table.buckets(), &self.entries);
+            let deadlines = (0..buckets).filter_map(|bucket| {
+                let place = self.table.get(bucket)?;
+                Some((bucket, entries.get(place).deadline_ms()?))
+            });
+            self.bounds.rebuild(buckets, deadlines);
+        }
+    }
+
+    #[inline]
+    fn lower_bound(&mut self, bucket: usize, deadline_ms: Option<u64>) {
+        if let Some(at) = deadline_ms {
+            self.bounds.lower(bucket, self.table.buckets(), at);
+        }
+    }
+
     /// The ledger this shard reports to.
     #[cfg(loom)]
     pub(crate) fn ledger(&self) -> &Arc<Ledger> {
@@ -311,7 +398,8 @@ impl Shard {
 
     /// Bytes held on the heap. O(1).
     fn heap_bytes(&self) -> usize {
-        self.entries.heap_bytes() + usable(self.table.heap_bytes())
+        let bounds = usable(self.bounds.heap_bytes());
+        self.entries.heap_bytes() + usable(self.table.heap_bytes()) + bounds
     }
 
     /// Bytes the entry in `bucket`, which is there, takes: its own room, and an even share of what
@@ -340,6 +428,9 @@ impl Shard {
     fn forget_deadline(&mut self, deadline_ms: Option<u64>) {
         if let Some(at) = deadline_ms {
             self.volatile -= 1;
+            if self.volatile == 0 {
+                self.bounds.clear();
+            }
             let summed_ms = at.min(DEADLINE_SUMMED_MS_MAX);
             self.deadline_sum_ms = self.deadline_sum_ms.wrapping_sub(summed_ms);
         }

@@ -24,7 +24,7 @@ use super::gate;
 use super::keyspace::{Database, Layout};
 use super::prefetch::prefetch;
 use super::record::Parts;
-use super::shard::{Census, Shard};
+use super::shard::{Census, Expired, Shard};
 use super::value::{Encoding, ValueRef};
 use super::watch::Watched;
 use crate::clock::Now;
@@ -307,17 +307,22 @@ impl Step<'_> {
         }
     }
 
-    /// Locks one shard by its number, to sweep it.
-    pub(super) fn lock_shard(&mut self, db: u32, shard: usize) -> Locked<'_> {
+    /// Worker `worker` is about to look for the deadlines that come next.
+    pub(super) fn rise(&self, worker: usize) {
+        self.engine.rise(worker);
+    }
+
+    /// Locks one shard by its number and takes out what is due in it, as [`Shard::expire`] does.
+    pub(super) fn expire(&mut self, db: u32, shard: usize, effort_max: usize) -> Expired {
         let layout = self.view.layout();
         let guard = layout[db as usize].shards()[shard].lock();
-        let shards = vec![((db, shard), guard)];
-        Locked {
+        let mut locked = Locked {
             engine: self.engine,
             layout,
-            held: Held::Many(shards),
+            held: Held::Whole(guard),
             ctx: &mut self.ctx,
-        }
+        };
+        locked.expire(db, shard, effort_max)
     }
 
     /// The database that `SELECT db` picks.
@@ -463,6 +468,8 @@ enum Held<'s> {
     /// One shard, and the hash of the key it was locked for.
     One(MutexGuard<'s, Shard>, u64),
     Many(Vec<((u32, usize), MutexGuard<'s, Shard>)>),
+    /// One shard, for the sake of no key in particular.
+    Whole(MutexGuard<'s, Shard>),
 }
 
 impl Locked<'_> {
@@ -488,9 +495,10 @@ impl Locked<'_> {
                 let at = shards.binary_search_by_key(&place, |(place, _)| *place);
                 (&mut *shards[at.expect("this key was not named")].1, hash)
             }
+            Held::Whole(_) => panic!("this key was not named"),
         };
         let bucket = shard.find(hash, key);
-        let (id, engine) = (database.id, self.engine);
+        let engine = self.engine;
         let mut slot = Slot {
             engine,
             shard,
@@ -498,7 +506,7 @@ impl Locked<'_> {
             hash,
             key,
             db,
-            id,
+            database,
             ctx: self.ctx,
         };
         slot.expire();
@@ -511,21 +519,20 @@ impl Locked<'_> {
         self.engine.watches.add(db, key)
     }
 
-    /// Sweeps the shard locked by [`Step::lock_shard`]; answers how many entries with a deadline it
-    /// saw and how many of them it removed.
-    pub(super) fn sweep(&mut self, buckets: usize) -> (usize, usize) {
-        let Held::Many(shards) = &mut self.held else {
-            unreachable!("a sweep locks its shard by number");
+    fn expire(&mut self, db: u32, number: usize, effort_max: usize) -> Expired {
+        let Held::Whole(shard) = &mut self.held else {
+            unreachable!("expiry locks a whole shard");
         };
-        let ((db, _), shard) = &mut shards[0];
-        let (db, id) = (*db, self.layout[*db as usize].id);
+        let database = &self.layout[db as usize];
         let (engine, ctx) = (self.engine, &mut *self.ctx);
-        let mut removed = 0;
-        let seen = shard.sweep(ctx.now.wall_ms, buckets, &engine.hasher, |key| {
-            removed += 1;
-            note_expired(engine, ctx, db, id, key);
+        let now_ms = ctx.now.wall_ms;
+        let expired = shard.expire(now_ms, effort_max, &engine.hasher, |key| {
+            note_expired(engine, ctx, db, database.id, key);
         });
-        (seen, removed)
+        if let Some(earliest) = database.earliest() {
+            earliest.set(number, expired.earliest_ms);
+        }
+        expired
     }
 }
 
@@ -569,8 +576,7 @@ pub struct Slot<'l> {
     key: &'l [u8],
     /// The database as `SELECT` numbers it.
     db: u32,
-    /// The identity of the database.
-    id: u32,
+    database: &'l Database,
     ctx: &'l mut Context,
 }
 
@@ -600,7 +606,7 @@ impl Slot<'_> {
         {
             self.bucket = None;
             self.shard.remove(bucket, &self.engine.hasher);
-            note_expired(self.engine, self.ctx, self.db, self.id, self.key);
+            note_expired(self.engine, self.ctx, self.db, self.database.id, self.key);
         }
     }
 
@@ -682,9 +688,10 @@ impl Slot<'_> {
             Some(bucket) => self.shard.replace(bucket, &parts, hasher),
             None => self.bucket = Some(self.shard.insert(self.hash, &parts, hasher)),
         }
-        let (id, key) = (self.id, self.key);
+        self.note_deadline(deadline_ms);
+        let (db, key) = (self.database.id, self.key);
         self.ctx.emit(|| Effect::Put {
-            db: id,
+            db,
             key: key.into(),
             value: value.into(),
             deadline_ms,
@@ -698,7 +705,7 @@ impl Slot<'_> {
     /// If the key is not there.
     pub fn append(&mut self, suffix: &[u8]) -> usize {
         let len = self.grow(|text| text.extend_from_slice(suffix));
-        let (db, key) = (self.id, self.key);
+        let (db, key) = (self.database.id, self.key);
         self.ctx.emit(|| Effect::Append {
             db,
             key: key.into(),
@@ -721,7 +728,7 @@ impl Slot<'_> {
             }
             text[offset..end].copy_from_slice(bytes);
         });
-        let (db, key) = (self.id, self.key);
+        let (db, key) = (self.database.id, self.key);
         self.ctx.emit(|| Effect::WriteRange {
             db,
             key: key.into(),
@@ -740,7 +747,8 @@ impl Slot<'_> {
         let bucket = self.bucket.expect("the key is there");
         self.shard
             .set_deadline_ms(bucket, deadline_ms, &self.engine.hasher);
-        let (db, key) = (self.id, self.key);
+        self.note_deadline(deadline_ms);
+        let (db, key) = (self.database.id, self.key);
         self.ctx.emit(|| Effect::Deadline {
             db,
             key: key.into(),
@@ -755,7 +763,7 @@ impl Slot<'_> {
             return false;
         };
         self.shard.remove(bucket, &self.engine.hasher);
-        let (db, key) = (self.id, self.key);
+        let (db, key) = (self.database.id, self.key);
         self.ctx.emit(|| Effect::Remove {
             db,
             key: key.into(),
@@ -770,6 +778,18 @@ impl Slot<'_> {
         let len = self.shard.grow(bucket, &self.engine.hasher, change);
         self.shard.touch(bucket, self.ctx.accessed_s());
         len
+    }
+
+    /// Sees to it that expiry comes in time for a deadline of the shard's.
+    #[inline]
+    fn note_deadline(&self, deadline_ms: Option<u64>) {
+        let (Some(at), Some(earliest)) = (deadline_ms, self.database.earliest()) else {
+            return;
+        };
+        let shard = self.database.shard_of(self.hash);
+        if earliest.lower(shard, at) {
+            self.engine.alarms.ring(shard, at);
+        }
     }
 
     fn note_change(&self) {

@@ -1,35 +1,53 @@
-//! Removing keys that nobody asks for after their deadline.
+//! Removing keys at their deadline, whether somebody asks for them or not.
 //!
-//! Each worker has a sweeper that goes round its share of the shards, a few buckets at a time.
-//! Where more than a quarter of the deadlines it meets have passed it stays in the shard; where few
-//! have, it moves on. One call visits a bounded number of buckets, so a million keys due at once go
-//! in many short steps between which clients are served.
+//! Each worker has a sweeper for its share of the shards. One call goes round the earliest
+//! deadlines of those shards (`deadlines.rs`), locks each shard that is due and takes out what is,
+//! and answers when the next deadline comes, for the worker to sleep until then (`alarm.rs`). What
+//! a call does is bounded, so a million keys due at once go in many short steps between which
+//! clients are served; the next call goes on where the last one had to stop, so no shard waits for
+//! ever.
 //!
-//! LIMITATIONS: this finds what is due by looking, not by order of deadline. A key that is the only
-//! one due among millions may stay in memory, invisible, until the sweep comes round.
+//! Invariant: a call that was not cut short has removed everything that was due in its share at the
+//! time of its batch.
+//!
+//! Cost: one load for each shard of the share, in each database that was ever used; for a shard
+//! that is due its lock, its bounds, and the entries of the blocks that are due.
+//!
+//! LIMITATIONS: deadlines stand on the wall clock. Nothing is told here when that is set forward:
+//! whoever sleeps has to wake up now and then to notice.
 
-use super::step::Tally;
-use super::{Batch, Engine};
+use super::deadlines::{Earliest, NEVER_MS};
+use super::{Batch, Engine, Step, Tally};
 
-/// Buckets looked at under one lock of a shard.
-const STRIDE_BUCKETS: usize = 128;
+/// What a visit of a shard counts as, beside what is done there.
+const VISIT_EFFORT: usize = 1;
 
-/// Where one worker's sweep has come to.
+/// One worker's expiry.
 #[derive(Debug)]
 pub struct Sweeper {
     worker: usize,
     workers: usize,
+    /// Where the next call begins.
     db: u32,
     shard: usize,
 }
 
 /// What one call of [`Sweeper::run`] did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Swept {
-    /// Keys removed.
-    pub removed: usize,
-    /// More than a quarter of what was looked at was due: going on at once is worth it.
-    pub rich: bool,
+    /// The time of the batch, in Unix milliseconds.
+    pub now_ms: u64,
+    /// Nothing in this share is due before this Unix time in milliseconds, unless it is set later;
+    /// `u64::MAX`: nothing is. Where it is not after `now_ms` the call was cut short.
+    pub next_ms: u64,
+}
+
+impl Swept {
+    /// Whether there is more to do at once.
+    #[must_use]
+    pub fn is_cut_short(&self) -> bool {
+        self.next_ms <= self.now_ms
+    }
 }
 
 impl Sweeper {
@@ -44,37 +62,41 @@ impl Sweeper {
         }
     }
 
-    /// Looks at up to `buckets_max` buckets; the counts go into `tally`.
-    pub fn run(&mut self, batch: &Batch<'_>, buckets_max: usize, tally: &mut Tally) -> Swept {
+    /// Removes what is due and gives its memory back, until buckets looked at, entries removed and
+    /// entries moved come to `effort_max`; what one block and one page hold may come on top. The
+    /// counts go into `tally`.
+    pub fn run(&mut self, batch: &Batch<'_>, effort_max: usize, tally: &mut Tally) -> Swept {
         let mut step = batch.step();
-        let (mut seen, mut removed, mut looked) = (0, 0, 0);
-        let mut turns = 0;
-        while looked < buckets_max && turns <= step.databases() {
-            let database = step.database(self.db);
-            let Some(shard) = database.shards_in_use().get(self.shard) else {
-                self.db = (self.db + 1) % step.databases();
-                self.shard = self.worker;
-                turns += 1;
-                continue;
-            };
-            if shard.lock().volatile() == 0 {
-                self.shard += self.workers;
-                continue;
-            }
-            let (here_seen, here_removed) =
-                step.lock_shard(self.db, self.shard).sweep(STRIDE_BUCKETS);
-            looked += STRIDE_BUCKETS;
-            seen += here_seen;
-            removed += here_removed;
-            if here_removed * 4 <= here_seen {
-                self.shard += self.workers;
-            }
-        }
+        step.rise(self.worker);
+        let swept = self.go_round(&mut step, effort_max);
         tally.add(step.take_tally());
-        Swept {
-            removed,
-            rich: removed * 4 > seen,
+        swept
+    }
+
+    fn go_round(&mut self, step: &mut Step<'_>, effort_max: usize) -> Swept {
+        let (now_ms, databases) = (step.now().wall_ms, step.databases());
+        let (mut effort, mut next_ms) = (0, NEVER_MS);
+        // All the way round, so the first database comes twice: from the shard on, and up to it.
+        for lap in 0..=databases {
+            let db = (self.db + lap) % databases;
+            let shards = step.database(db).earliest().map_or(0, Earliest::len);
+            let from = if lap == 0 { self.shard } else { self.worker };
+            let to = if lap == databases { self.shard } else { shards };
+            let mut ahead = (from..to.min(shards)).step_by(self.workers);
+            while let Some(earliest) = step.database(db).earliest()
+                && let Some(shard) = earliest.next_due(&mut ahead, now_ms, &mut next_ms)
+            {
+                let left = effort_max.saturating_sub(effort);
+                let expired = step.expire(db, shard, left);
+                effort += expired.effort + VISIT_EFFORT;
+                next_ms = next_ms.min(expired.earliest_ms);
+                if next_ms <= now_ms {
+                    (self.db, self.shard) = (db, shard);
+                    return Swept { now_ms, next_ms };
+                }
+            }
         }
+        Swept { now_ms, next_ms }
     }
 }
 
@@ -91,3 +113,6 @@ impl Engine {
         !self.discarded.lock().is_empty()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -14,6 +14,7 @@
 
 mod accept;
 mod driver;
+mod expiry;
 mod listen;
 mod local;
 mod stream;

@@ -2,10 +2,9 @@
 
 use super::DRAIN_MAX;
 use super::driver::Connection;
+use super::expiry;
 use super::local::Local;
 use super::stream::Unattached;
-use crate::engine::{Sweeper, Tally};
-use crate::observe::stats::Counts;
 use crate::session::registry::Origin;
 use crate::session::server::Server;
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -19,8 +18,6 @@ use tokio::task::LocalSet;
 
 /// Connections that may wait for a worker to take them.
 const ARRIVALS_MAX: usize = 1_024;
-/// Buckets the sweeper looks at between two looks at the clients.
-const SWEEP_BUCKETS: usize = 2_048;
 /// Shards of flushed databases freed between two looks at the clients.
 const FREED_SHARDS: usize = 1;
 /// Time-outs are looked at, and statistics sampled, this often.
@@ -151,7 +148,7 @@ async fn work(
 ) {
     let local = Rc::new(Local::new(index, server));
     let ticking = tokio::task::spawn_local(tick(Rc::clone(&local)));
-    let sweeping = tokio::task::spawn_local(sweep(Rc::clone(&local), Sweeper::new(index, count)));
+    let expiring = tokio::task::spawn_local(expire(Rc::clone(&local), count));
     loop {
         tokio::select! {
             () = stopped.notified() => break,
@@ -177,7 +174,7 @@ async fn work(
         );
     }
     ticking.abort();
-    sweeping.abort();
+    expiring.abort();
 }
 
 /// Runs one connection in a task of its own: a panic in it ends the connection and nothing else.
@@ -259,34 +256,8 @@ async fn tick(local: Rc<Local>) {
     }
 }
 
-/// Expiry: `hz` times a second, for at most a share of the time that grows with
-/// `active-expire-effort`, in short batches between which clients are served.
-async fn sweep(local: Rc<Local>, mut sweeper: Sweeper) {
+/// The removal of keys at their deadline.
+async fn expire(local: Rc<Local>, workers: usize) {
     let _vital = Vital;
-    loop {
-        let settings = Arc::clone(local.worker.borrow_mut().settings());
-        let period_us = 1_000_000 / u64::from(settings.hz.max(1));
-        tokio::time::sleep(Duration::from_micros(period_us)).await;
-        // 25 % of the time at effort 1, as in Redis, up to 43 % at 10.
-        let share_us = period_us * (23 + 2 * u64::from(settings.active_expire_effort)) / 100;
-        let started_us = local.server.clock().mono_us();
-        loop {
-            let mut tally = Tally::default();
-            let swept = {
-                let batch = local
-                    .server
-                    .engine()
-                    .shared(local.index, local.server.clock().now());
-                sweeper.run(&batch, SWEEP_BUCKETS, &mut tally)
-            };
-            let mut counts = Counts::default();
-            counts.add_tally(&tally);
-            local.server.stats().add(local.index, &counts);
-            let elapsed_us = local.server.clock().mono_us().saturating_sub(started_us);
-            if !swept.rich || elapsed_us > share_us {
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
-    }
+    expiry::run(local, workers).await;
 }

@@ -334,6 +334,8 @@ fn stats(lines: &mut Lines, facts: &InfoFacts<'_>) {
     lines.field("rejected_connections", counts.rejected_connections);
     lines.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
     lines.field("expired_keys", counts.expired);
+    lines.field("expired_time_cap_reached_count", counts.expiry_pauses);
+    lines.field("expire_cycle_cpu_milliseconds", counts.expiry_us / 1_000);
     lines.field("evicted_keys", counts.evicted);
     lines.field("evicted_clients", counts.evicted_clients);
     let (total_ms, current_ms) = facts.exceeded_ms;

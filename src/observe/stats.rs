@@ -62,6 +62,10 @@ counters! {
     misses,
     /// Keys removed because their deadline had passed.
     expired,
+    /// Times that expiry rested, its share of the time used up, with more to do.
+    expiry_pauses,
+    /// Microseconds that expiry took.
+    expiry_us,
     /// Keys evicted to make room.
     evicted,
     /// Connections ended because all held more than they may.

@@ -66,8 +66,8 @@ pub(crate) struct Server {
 
 /// What the process has on the heap before it serves anybody, and for each worker. Measured; what
 /// workers keep for later is counted as it comes.
-const BASE_BYTES: usize = 256 << 10;
-const WORKER_BYTES: usize = 96 << 10;
+const BASE_BYTES: usize = 80 << 10;
+const WORKER_BYTES: usize = 100 << 10;
 
 /// A moment that never comes.
 const NOT_STOPPING: u64 = u64::MAX;

@@ -6,6 +6,7 @@
 mod bound;
 mod clients;
 mod exact;
+mod served;
 mod shrink;
 mod stage;
 
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         trial("exact_in_every_state", exact::in_every_state),
         trial("exact_of_clients", clients::exact),
         trial("clients_bounded", clients::bounded),
+        trial("exact_as_served", served::exact),
         trial("maxmemory_holds", bound::holds),
         trial("shrinks_after_deleting", shrink::after_deleting),
         trial("shrinks_after_churn", shrink::after_churn),

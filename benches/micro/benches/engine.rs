@@ -9,7 +9,7 @@ use criterion::{
     BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main,
 };
 use linchpin_server::clock::Now;
-use linchpin_server::engine::{Deadline, Engine, Options, Slot, ValueRef};
+use linchpin_server::engine::{Deadline, Engine, Options, Slot, Sweeper, Tally, ValueRef};
 
 const BATCH: usize = 128;
 const KEYS_FEW: u64 = 10_000;
@@ -142,5 +142,40 @@ fn expiring(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, one_key, expiring);
+/// A worker's turn of expiry: with nothing due, which is what most turns find, and with a batch of
+/// keys due among many that are not.
+fn sweeping(c: &mut Criterion) {
+    let mut group = c.benchmark_group("expiry");
+    let due_ms = NOW.wall_ms + 1;
+    let engine = engine(KEYS_MANY, VALUE, Deadline::At(NOW.wall_ms + 3_600_000));
+    let after = Now {
+        wall_ms: due_ms,
+        ..NOW
+    };
+    let mut sweeper = Sweeper::new(0, 1);
+    let mut turn = |now| {
+        let mut tally = Tally::default();
+        sweeper.run(&engine.shared(0, now), usize::MAX, &mut tally);
+        tally.expired
+    };
+    group.bench_function("a turn with nothing due", |b| b.iter(|| turn(NOW)));
+    group.throughput(Throughput::Elements(BATCH as u64));
+    let mut numbers = KEYS_MANY..;
+    let mut put = || {
+        let keys: Vec<_> = numbers.by_ref().take(BATCH).map(name).collect();
+        each(&engine, NOW, &keys, |slot| {
+            slot.put(VALUE, Deadline::At(due_ms));
+        });
+    };
+    group.bench_function("a turn with a batch due", |b| {
+        b.iter_batched(
+            &mut put,
+            |()| assert_eq!(turn(after), BATCH as u64),
+            BatchSize::PerIteration,
+        );
+    });
+    group.finish();
+}
+
+criterion_group!(benches, one_key, expiring, sweeping);
 criterion_main!(benches);

@@ -3,7 +3,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 
@@ -26,7 +25,7 @@ const WRITERS: usize = 50;
 const READERS: usize = 10;
 const VALUE_BYTES_MAX: u64 = 20_000;
 /// What one command may take: its value as it has arrived, and as it is kept, each as a size class.
-const COMMAND_BYTES: i64 = 2 * (64 << 10);
+const COMMAND_BYTES: i64 = 128 << 10;
 /// A reader may leave a megabyte unread before its input pauses, and one reply beyond.
 const UNREAD: &str = "--client-output-buffer-limit=normal 0 1mb 60";
 const CLIENTS_BYTES: i64 = (READERS as i64) * (MIB + COMMAND_BYTES) + WRITERS as i64 * (64 << 10);
@@ -35,7 +34,8 @@ const CLIENTS_BYTES: i64 = (READERS as i64) * (MIB + COMMAND_BYTES) + WRITERS as
 /// writers would write is more.
 const PROCESS_KIB: u64 = 320 << 10;
 const KEYS: u64 = 100_000;
-const DURATION: Duration = Duration::from_secs(4);
+/// How often it is asked what is held; each time takes some milliseconds.
+const LOOKS: usize = 200;
 
 fn server(arguments: &[&str]) -> Result<(Server, Client), Failed> {
     let server = Launch::on_free_port(&["--io-threads", "4"])?
@@ -90,10 +90,9 @@ fn holds() -> Result<(), Failed> {
     watcher.expect("PING", "+PONG")
 }
 
-/// Asks for what is held, as often as it can.
+/// Asks for what is held, again and again.
 fn watch(client: &mut Client, peaks: &Peaks) -> Result<(), Failed> {
-    let begun = Instant::now();
-    while begun.elapsed() < DURATION {
+    for _ in 0..LOOKS {
         let used = client.info_field("used_memory")?;
         let resident = client.info_field("used_memory_rss")?;
         peaks.used.fetch_max(used, Ordering::Relaxed);
@@ -126,7 +125,7 @@ fn write(port: u16, number: u64, is_over: &AtomicBool) -> Result<(), Failed> {
 
 /// Asks for more than it reads, until it is ended or the time is over.
 fn read_slowly(port: u16, is_over: &AtomicBool) -> Result<(), Failed> {
-    let mut client = Client::connect_deaf(port)?;
+    let (mut client, mut pace) = (Client::connect_deaf(port)?, Client::connect(port)?);
     let gets: Result<Vec<_>, Failed> = (0..5_000)
         .map(|key| Ok(encode(&words(&format!("GET key:{key}"))?)))
         .collect();
@@ -134,9 +133,9 @@ fn read_slowly(port: u16, is_over: &AtomicBool) -> Result<(), Failed> {
         if is_over.load(Ordering::Relaxed) {
             break;
         }
-        // A request for each millisecond; whether it is taken does not matter.
         client.send_raw(&get)?;
-        thread::sleep(Duration::from_millis(1));
+        // Not faster than the server answers somebody else.
+        pace.expect("PING", "+PONG")?;
     }
     Ok(())
 }
