@@ -22,6 +22,8 @@
 //!
 //! Linux only: epoll, and `/proc` for processes. TCP only, without TLS.
 
+#![forbid(unsafe_code)]
+
 mod check;
 pub mod clock;
 pub mod compare;
