@@ -1,9 +1,9 @@
 //! How many instructions do parsing, dispatch, the commonest commands and the end of a key take?
 //!
-//! Counted by callgrind, so the answer does not depend on the machine or its mood; `.ci/instructions`
-//! holds it against `instructions.tsv`. Nothing here may depend on time, chance or other threads.
-//! What a benchmark needs is made before counting begins and freed after it ended, and it has all
-//! been run once before, so that no buffer grows while it is counted.
+//! Counted by callgrind, so the answer does not depend on what else the machine does;
+//! `.ci/instructions` holds it against `instructions.tsv`. Nothing here may depend on time, chance
+//! or other threads. What a benchmark needs is made before counting begins and freed after it ended,
+//! and every session has run its requests once before, so that no buffer of it grows meanwhile.
 
 #![forbid(unsafe_code)]
 #![allow(
