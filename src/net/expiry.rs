@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 /// Buckets looked at, keys removed and keys moved between two looks at the clients.
-const EFFORT_MAX: usize = 2_048;
+const EFFORT_MAX: usize = 1_024;
 /// Between two turns there is at least this pause, so that keys due one after the other go
 /// together.
 const PAUSE_MS_MIN: u64 = 2;

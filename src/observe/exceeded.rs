@@ -3,7 +3,7 @@
 use crate::sync::Mutex;
 
 /// The time above the bound, in monotonic microseconds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Exceeded(Mutex<Times>);
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -13,6 +13,12 @@ struct Times {
 }
 
 impl Exceeded {
+    /// No time yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Mutex::new(Times::default()))
+    }
+
     /// Room was asked for at this time, or looked for: was it there?
     pub fn note(&self, now_us: u64, is_over: bool) {
         let mut times = self.0.lock();
@@ -42,13 +48,19 @@ impl Exceeded {
     }
 }
 
+impl Default for Exceeded {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
     #[test]
     fn stretches_add_up() {
-        let exceeded = Exceeded::default();
+        let exceeded = Exceeded::new();
         exceeded.note(1_000, false);
         exceeded.note(2_000, true);
         exceeded.note(4_000, true);

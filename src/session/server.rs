@@ -105,7 +105,7 @@ impl Server {
             registry,
             stats: Stats::new(options.workers),
             calls: CallStats::new(options.workers),
-            exceeded: Exceeded::default(),
+            exceeded: Exceeded::new(),
             startup_bytes,
             identity,
             random: Mutex::new(random),

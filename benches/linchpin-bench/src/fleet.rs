@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 
 use crate::check::WrongReply;
 use crate::lane::{Lane, LaneShape};
-use crate::workload::Workload;
+use crate::workload::{Lifetime, Workload};
 
 /// Requests sent at once when keys are set.
 const FILL_PIPELINE: u64 = 512;
@@ -80,7 +80,8 @@ impl Outcome {
         self.latency_ns.value_at_quantile(share) as f64 / 1_000.0
     }
 
-    fn add(&mut self, other: &Self) {
+    /// Takes in what another run came to.
+    pub fn add(&mut self, other: &Self) {
         self.operations += other.operations;
         self.elapsed = self.elapsed.max(other.elapsed);
         self.cpu += other.cpu;
@@ -187,7 +188,7 @@ impl Fleet {
     }
 }
 
-/// Sets the keys `keys`, each once and in order, with a time to live if there is one. Takes about
+/// Sets the keys `keys`, each once and in order, to live so long. Takes about
 /// 100 MiB of memory while it runs.
 ///
 /// # Errors
@@ -196,7 +197,7 @@ pub fn fill(
     address: SocketAddr,
     keys: Range<u64>,
     value_bytes: usize,
-    ttl_s: Option<u64>,
+    lifetime: Lifetime,
 ) -> Result<(), LoadError> {
     // Several connections would each begin at another key.
     let shape = Shape {
@@ -207,7 +208,7 @@ pub fn fill(
     let mut next = keys.start;
     while next < keys.end {
         let end = keys.end.min(next + FILL_RING);
-        let workload = Workload::fill(next, end, value_bytes, ttl_s);
+        let workload = Workload::fill(next, end, value_bytes, lifetime);
         let mut fleet = Fleet::connect(address, shape, &workload)?;
         fleet.run(&workload, Pace::Closed, Limit::Requests(end - next))?;
         next = end;

@@ -10,6 +10,7 @@
 //! Outcome       operations, time, latencies, the generator's own CPU
 //!
 //! compare       servers started, pinned, loaded in turn, weighed     compare/
+//! stalls        how long a busy server keeps a PING waiting          stalls.rs
 //! ```
 //!
 //! # Invariants
@@ -33,9 +34,10 @@ mod keys;
 mod lane;
 pub mod process;
 pub mod report;
+pub mod stalls;
 mod workload;
 
 pub use check::WrongReply;
 pub use fleet::{Fleet, Limit, LoadError, Outcome, Pace, Shape, fill};
 pub use keys::Pattern;
-pub use workload::{Command, UnknownPlaceholder, Workload, WorkloadOptions};
+pub use workload::{Command, Lifetime, UnknownPlaceholder, Workload, WorkloadOptions};

@@ -11,8 +11,9 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use linchpin_bench::compare::{CompareOptions, compare};
+use linchpin_bench::stalls::{StallOptions, stalls};
 use linchpin_bench::{
-    Command, Fleet, Limit, Outcome, Pace, Pattern, Shape, Workload, WorkloadOptions, fill,
+    Command, Fleet, Lifetime, Limit, Outcome, Pace, Pattern, Shape, Workload, WorkloadOptions, fill,
 };
 
 /// The part of a run that is thrown away before it.
@@ -30,6 +31,9 @@ struct Cli {
 enum Action {
     /// Puts one running server under load.
     Run(RunArgs),
+    /// Starts Linchpin, and prints how long it keeps a client waiting while it grows and while many
+    /// keys expire.
+    Stalls(StallsArgs),
     /// Starts Linchpin, redis-server and valkey-server, and prints how they compare.
     Compare(CompareArgs),
 }
@@ -75,6 +79,22 @@ struct RunArgs {
 }
 
 #[derive(Args)]
+struct StallsArgs {
+    /// Linchpin's binary [default: beside this program].
+    #[arg(long, value_name = "PATH")]
+    linchpin: Option<PathBuf>,
+    /// Keys to grow to.
+    #[arg(long, default_value_t = 10_000_000)]
+    keys: u64,
+    /// Keys that expire at once.
+    #[arg(long, default_value_t = 1_000_000)]
+    expiring: u64,
+    /// Rounds, each with a server of its own.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+}
+
+#[derive(Args)]
 struct CompareArgs {
     /// Linchpin's binary [default: beside this program].
     #[arg(long, value_name = "PATH")]
@@ -107,6 +127,7 @@ fn main() -> ExitCode {
     let result = match cli.action {
         Action::Run(args) => run(&args),
         Action::Compare(args) => side_by_side(args),
+        Action::Stalls(args) => waits(args),
     };
     match result {
         Ok(text) => {
@@ -149,6 +170,17 @@ fn side_by_side(args: CompareArgs) -> anyhow::Result<String> {
     Ok(compare(&options, &say)?.to_markdown())
 }
 
+fn waits(args: StallsArgs) -> anyhow::Result<String> {
+    ensure!(args.rounds > 0, "--rounds must be at least 1");
+    let options = StallOptions {
+        linchpin: args.linchpin,
+        keys: args.keys,
+        expiring: args.expiring,
+        rounds: args.rounds,
+    };
+    stalls(&options, &say)
+}
+
 fn run(args: &RunArgs) -> anyhow::Result<String> {
     let address = resolve(&args.server)?;
     let time = positive(args.seconds, "--seconds")?;
@@ -173,7 +205,7 @@ fn run(args: &RunArgs) -> anyhow::Result<String> {
     };
     let command = Command::from_words(&args.command)?;
     if command.reads_values() && !args.no_fill {
-        fill(address, 0..args.keys, args.value_bytes, None)?;
+        fill(address, 0..args.keys, args.value_bytes, Lifetime::Endless)?;
     }
     let workload = Workload::new(&WorkloadOptions {
         command,

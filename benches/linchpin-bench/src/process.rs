@@ -181,7 +181,11 @@ impl Server {
         }
     }
 
-    fn info(&self, section: &str) -> anyhow::Result<String> {
+    /// A section of its INFO.
+    ///
+    /// # Errors
+    /// There is no reply, or another.
+    pub fn info(&self, section: &str) -> anyhow::Result<String> {
         match self.ask(&["INFO", section])? {
             Reply::Bulk(text) => Ok(String::from_utf8_lossy(&text).into_owned()),
             other => bail!("INFO answered {other:?}"),

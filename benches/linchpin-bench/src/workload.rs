@@ -90,11 +90,16 @@ impl Command {
     }
 
     /// `SET key value`, with `EX` behind it if there is a time to live.
-    pub(crate) fn fill(ttl_s: Option<u64>) -> Self {
+    pub(crate) fn fill(lifetime: Lifetime) -> Self {
         let mut words = vec![Word::Literal(b"SET".to_vec()), Word::Key, Word::Value];
-        if let Some(ttl_s) = ttl_s {
-            words.push(Word::Literal(b"EX".to_vec()));
-            words.push(Word::Literal(ttl_s.to_string().into_bytes()));
+        let expiry: Option<(&[u8], u64)> = match lifetime {
+            Lifetime::Endless => None,
+            Lifetime::Seconds(s) => Some((b"EX", s)),
+            Lifetime::UntilMs(at_ms) => Some((b"PXAT", at_ms)),
+        };
+        if let Some((unit, number)) = expiry {
+            words.push(Word::Literal(unit.to_vec()));
+            words.push(Word::Literal(number.to_string().into_bytes()));
         }
         Self {
             words,
@@ -126,6 +131,17 @@ fn parse<S: AsRef<str>>(words: &[S]) -> Result<Vec<Word>, UnknownPlaceholder> {
             other => Ok(Word::Literal(other.as_bytes().to_vec())),
         })
         .collect()
+}
+
+/// How long keys live that a server is filled with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Until somebody removes them.
+    Endless,
+    /// So many seconds from when each is set.
+    Seconds(u64),
+    /// Until this Unix time in milliseconds, all of them.
+    UntilMs(u64),
 }
 
 /// What a ring of requests is made from.
@@ -160,9 +176,9 @@ impl Workload {
     }
 
     /// A ring that sets the keys `from..to`, each once and in order.
-    pub(crate) fn fill(from: u64, to: u64, value_bytes: usize, ttl_s: Option<u64>) -> Self {
+    pub(crate) fn fill(from: u64, to: u64, value_bytes: usize, lifetime: Lifetime) -> Self {
         let options = WorkloadOptions {
-            command: Command::fill(ttl_s),
+            command: Command::fill(lifetime),
             keys: to,
             pattern: Pattern::Sequential(from),
             value_bytes,
@@ -320,6 +336,6 @@ mod tests {
     #[test]
     fn rings_are_bounded() {
         assert_eq!(workload(&["GET"]).requests(), REQUESTS_MIN);
-        assert_eq!(Workload::fill(5, 9, 16, None).requests(), 4);
+        assert_eq!(Workload::fill(5, 9, 16, Lifetime::Endless).requests(), 4);
     }
 }

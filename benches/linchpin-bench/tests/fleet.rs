@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use linchpin_bench::{
-    Command, Fleet, Limit, LoadError, Outcome, Pace, Pattern, Shape, Workload, WorkloadOptions,
-    fill,
+    Command, Fleet, Lifetime, Limit, LoadError, Outcome, Pace, Pattern, Shape, Workload,
+    WorkloadOptions, fill,
 };
 use linchpin_protocol::{Limits, RequestParser};
 
@@ -120,7 +120,7 @@ fn closed_loops_send_as_many_requests_as_told() {
 #[test]
 fn fills_set_every_key_once() {
     let parrot = Parrot::start(b"+OK\r\n", 0);
-    fill(parrot.address, 100..1_333, 16, Some(60)).expect("all replies are right");
+    fill(parrot.address, 100..1_333, 16, Lifetime::Seconds(60)).expect("all replies are right");
     assert_eq!(parrot.requests.load(Ordering::Relaxed), 1_233);
 }
 

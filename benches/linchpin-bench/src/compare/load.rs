@@ -12,6 +12,7 @@ use crate::fleet::{Fleet, Limit, Pace, Shape, fill};
 use crate::keys::Pattern;
 use crate::process::{Launch, Server};
 use crate::report::{Cell, CellRounds, Figures, ServerRounds};
+use crate::workload::Lifetime;
 use crate::workload::{Command, Workload, WorkloadOptions};
 
 /// The part of a round's time that a server is loaded before it is measured.
@@ -39,7 +40,12 @@ pub(super) fn measure(
         if cell.keys > filled {
             say(&format!("setting {} keys", cell.keys));
             for server in &servers {
-                fill(server.address(), filled..cell.keys, VALUE_BYTES, None)?;
+                fill(
+                    server.address(),
+                    filled..cell.keys,
+                    VALUE_BYTES,
+                    Lifetime::Endless,
+                )?;
             }
             filled = cell.keys;
         }

@@ -13,6 +13,7 @@ use crate::fleet::fill;
 use crate::keys::KEY_BYTES;
 use crate::process::{Launch, Server};
 use crate::report::{IdleRow, MemoryRow};
+use crate::workload::Lifetime;
 
 /// What an empty server is given to finish starting.
 const SETTLE_EMPTY: Duration = Duration::from_millis(300);
@@ -37,7 +38,12 @@ pub(super) fn per_key(
             let ttl = if has_ttl { " with TTL" } else { "" };
             say(&format!("memory per key{ttl}: {}", launch.name));
             let server = Server::start(launch)?;
-            let overhead_bytes = overheads(&server, sizes, has_ttl.then_some(TTL_S));
+            let lifetime = if has_ttl {
+                Lifetime::Seconds(TTL_S)
+            } else {
+                Lifetime::Endless
+            };
+            let overhead_bytes = overheads(&server, sizes, lifetime);
             rows.push(MemoryRow {
                 server: launch.name.clone(),
                 has_ttl,
@@ -48,15 +54,15 @@ pub(super) fn per_key(
     Ok(rows)
 }
 
-fn overheads(server: &Server, sizes: &[u64], ttl_s: Option<u64>) -> anyhow::Result<Vec<f64>> {
+fn overheads(server: &Server, sizes: &[u64], lifetime: Lifetime) -> anyhow::Result<Vec<f64>> {
     // The connection that fills has left its mark before the empty server is weighed.
-    fill(server.address(), 0..1, VALUE_BYTES, ttl_s)?;
+    fill(server.address(), 0..1, VALUE_BYTES, lifetime)?;
     sleep(SETTLE_EMPTY);
     let empty = server.resident_bytes()?;
     let mut filled = 0;
     let mut overheads = Vec::new();
     for keys in sizes {
-        fill(server.address(), filled..*keys, VALUE_BYTES, ttl_s)?;
+        fill(server.address(), filled..*keys, VALUE_BYTES, lifetime)?;
         filled = *keys;
         match server.ask(&["DBSIZE"])? {
             Reply::Integer(size) if u64::try_from(size) == Ok(*keys) => {}

@@ -23,6 +23,7 @@ use anyhow::Context as _;
 use crate::cores;
 use crate::report::{self, Cell, CellRounds, IdleRow, MemoryRow};
 use servers::REFERENCE;
+pub(crate) use servers::linchpin;
 
 /// Bytes of the values of every cell and of the memory measured.
 pub(crate) const VALUE_BYTES: usize = 16;

@@ -23,19 +23,33 @@ where = os.path.dirname(spec.origin) if spec else ''
 print(*glob.glob(os.path.join(where, '_binaries', '*', 'valkey-server')) if spec else [])
 ";
 
+/// Linchpin alone, with one worker.
+pub(crate) fn linchpin(program: Option<&Path>, cores: &[usize]) -> anyhow::Result<Launch> {
+    Ok(Launch {
+        name: "linchpin".to_owned(),
+        program: binary(program)?,
+        args: words(&["--io-threads", "1", "--maxclients", CLIENTS_MAX]),
+        cores: cores.to_vec(),
+    })
+}
+
+fn binary(program: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let program = match program {
+        Some(path) => path.to_owned(),
+        None => std::env::current_exe()?.with_file_name("linchpin-server"),
+    };
+    if !program.is_file() {
+        bail!("no {}; build it: cargo build --release", program.display());
+    }
+    Ok(program.canonicalize()?)
+}
+
 /// The servers to start, and a line for each that is left out.
 pub(super) fn find(
     options: &CompareOptions,
     cores: &[usize],
 ) -> anyhow::Result<(Vec<Launch>, Vec<String>)> {
-    let linchpin = match &options.linchpin {
-        Some(path) => path.clone(),
-        None => std::env::current_exe()?.with_file_name("linchpin-server"),
-    };
-    if !linchpin.is_file() {
-        bail!("no {}; build it: cargo build --release", linchpin.display());
-    }
-    let linchpin = linchpin.canonicalize()?;
+    let linchpin = binary(options.linchpin.as_deref())?;
     let mut launches = Vec::new();
     for workers in &options.workers {
         let threads = workers.to_string();
