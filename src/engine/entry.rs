@@ -59,6 +59,15 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// Whether it is the entry of `key`.
+    #[inline]
+    pub(super) fn is_of(self, key: &[u8]) -> bool {
+        match self {
+            Self::Small(record) => record.is_of(key),
+            Self::Large(large) => *large.key == *key,
+        }
+    }
+
     /// The value.
     #[inline]
     pub(super) fn value(self) -> ValueRef<'a> {
@@ -156,6 +165,13 @@ impl Entries {
                 self.count_list_bytes();
             }
         }
+    }
+
+    /// Gives an entry new parts, its key as it was, if that takes no more than writing over the old
+    /// ones; answers whether it did.
+    #[inline]
+    pub(super) fn rewrite(&mut self, place: Place, parts: &Parts<'_>) -> bool {
+        place.0 < Handle::LIMIT && parts.rewrite(self.arena.get_mut(Handle(place.0)))
     }
 
     /// Gives an entry new parts, its key among them; answers where it now is.

@@ -34,6 +34,9 @@ const INT_BYTES: usize = 8;
 /// Lengths from this on take three bytes.
 const LONG: usize = 128;
 
+/// Keys up to this length are compared word by word.
+const KEY_SHORT_MAX: usize = 64;
+
 /// The longest record.
 pub(super) const BYTES_MAX: usize = 1_536;
 /// The first deadline a record cannot hold: the year 10889.
@@ -70,12 +73,10 @@ impl Parts<'_> {
 
     /// Writes the record to the beginning of `to`, which has room for [`Self::bytes`].
     pub(super) fn write(&self, to: &mut [u8]) {
-        let int = matches!(self.value, ValueRef::Int(_));
-        to[0] = if int { F_INT } else { 0 };
+        to[0] = self.flags();
         to[1..FIXED_BYTES].copy_from_slice(&usage_bytes(self.usage));
         let mut at = FIXED_BYTES;
         if let Some(deadline_ms) = self.deadline_ms {
-            to[0] |= F_DEADLINE;
             to[at..at + DEADLINE_BYTES].copy_from_slice(&deadline_ms.to_le_bytes()[..6]);
             at += DEADLINE_BYTES;
         }
@@ -89,6 +90,44 @@ impl Parts<'_> {
             ValueRef::Int(n) => to[at..at + INT_BYTES].copy_from_slice(&n.to_le_bytes()),
             ValueRef::Bytes(bytes) => to[at..at + bytes.len()].copy_from_slice(bytes),
         }
+    }
+}
+
+impl Parts<'_> {
+    /// Writes over the record of the same key at the beginning of `to`, if the new one is laid out
+    /// as the old one is; answers whether it did.
+    #[inline]
+    pub(super) fn rewrite(&self, to: &mut [u8]) -> bool {
+        let too_late = self.deadline_ms.is_some_and(|at| at >= DEADLINE_MS_MAX);
+        if to[0] != self.flags() || too_late {
+            return false;
+        }
+        let spans = Record(to).spans();
+        match self.value {
+            ValueRef::Int(n) => to[spans.value..spans.end].copy_from_slice(&n.to_le_bytes()),
+            ValueRef::Bytes(bytes) if bytes.len() == spans.end - spans.value => {
+                to[spans.value..spans.end].copy_from_slice(bytes);
+            }
+            ValueRef::Bytes(_) => return false,
+        }
+        if let Some(deadline_ms) = self.deadline_ms {
+            to[FIXED_BYTES..FIXED_BYTES + DEADLINE_BYTES]
+                .copy_from_slice(&deadline_ms.to_le_bytes()[..DEADLINE_BYTES]);
+        }
+        set_usage(to, self.usage);
+        true
+    }
+
+    fn flags(&self) -> u8 {
+        let int = match self.value {
+            ValueRef::Int(_) => F_INT,
+            ValueRef::Bytes(_) => 0,
+        };
+        let deadline = match self.deadline_ms {
+            Some(_) => F_DEADLINE,
+            None => 0,
+        };
+        int | deadline
     }
 }
 
@@ -140,6 +179,13 @@ impl<'a> Record<'a> {
     pub(super) fn key(self) -> &'a [u8] {
         let spans = self.spans();
         &self.0[spans.key..spans.value]
+    }
+
+    /// Whether it is the record of `key`.
+    #[inline]
+    pub(super) fn is_of(self, key: &[u8]) -> bool {
+        let spans = self.spans();
+        spans.value - spans.key == key.len() && equal(&self.0[spans.key..spans.value], key)
     }
 
     /// The value.
@@ -195,6 +241,22 @@ fn usage_bytes(usage: Usage) -> [u8; FIXED_BYTES - 1] {
     let [a, b, c, _] = usage.accessed_s.to_le_bytes();
     let [d, e] = usage.mark.0.to_le_bytes();
     [a, b, c, d, e]
+}
+
+/// Whether two slices of one length are equal. Short ones without a call.
+#[inline]
+fn equal(a: &[u8], b: &[u8]) -> bool {
+    if a.len() > KEY_SHORT_MAX {
+        return a == b;
+    }
+    let ((a_words, a_rest), (b_words, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let words = || {
+        a_words
+            .iter()
+            .zip(b_words)
+            .all(|(a, b)| u64::from_ne_bytes(*a) == u64::from_ne_bytes(*b))
+    };
+    words() && a_rest.iter().zip(b_rest).all(|(a, b)| a == b)
 }
 
 fn length_bytes(len: usize) -> usize {

@@ -106,7 +106,7 @@ impl Shard {
     #[inline]
     pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<usize> {
         self.table
-            .find(hash, |place| self.entries.get(place).key() == key)
+            .find(hash, |place| self.entries.get(place).is_of(key))
     }
 
     /// Has fetched from memory what `find` reads of the table for this hash.
@@ -231,11 +231,17 @@ impl Shard {
 
     /// Gives the entry in `bucket`, which is there, new parts; the key stays the same.
     pub(super) fn replace(&mut self, bucket: usize, parts: &Parts<'_>, hasher: &KeyHasher) {
-        let old_ms = self.at(bucket).and_then(Entry::deadline_ms);
-        self.note_deadline(parts.deadline_ms);
-        self.forget_deadline(old_ms);
-        self.lower_bound(bucket, parts.deadline_ms);
-        let place = self.entries.replace(self.place(bucket), parts);
+        let place = self.place(bucket);
+        let old_ms = self.entries.get(place).deadline_ms();
+        if parts.deadline_ms != old_ms {
+            self.note_deadline(parts.deadline_ms);
+            self.forget_deadline(old_ms);
+            self.lower_bound(bucket, parts.deadline_ms);
+        }
+        if self.entries.rewrite(place, parts) {
+            return;
+        }
+        let place = self.entries.replace(place, parts);
         self.table.set(bucket, place);
         self.compact_if_sparse(hasher);
         self.report();

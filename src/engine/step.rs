@@ -50,6 +50,13 @@ pub struct Batch<'e> {
     hold: Hold<'e>,
     side: usize,
     now: Now,
+    rules: Rules,
+}
+
+/// How uses are noted from `now` on.
+fn rules(engine: &Engine, now: Now) -> Rules {
+    let now_s = u32::try_from(now.engine_ms / 1_000 % (1 << 32)).unwrap_or(0);
+    Rules::new(&engine.bound.get(), now_s)
 }
 
 enum Hold<'e> {
@@ -80,6 +87,7 @@ impl<'e> Batch<'e> {
             hold: Hold::Shared(engine.gate.shared(side)),
             side,
             now,
+            rules: rules(engine, now),
         }
     }
 
@@ -89,6 +97,7 @@ impl<'e> Batch<'e> {
             hold: Hold::Alone(RefCell::new(engine.gate.exclusive())),
             side: 0,
             now,
+            rules: rules(engine, now),
         }
     }
 
@@ -166,10 +175,9 @@ impl<'e> Batch<'e> {
         let alone = self.is_alone();
         let recording = self.engine.sink.is_some();
         let tally = Tally::default();
-        let now_s = u32::try_from(self.now.engine_ms / 1_000 % (1 << 32)).unwrap_or(0);
         let ctx = Context {
             now: self.now,
-            rules: Rules::new(&self.engine.bound.get(), now_s),
+            rules: self.rules,
             frame: Vec::new(),
             recording,
             alone,
