@@ -82,20 +82,40 @@ install_cargo_fuzz() {
     fi
 }
 
-# Fuzzing needs nightly's sanitizers; the pinned toolchain can be told to have them too.
-cargo_fuzz() {
-    if rustup toolchain list 2>/dev/null | grep -q '^nightly'; then
-        cargo +nightly fuzz "$@"
-    else
-        RUSTC_BOOTSTRAP=1 cargo fuzz "$@"
+# Counting instructions needs valgrind and the runner of the very version that the benchmarks have.
+install_gungraun() {
+    local version
+    version=$(sed -n '/^name = "gungraun"$/{n;s/^version = "\(.*\)"$/\1/p}' Cargo.lock)
+    apt_for valgrind valgrind
+    if [ "$(gungraun-runner --version 2>/dev/null)" != "gungraun-runner $version" ]; then
+        say "installing gungraun-runner $version"
+        cargo install --locked --version "$version" gungraun-runner
     fi
+}
+
+# Sanitizers are nightly's; the pinned toolchain can be told to have them too.
+cargo_with_sanitizers() {
+    if rustup toolchain list 2>/dev/null | grep -q '^nightly'; then
+        cargo +nightly "$@"
+    else
+        RUSTC_BOOTSTRAP=1 cargo "$@"
+    fi
+}
+
+# The engine's unit tests with every access to memory checked. They use the system's allocator,
+# which the sanitizer replaces; what is built for the host, such as macros, stays as it is.
+address_sanitizer() {
+    local target
+    target=$(rustc -vV | sed -n 's/^host: //p')
+    RUSTFLAGS="-Zsanitizer=address" cargo_with_sanitizers test --locked \
+        --package linchpin-server --lib --target "$target" --target-dir target/asan engine::
 }
 
 # fuzz_all SECONDS: fuzzes every target for so long. What it finds on the way goes under target/,
 # so that the corpora in the repository change only by hand.
 fuzz_all() {
     local seconds=$1 targets target found dictionary options
-    targets=$(cargo_fuzz list)
+    targets=$(cargo_with_sanitizers fuzz list)
     for target in $targets; do
         found=target/fuzz/corpus/$target
         mkdir -p "$found" "fuzz/corpus/$target"
@@ -108,7 +128,7 @@ fuzz_all() {
             fi
         done
         say "fuzz $target ${options[*]}"
-        cargo_fuzz run "$target" "$found" "fuzz/corpus/$target" -- "${options[@]}" \
+        cargo_with_sanitizers fuzz run "$target" "$found" "fuzz/corpus/$target" -- "${options[@]}" \
             -print_final_stats=1 -verbosity=0
     done
 }

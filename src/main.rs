@@ -1,5 +1,7 @@
 //! The `linchpin-server` binary: flags, configuration, run; exit codes as sysexits.h has them.
 
+#![forbid(unsafe_code)]
+
 #[cfg(not(loom))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

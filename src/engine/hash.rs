@@ -3,6 +3,10 @@
 //! foldhash in its `quality` form, seeded at random once per process. It is fast and, with a secret
 //! seed, keeps an outsider from choosing keys that collide; it does not claim to resist somebody
 //! who can measure every single answer.
+//!
+//! LIMITATIONS: of all seeds two are no secret worth having. Under 0 the words that keys are mixed
+//! with can be guessed, and under `u64::MAX` every key has the same hash; a random seed is one of
+//! them once in 2^63 starts.
 
 use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
@@ -39,6 +43,12 @@ impl KeyHasher {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
+
+    /// What the last eight bytes of a key are mixed with under seed 0. A key that ends in the same
+    /// multiplies the rest of itself by zero.
+    const BLINDING: u64 = 0x8000_0000_8000_0001;
+    const KEYS: u64 = 20_000;
 
     #[test]
     fn the_seed_decides() {
@@ -49,5 +59,69 @@ mod tests {
         );
         assert_eq!(a.hash(b"key"), b.hash(b"key"));
         assert_ne!(a.hash(b"key"), c.hash(b"key"));
+    }
+
+    fn key(words: [u64; 2]) -> [u8; 16] {
+        let mut key = [0; 16];
+        key[..8].copy_from_slice(&words[0].to_ne_bytes());
+        key[8..].copy_from_slice(&words[1].to_ne_bytes());
+        key
+    }
+
+    /// Keys that somebody who knows the seed, or guesses at structure, would send.
+    fn shapes() -> [(&'static str, fn(u64) -> [u8; 16]); 5] {
+        [
+            ("blinding", |n| key([n, BLINDING])),
+            ("low bits", |n| key([n, 0])),
+            ("high bits", |n| key([0, n.rotate_right(17)])),
+            ("both halves alike", |n| key([n, n])),
+            ("complements", |n| {
+                key([n >> 1, n >> 1].map(|word| if n & 1 == 0 { word } else { !word }))
+            }),
+        ]
+    }
+
+    #[test]
+    fn the_greatest_seed_is_of_no_use() {
+        let hasher = KeyHasher::seeded(u64::MAX);
+        assert_eq!(hasher.hash(b"key"), hasher.hash(b"another key"));
+    }
+
+    #[test]
+    fn who_knows_the_seed_makes_keys_collide_in_all_bits() {
+        let hasher = KeyHasher::seeded(0);
+        let hashes: HashSet<u64> = (0..KEYS)
+            .map(|n| hasher.hash(&key([n, BLINDING])))
+            .collect();
+        assert_eq!(hashes.len(), 1);
+    }
+
+    /// Shard, home group and tag of keys of every shape are those of random keys: no part of the
+    /// table gets twice its share.
+    #[test]
+    fn who_does_not_know_the_seed_makes_no_keys_collide() {
+        let parts: [fn(u64) -> u64; 3] = [
+            |hash| hash >> 32 & 255,
+            |hash| hash >> 24 & 255,
+            |hash| hash >> 56,
+        ];
+        for seed in [1, 2, 0x1157_c41f, !1, 1 << 63] {
+            let hasher = KeyHasher::seeded(seed);
+            for (shape, key) in shapes() {
+                let hashes: HashSet<u64> = (0..KEYS).map(|n| hasher.hash(&key(n))).collect();
+                assert_eq!(hashes.len() as u64, KEYS, "{shape} under {seed}");
+                for part in parts {
+                    let mut counts = [0_u64; 256];
+                    for &hash in &hashes {
+                        counts[part(hash) as usize] += 1;
+                    }
+                    let most = counts.iter().max();
+                    assert!(
+                        most <= Some(&(KEYS / 128)),
+                        "{shape} under {seed}: {most:?}"
+                    );
+                }
+            }
+        }
     }
 }

@@ -35,7 +35,7 @@ pub use effect::{Effect, Recorder, Sink};
 pub use evict::Bound;
 pub use ledger::{Account, Ledger, usable, usable_slots};
 pub use shard::Census;
-pub use step::{Batch, Deadline, Free, Locked, Slot, Step, Tally};
+pub use step::{Ahead, Batch, Deadline, Free, Locked, Slot, Step, Tally};
 pub use sweep::{Sweeper, Swept};
 pub use value::{Encoding, IntText, Value, ValueRef};
 pub use walk::Met;

@@ -39,6 +39,11 @@ use std::sync::Arc;
 /// more than a core can have under way, and far fewer than the first cache holds.
 const FETCHED_MAX: usize = 32;
 
+/// The keys [`Batch::fetch_next`] has begun to fetch for, by database and hash: the last one, whose
+/// shard is on its way, and the one before, whose place in the table is.
+#[derive(Debug, Default)]
+pub struct Ahead([Option<(u32, u64)>; 2]);
+
 /// One stay inside the gate. Nothing in it waits for disk, socket, waiter or another worker.
 pub struct Batch<'e> {
     engine: &'e Engine,
@@ -121,6 +126,34 @@ impl<'e> Batch<'e> {
                 }
             }
         }
+    }
+
+    /// The same for keys that come one by one, each some time before it is opened: begins to fetch
+    /// for this one and goes on with those before it.
+    pub fn fetch_next(&self, ahead: &mut Ahead, db: u32, key: &[u8]) {
+        let Hold::Shared(side) = &self.hold else {
+            return;
+        };
+        let shard_of = |(db, hash): (u32, u64)| {
+            let database = &side.get()[db as usize];
+            database.shards_in_use().get(database.shard_of(hash))
+        };
+        let next = (db, self.engine.hasher.hash(key));
+        if let Some(shard) = shard_of(next) {
+            prefetch(shard);
+        }
+        let [newer, older] = ahead.0;
+        for (name, stage) in [
+            (newer, Shard::fetch_table as fn(&Shard, u64)),
+            (older, Shard::fetch_entry),
+        ] {
+            if let Some(shard) = name.and_then(shard_of).and_then(|shard| shard.try_lock())
+                && let Some((_, hash)) = name
+            {
+                stage(&shard, hash);
+            }
+        }
+        ahead.0 = [Some(next), newer];
     }
 
     /// Begins a step. Alone, its frame is committed when the step is dropped.

@@ -3,6 +3,8 @@
 //! `.ci/generate` runs this with `UPDATE=1` and writes; otherwise a file that is not as it would be
 //! written fails its test. `facts.rs` checks the rows themselves against those of Valkey.
 
+#![forbid(unsafe_code)]
+
 mod dictionary;
 mod facts;
 mod modules;

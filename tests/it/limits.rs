@@ -4,6 +4,7 @@
 mod abandoned;
 mod bad_input;
 mod clients;
+mod flood;
 mod input;
 mod memory;
 mod output;
@@ -20,6 +21,7 @@ const GONE_MAX: Duration = Duration::from_secs(10);
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = bad_input::trials();
     trials.extend(crate::trials_of("limits::clients", clients::CASES));
+    trials.extend(crate::trials_of("limits::flood", flood::CASES));
     trials.extend(crate::trials_of("limits::input", input::CASES));
     trials.extend(crate::trials_of("limits::memory", memory::CASES));
     trials.extend(crate::trials_of("limits::output", output::CASES));

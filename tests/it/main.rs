@@ -5,6 +5,9 @@
 //! `UPDATE=1` and `UPDATE=oracle` rewrite the golden transcripts instead of checking them; the
 //! format is described in `tests/golden/README.md`.
 
+#![forbid(unsafe_code)]
+
+mod chance;
 mod client;
 mod clients;
 mod concurrency;

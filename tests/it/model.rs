@@ -22,6 +22,7 @@ use proptest::test_runner::{Config, FileFailurePersistence, RngSeed, TestRunner}
 use self::history::{Dialect, Step, histories};
 use self::oracle::Oracle;
 use self::play::Play;
+use crate::chance;
 use crate::need::{self, Program};
 
 const CASES: u32 = 1_000;
@@ -49,22 +50,12 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-fn from_environment(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
-fn random_seed() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(0)
-}
-
 /// Plays random histories until one fails, and then shorter ones that fail as well.
 fn run(dialect: Dialect, play: impl FnMut(&[Step]) -> Result<(), String>) -> Result<(), Failed> {
-    let seed = from_environment("LINCHPIN_SEED").unwrap_or_else(random_seed);
-    let times = from_environment("LINCHPIN_CASES").unwrap_or(1);
+    let seed = chance::seed();
     let persistence = FileFailurePersistence::Direct(REGRESSIONS);
     let config = Config {
-        cases: CASES.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX)),
+        cases: CASES.saturating_mul(chance::times()),
         rng_seed: RngSeed::Fixed(seed),
         failure_persistence: Some(Box::new(persistence)),
         source_file: Some(file!()),

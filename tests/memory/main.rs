@@ -3,6 +3,8 @@
 //! The count is of the whole process, so these tests are a program of their own and run one after
 //! the other.
 
+#![forbid(unsafe_code)]
+
 mod bound;
 mod clients;
 mod exact;

@@ -204,7 +204,7 @@ fn string(value: &Value) -> &str {
 }
 
 /// Whether an SPDX expression can be satisfied with accepted licences. An exception (`WITH`) only
-/// ever widens what a licence permits. `/` is how older manifests say OR.
+/// ever widens what a licence permits. `/` is how older manifests say OR; some write operators small.
 fn is_acceptable(expression: &str, is_accepted: &dyn Fn(&str) -> bool) -> bool {
     let spaced = expression
         .replace('(', " ( ")
@@ -217,7 +217,10 @@ fn is_acceptable(expression: &str, is_accepted: &dyn Fn(&str) -> bool) -> bool {
 /// `a OR b OR ...`, the tokens in reverse.
 fn any_of(tokens: &mut Vec<&str>, is_accepted: &dyn Fn(&str) -> bool) -> bool {
     let mut result = all_of(tokens, is_accepted);
-    while tokens.pop_if(|token| *token == "OR").is_some() {
+    while tokens
+        .pop_if(|token| ["OR", "or"].contains(token))
+        .is_some()
+    {
         result |= all_of(tokens, is_accepted);
     }
     result
@@ -226,7 +229,10 @@ fn any_of(tokens: &mut Vec<&str>, is_accepted: &dyn Fn(&str) -> bool) -> bool {
 /// `a AND b AND ...`, which binds tighter than OR.
 fn all_of(tokens: &mut Vec<&str>, is_accepted: &dyn Fn(&str) -> bool) -> bool {
     let mut result = one(tokens, is_accepted);
-    while tokens.pop_if(|token| *token == "AND").is_some() {
+    while tokens
+        .pop_if(|token| ["AND", "and"].contains(token))
+        .is_some()
+    {
         result &= one(tokens, is_accepted);
     }
     result
@@ -304,6 +310,8 @@ mod tests {
     fn licence_expressions_are_weighed() {
         check_licence("MIT", true);
         check_licence("MIT/GPL-3.0", true);
+        check_licence("MIT or GPL-3.0", true);
+        check_licence("MIT and GPL-3.0", false);
         check_licence("GPL-3.0 OR Apache-2.0 WITH LLVM-exception", true);
         check_licence("(MIT OR Apache-2.0) AND Unicode-3.0", true);
         check_licence("MIT AND GPL-3.0", false);

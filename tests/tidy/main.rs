@@ -4,6 +4,8 @@
 //! is run over the whole checkout by a test here, and shown to find something by a test of its own
 //! on a small bad input. The exceptions stand in `tests/data/tidy_allowed.txt` (see `shape`).
 
+#![forbid(unsafe_code)]
+
 mod architecture;
 mod book;
 mod changelog;
@@ -14,6 +16,7 @@ mod links;
 mod manifest;
 mod shape;
 mod tree;
+mod unsafety;
 mod words;
 
 use tree::tree;
@@ -31,6 +34,11 @@ fn types_of_the_architecture_exist() {
 #[test]
 fn words_are_not_banned() {
     assert_none(&words::check(tree()));
+}
+
+#[test]
+fn unsafe_is_rare_and_explained() {
+    assert_none(&unsafety::check(tree()));
 }
 
 #[test]

@@ -24,6 +24,8 @@
 //!
 //! Linux only: epoll, and `/proc` for processes. TCP only, without TLS.
 
+#![forbid(unsafe_code)]
+
 mod check;
 pub mod clock;
 pub mod compare;

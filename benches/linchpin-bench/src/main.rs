@@ -1,6 +1,8 @@
 //! The `linchpin-bench` binary: `run` puts a server under load, `compare` measures servers side by
 //! side, `hit-ratio` how good their caches are.
 
+#![forbid(unsafe_code)]
+
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,5 +1,7 @@
 //! Fleets against a server of this test: what arrives, what is counted, what is refused.
 
+#![forbid(unsafe_code)]
+
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;

@@ -4,6 +4,8 @@
 //! for the whole batch, and the throughput is in keys. Keys come in an order without pattern, once
 //! from few that stay in the caches and once from many that do not.
 
+#![forbid(unsafe_code)]
+
 use criterion::measurement::WallTime;
 use criterion::{
     BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main,

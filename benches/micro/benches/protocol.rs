@@ -1,5 +1,7 @@
 //! What do parsing a request, finding its command and writing a reply cost?
 
+#![forbid(unsafe_code)]
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use linchpin_protocol::{Limits, RequestParser, Version, Writer, encode_command};
 use linchpin_server::command::table;

@@ -1,5 +1,7 @@
 //! What does a command cost without the kernel: from received bytes to bytes to be sent?
 
+#![forbid(unsafe_code)]
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use linchpin_protocol::encode_command;
 use linchpin_server::config::Settings;

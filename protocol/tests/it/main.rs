@@ -1,5 +1,7 @@
 //! The crate from outside: what it promises of requests, replies and texts.
 
+#![forbid(unsafe_code)]
+
 mod corpus;
 mod oracle;
 mod reply;
