@@ -209,7 +209,11 @@ mod loom_tests {
             shards: 1,
             hash_seed: 1,
         };
-        Arc::new(Engine::new(options, None))
+        let engine = Engine::new(options, None);
+        // Made before there are threads: that a `OnceLock` publishes what it holds, loom does not
+        // see.
+        engine.alone(Now::default()).step().database(0).shards();
+        Arc::new(engine)
     }
 
     /// `INCR`; answers the number before.

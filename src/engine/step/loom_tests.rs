@@ -44,6 +44,9 @@ impl Stage {
                 .expect("a letter for each shard")]
         };
         let (a, b) = (in_shard(0), in_shard(1));
+        // Made before there are threads: that a `OnceLock` publishes what it holds, loom does not
+        // see.
+        engine.shared(0, NOW).step().database(0).shards();
         Arc::new(Self {
             engine,
             recorder,
