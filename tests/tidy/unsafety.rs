@@ -81,11 +81,12 @@ fn unexplained(file: &File, code: &str, numbers: &[usize], findings: &mut Vec<St
 fn is_root(path: &str) -> bool {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     let folders: Vec<&str> = folder.split('/').collect();
-    match (folders.as_slice(), name) {
-        ([.., "src"], "lib.rs" | "main.rs") | ([.., "tests", _], "main.rs") => true,
-        ([.., "benches" | "tests"], _) => true,
-        _ => false,
-    }
+    matches!(
+        (folders.as_slice(), name),
+        ([.., "src"], "lib.rs" | "main.rs")
+            | ([.., "tests", _], "main.rs")
+            | ([.., "benches" | "tests"], _)
+    )
 }
 
 #[cfg(test)]

@@ -183,8 +183,8 @@ fn longest_step_us(server: &Server) -> anyhow::Result<u64> {
 
 fn table(options: &StallOptions, rounds: &[Round]) -> String {
     let mut text = format!(
-        "Medians of {} rounds, in milliseconds. The probe is a PING {PINGS_PER_S} times a second; an \
-         idle server's p99.99, {:.2}, is taken off.\n\n\
+        "Medians of {} rounds, in milliseconds. The probe is a PING {PINGS_PER_S} times a second; \
+         an idle server's p99.99, {:.2}, is taken off.\n\n\
          | while | longest step, inside | PING p99.99, outside |\n| --- | ---: | ---: |\n",
         rounds.len(),
         median(rounds, |round| round.idle_us) / 1_000.0,
