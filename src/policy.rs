@@ -24,6 +24,10 @@ pub enum Policy {
     AllKeysLrm,
     /// Any key.
     AllKeysRandom,
+    /// The key that was used longest ago, those never used again first, after 2Q.
+    AllKeys2q,
+    /// The same, among keys with a deadline.
+    Volatile2q,
     /// Nothing: commands that need memory are refused.
     #[default]
     NoEviction,
@@ -41,10 +45,12 @@ impl Policy {
         Self::AllKeysLfu,
         Self::AllKeysLrm,
         Self::AllKeysRandom,
+        Self::AllKeys2q,
+        Self::Volatile2q,
         Self::NoEviction,
     ];
 
-    /// Redis' names for them.
+    /// Redis' names for them, and our own for 2q.
     pub const NAMES: &'static [&'static str] = &[
         "volatile-lru",
         "volatile-lfu",
@@ -55,6 +61,8 @@ impl Policy {
         "allkeys-lfu",
         "allkeys-lrm",
         "allkeys-random",
+        "allkeys-2q",
+        "volatile-2q",
         "noeviction",
     ];
 
@@ -74,14 +82,48 @@ impl Policy {
                 | Self::VolatileLrm
                 | Self::VolatileRandom
                 | Self::VolatileTtl
+                | Self::Volatile2q
         )
     }
 
-    /// Whether it needs to know how often keys are used.
+    /// What decides which key goes first.
+    #[must_use]
+    pub const fn order(self) -> Order {
+        match self {
+            Self::VolatileLru | Self::AllKeysLru => Order::Lru,
+            Self::VolatileLfu | Self::AllKeysLfu => Order::Lfu,
+            Self::VolatileLrm | Self::AllKeysLrm => Order::Lrm,
+            Self::VolatileRandom | Self::AllKeysRandom => Order::Random,
+            Self::Volatile2q | Self::AllKeys2q => Order::TwoQ,
+            Self::VolatileTtl => Order::Ttl,
+            Self::NoEviction => Order::None,
+        }
+    }
+
+    /// Whether it counts how often keys are used.
     #[must_use]
     pub const fn counts_uses(self) -> bool {
-        matches!(self, Self::VolatileLfu | Self::AllKeysLfu)
+        matches!(self.order(), Order::Lfu)
     }
+}
+
+/// What decides which key goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The last use, and whether there were several.
+    Lru,
+    /// How often it was used.
+    Lfu,
+    /// The last change.
+    Lrm,
+    /// Chance.
+    Random,
+    /// The last use; what was never used again goes long before what was.
+    TwoQ,
+    /// The deadline.
+    Ttl,
+    /// Nothing goes.
+    None,
 }
 
 #[cfg(all(test, not(loom)))]

@@ -67,6 +67,6 @@ pub mod writer;
 
 pub use reply::{Reply, ReplyError, ReplyLimits, ReplyParser, ReplyProgress, encode_command};
 pub use request::{
-    Args, ArgsIter, Limits, Parsed, Pipeline, ProtocolError, Request, RequestParser,
+    Args, ArgsIter, Limits, Parsed, Pipeline, ProtocolError, Request, RequestParser, peek_second,
 };
 pub use writer::{Version, Writer};

@@ -43,4 +43,4 @@ pub(crate) use args::Span;
 pub use args::{Args, ArgsIter, Request};
 pub use error::ProtocolError;
 pub use parser::{Limits, RequestParser};
-pub use pipeline::{Parsed, Pipeline};
+pub use pipeline::{Parsed, Pipeline, peek_second};

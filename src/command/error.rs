@@ -79,6 +79,11 @@ pub const FREQ_NOT_TRACKED: ReplyError = err(
     "An LFU maxmemory policy is not selected, access frequency not tracked. Please note that \
      when switching between policies at runtime LRU and LFU data will take some time to adjust.",
 );
+/// `OBJECT IDLETIME` under an eviction policy that counts accesses instead.
+pub const IDLETIME_NOT_TRACKED: ReplyError = err(
+    "An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching \
+     between policies at runtime LRU and LFU data will take some time to adjust.",
+);
 /// A key longer than the server takes.
 pub const KEY_TOO_LONG: ReplyError = err("key is too long");
 /// A command that may need memory while there is none.

@@ -362,7 +362,9 @@ pub static DIRECTIVES: &[Directive] = &[
         live: Live::Live,
         doc: "What is evicted when more than `maxmemory` is held: of all keys or of those with a \
               deadline (volatile), the one used longest ago (lru), least often (lfu), changed \
-              longest ago (lrm), any (random), or due first (ttl); noeviction evicts nothing.",
+              longest ago (lrm), any (random), or due first (ttl); noeviction evicts nothing. Of \
+              our own is 2q: what was never used again goes long before the rest, so that a scan \
+              passes through.",
         field: Field::Choice {
             names: Policy::NAMES,
             get: |s| s.maxmemory_policy.name(),

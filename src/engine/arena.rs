@@ -9,10 +9,11 @@
 //! ```
 //!
 //! A record's room is a hole of exactly its size where there is one, else it is cut from the top of
-//! the *active* page, else from a new page. A freed record becomes a hole; holes of one size form a
-//! list through their own bytes. Where holes make up more than a fifth, the emptiest page is
-//! *evacuated*: its records move elsewhere and the page goes back to the allocator. Since only the
-//! shard's table refers to a record, moving one costs one look-up.
+//! the *active* page, else from a larger hole, else from a new page. A freed record becomes a hole;
+//! holes of one size form a list through their own bytes. Where holes make up more than a fifth,
+//! the emptiest page is *evacuated*: its records move elsewhere and the page goes back to the
+//! allocator. When memory is short that happens as soon as the holes of the others have room for
+//! its records. Since only the shard's table refers to a record, moving one costs one look-up.
 //!
 //! Invariants:
 //! - from 0 to `top` a page is records and holes without gaps, so it can be walked;
@@ -20,7 +21,8 @@
 //! - every hole of at least two steps is in the list of its size, exactly once.
 //!
 //! Cost: on average 4 bytes per record for rounding up; at most a quarter of the room is holes (a
-//! fifth, plus the page being filled); pages are about a sixteenth of the arena, at most 64 KiB.
+//! fifth, plus the page being filled); pages are about a twentieth of the arena, from 256 bytes to
+//! 16 KiB, in very large arenas to 64 KiB.
 //!
 //! LIMITATIONS: 2^18 pages, so up to 16 GiB of records in one arena; beyond that `alloc` panics.
 
@@ -32,9 +34,14 @@ use super::record::{BYTES_MAX, HOLE, Record};
 const STEP_BYTES: usize = 8;
 const OFFSET_BITS: u32 = 13;
 const PAGE_BYTES_MAX: usize = STEP_BYTES << OFFSET_BITS;
-const PAGE_BYTES_MIN: usize = 2_048;
-/// A new page is this part of the arena, within the bounds above.
-const PAGES_PER_ARENA: usize = 16;
+const PAGE_BYTES_MIN: usize = 256;
+/// A new page is this part of the arena ...
+const PAGES_PER_ARENA: usize = 32;
+/// ... a quarter of it while that is less than this ...
+const PAGE_BYTES_EARLY: usize = 2_048;
+/// ... and no more than this, unless it is a thousandth: what is given back for one page that was
+/// taken should be found in a fraction of a millisecond.
+const PAGE_BYTES_USUAL: usize = 16 << 10;
 /// A hole holds its size and two links.
 const STEPS_MIN: usize = 2;
 /// With fewer steps of holes than this nothing is evacuated.
@@ -47,7 +54,6 @@ const PAGES_PER_LINE: usize = LINE_BYTES / size_of::<Option<Page>>();
 /// Of the list of pages: a shard has about sixteen.
 const FETCHED_LINES_MAX: usize = 8;
 
-const _: () = assert!(BYTES_MAX <= PAGE_BYTES_MIN);
 const _: () = assert!(usable(PAGE_BYTES_MIN) == PAGE_BYTES_MIN);
 
 /// Where a record stands.
@@ -107,12 +113,16 @@ pub(super) struct Arena {
     page_steps: usize,
     /// Bytes held, to be had without adding up.
     heap_bytes: usize,
+    /// With fewer steps of holes than this no page can be given back, as far as is known.
+    give_back_steps: usize,
 }
 
 /// A page taken out of the arena; its records are to be moved.
 pub(super) struct Evacuated {
     number: usize,
     page: Page,
+    /// What the arena had before.
+    page_steps: usize,
 }
 
 const fn steps(bytes: usize) -> usize {
@@ -251,27 +261,73 @@ impl Arena {
         self.hole_steps * STEP_BYTES
     }
 
-    /// Takes out the page that has most holes for its size. O(pages), and O(page).
-    pub(super) fn evacuate(&mut self) -> Option<Evacuated> {
+    /// Whether the emptiest page can be given back by moving its records into the holes of others.
+    /// O(1), and O(pages) where holes have become enough for another look. An active page without
+    /// records goes at once.
+    pub(super) fn can_give_back(&mut self) -> bool {
+        self.drop_idle_page();
+        if self.hole_steps < self.give_back_steps {
+            return false;
+        }
+        let Some(number) = self.emptiest() else {
+            return false;
+        };
+        let own = self.page(number);
+        // Its own holes are no room for its records; the unused end of another page is.
+        let (needed, mut room) = (own.top, self.hole_steps);
+        if let Some(active) = self.active.filter(|active| *active != number) {
+            let active = self.page(active);
+            room += active.steps() - active.top;
+        }
+        let fits = needed <= room && own.steps() < self.page_steps;
+        if !fits {
+            self.give_back_steps = self.hole_steps + needed.saturating_sub(room).max(1);
+        }
+        fits
+    }
+
+    /// The page that has most holes for its size.
+    fn emptiest(&self) -> Option<usize> {
         let pages = self.pages.iter().enumerate();
         let in_use = pages.filter_map(|(number, page)| Some((number, page.as_ref()?)));
         // The active page may be the emptiest of all, and have no hole.
         let holed = in_use.filter(|(_, page)| page.top > page.live);
-        let (number, _) = holed.min_by_key(|(_, page)| page.live * 1_024 / page.steps())?;
+        let emptiest = holed.min_by_key(|(_, page)| page.live * 1_024 / page.steps());
+        emptiest.map(|(number, _)| number)
+    }
+
+    /// Takes out the page that has most holes for its size. O(pages), and O(page).
+    pub(super) fn evacuate(&mut self) -> Option<Evacuated> {
+        let number = self.emptiest()?;
         if self.active == Some(number) {
             self.active = None;
         }
         self.unlink_all(number);
-        let page = self.pages[number].take()?;
+        let (page, page_steps) = (self.pages[number].take()?, self.page_steps);
         self.page_steps -= page.steps();
         self.count_heap_bytes();
-        Some(Evacuated { number, page })
+        Some(Evacuated {
+            number,
+            page,
+            page_steps,
+        })
     }
 
     /// Gives back a page whose records have been moved. Not before: its handles must stay unlike
     /// those of new records as long as the table still has them.
     pub(super) fn retire(&mut self, evacuated: Evacuated) {
-        let Evacuated { number, page } = evacuated;
+        let Evacuated {
+            number,
+            page,
+            page_steps,
+        } = evacuated;
+        // Where no hole fitted the records it took another page to move them: the next try waits
+        // until there are holes for as much again.
+        self.give_back_steps = if self.page_steps < page_steps {
+            0
+        } else {
+            self.hole_steps + page.steps()
+        };
         drop(page);
         self.vacant.push(number as u32);
         self.count_heap_bytes();
@@ -293,21 +349,39 @@ impl Arena {
                 self.link(Handle::new(number, top), left);
             }
         }
-        let number = self.add_page();
+        if let Some(handle) = self.split(steps) {
+            return handle;
+        }
+        let number = self.add_page(steps);
         self.active = Some(number);
         self.page_mut(number).top = steps;
         Handle::new(number, 0)
     }
 
-    fn add_page(&mut self) -> usize {
-        let bytes = (self.page_steps * STEP_BYTES / PAGES_PER_ARENA).next_power_of_two();
-        let bytes = bytes.clamp(PAGE_BYTES_MIN, PAGE_BYTES_MAX);
+    /// Cuts room from the smallest hole of which another hole is left over. O(sizes), at most 192.
+    fn split(&mut self, steps: usize) -> Option<Handle> {
+        let larger = self.holes.iter().enumerate().skip(steps + STEPS_MIN);
+        let (size, hole) = larger.into_iter().find(|(_, hole)| **hole != NIL)?;
+        let hole = Handle(*hole);
+        self.unlink(hole, size);
+        self.link(Handle::new(hole.page(), hole.step() + steps), size - steps);
+        Some(hole)
+    }
+
+    /// A new page, with room for at least one record of `steps`.
+    fn add_page(&mut self, steps: usize) -> usize {
+        let arena = self.page_steps * STEP_BYTES;
+        let part = (arena / PAGES_PER_ARENA).max((arena / 4).min(PAGE_BYTES_EARLY));
+        let part = part.min(PAGE_BYTES_USUAL).max(arena / 1_024);
+        let part = part.clamp(PAGE_BYTES_MIN, PAGE_BYTES_MAX);
+        let bytes = part.max(steps * STEP_BYTES).next_power_of_two();
         let page = Page {
             bytes: vec![0; bytes].into_boxed_slice(),
             top: 0,
             live: 0,
         };
         self.page_steps += page.steps();
+        self.give_back_steps = 0;
         if let Some(number) = self.vacant.pop() {
             self.pages[number as usize] = Some(page);
             self.count_heap_bytes();
@@ -316,6 +390,16 @@ impl Arena {
         self.pages.push(Some(page));
         self.count_heap_bytes();
         self.pages.len() - 1
+    }
+
+    /// Gives back the active page if it has no records.
+    fn drop_idle_page(&mut self) {
+        if let Some(number) = self.active
+            && self.page(number).live == 0
+        {
+            self.active = None;
+            self.drop_page(number);
+        }
     }
 
     fn drop_page(&mut self, number: usize) {

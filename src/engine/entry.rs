@@ -6,7 +6,8 @@
 use super::arena::{Arena, Evacuated, Handle};
 use super::large::Large;
 use super::ledger::usable_slots;
-use super::record::{self, ACCESSED_S_MAX, Parts, Record};
+use super::record::{self, Parts, Record};
+use super::usage::Usage;
 use super::value::{Encoding, ValueRef};
 
 /// `OBJECT ENCODING` calls values up to this length `embstr`, as Redis does.
@@ -76,11 +77,12 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// When the key was last used: engine time in seconds, modulo 194 days.
-    pub(super) fn accessed_s(self) -> u32 {
+    /// What is known of its uses.
+    #[inline]
+    pub(super) fn usage(self) -> Usage {
         match self {
-            Self::Small(record) => record.accessed_s(),
-            Self::Large(large) => large.accessed_s,
+            Self::Small(record) => record.usage(),
+            Self::Large(large) => large.usage,
         }
     }
 
@@ -100,11 +102,6 @@ impl<'a> Entry<'a> {
             Self::Large(large) => large.parts(),
         }
     }
-}
-
-/// Seconds from one access time to another, on a clock that goes round every 194 days.
-pub(super) fn idle_s(accessed_s: u32, now_s: u32) -> u32 {
-    now_s.wrapping_sub(accessed_s) % ACCESSED_S_MAX
 }
 
 impl Entries {
@@ -137,13 +134,8 @@ impl Entries {
 
     /// Adds an entry.
     pub(super) fn add(&mut self, parts: &Parts<'_>) -> Place {
-        let accessed_s = parts.accessed_s % ACCESSED_S_MAX;
-        let parts = Parts {
-            accessed_s,
-            ..*parts
-        };
         let Some(bytes) = parts.bytes() else {
-            return self.add_large(Large::new(&parts));
+            return self.add_large(Large::new(parts));
         };
         let handle = self.arena.alloc(bytes);
         parts.write(self.arena.get_mut(handle));
@@ -168,11 +160,6 @@ impl Entries {
 
     /// Gives an entry new parts, its key among them; answers where it now is.
     pub(super) fn replace(&mut self, place: Place, parts: &Parts<'_>) -> Place {
-        let accessed_s = parts.accessed_s % ACCESSED_S_MAX;
-        let parts = Parts {
-            accessed_s,
-            ..*parts
-        };
         if place.0 < Handle::LIMIT
             && let Some(bytes) = parts.bytes()
         {
@@ -183,7 +170,7 @@ impl Entries {
             }
         }
         self.remove(place);
-        self.add(&parts)
+        self.add(parts)
     }
 
     /// Sets or takes away a deadline; answers where the entry now is.
@@ -206,15 +193,13 @@ impl Entries {
         )
     }
 
-    /// Notes a use of an entry.
+    /// Notes what is known of the uses of an entry.
     #[inline]
-    pub(super) fn set_accessed_s(&mut self, place: Place, accessed_s: u32) {
+    pub(super) fn set_usage(&mut self, place: Place, usage: Usage) {
         if place.0 < Handle::LIMIT {
-            record::set_accessed_s(self.arena.get_mut(Handle(place.0)), accessed_s);
+            record::set_usage(self.arena.get_mut(Handle(place.0)), usage);
         } else {
-            self.large_mut(place, |large| {
-                large.accessed_s = accessed_s % ACCESSED_S_MAX;
-            });
+            self.large_mut(place, |large| large.usage = usage);
         }
     }
 
@@ -252,6 +237,11 @@ impl Entries {
     /// Bytes of pages between records.
     pub(super) fn hole_bytes(&self) -> usize {
         self.arena.hole_bytes()
+    }
+
+    /// Whether a page can be given back by moving its records into the holes of others.
+    pub(super) fn can_give_back(&mut self) -> bool {
+        self.arena.can_give_back()
     }
 
     /// Moves the records of the page with most holes, telling of each: its key, where it was, where
@@ -328,6 +318,7 @@ impl Entries {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::engine::usage::Mark;
     use crate::engine::value::IntText;
     use proptest::prelude::*;
     use std::collections::HashMap;
@@ -339,17 +330,17 @@ mod tests {
         int: bool,
         grown: bool,
         deadline_ms: Option<u64>,
-        accessed_s: u32,
+        usage: Usage,
     }
 
     #[derive(Clone, Debug)]
     enum Op {
-        Put(Vec<u8>, Option<u64>, u32),
-        PutInt(i64, Option<u64>, u32),
+        Put(Vec<u8>, Option<u64>, Usage),
+        PutInt(i64, Option<u64>, Usage),
         Append(Vec<u8>),
         WriteRange(usize, Vec<u8>),
         Deadline(Option<u64>),
-        Accessed(u32),
+        Used(Usage),
         Remove,
     }
 
@@ -365,15 +356,20 @@ mod tests {
                 (0u64..1 << 47).prop_map(Some)
             ]
         };
-        let seconds = || 0u32..ACCESSED_S_MAX;
+        let usage = || {
+            (0u32..1 << 24, any::<u16>()).prop_map(|(accessed_s, mark)| Usage {
+                accessed_s,
+                mark: Mark(mark),
+            })
+        };
         let op = prop_oneof![
-            4 => (bytes(60), at(), seconds()).prop_map(|(b, d, a)| Op::Put(b, d, a)),
-            1 => (bytes(2_000), at(), seconds()).prop_map(|(b, d, a)| Op::Put(b, d, a)),
-            2 => (any::<i64>(), at(), seconds()).prop_map(|(n, d, a)| Op::PutInt(n, d, a)),
+            4 => (bytes(60), at(), usage()).prop_map(|(b, d, a)| Op::Put(b, d, a)),
+            1 => (bytes(2_000), at(), usage()).prop_map(|(b, d, a)| Op::Put(b, d, a)),
+            2 => (any::<i64>(), at(), usage()).prop_map(|(n, d, a)| Op::PutInt(n, d, a)),
             1 => bytes(40).prop_map(Op::Append),
             1 => (0usize..90, bytes(40)).prop_map(|(at, b)| Op::WriteRange(at, b)),
             1 => at().prop_map(Op::Deadline),
-            1 => seconds().prop_map(Op::Accessed),
+            1 => usage().prop_map(Op::Used),
             3 => Just(Op::Remove),
         ];
         prop::collection::vec((any::<u8>(), op), 1..400)
@@ -398,7 +394,7 @@ mod tests {
         assert_eq!(entry.value().text(&mut IntText::default()), naive.text);
         assert_eq!(matches!(entry.value(), ValueRef::Int(_)), naive.int);
         assert_eq!(entry.deadline_ms(), naive.deadline_ms);
-        assert_eq!(entry.accessed_s(), naive.accessed_s);
+        assert_eq!(entry.usage(), naive.usage);
         let encoding = match naive {
             Naive { int: true, .. } => Encoding::Int,
             Naive {
@@ -416,12 +412,12 @@ mod tests {
         op: Op,
     ) {
         let old = known.remove(&key);
-        let put = |entries: &mut Entries, value: ValueRef<'_>, deadline_ms, accessed_s| {
+        let put = |entries: &mut Entries, value: ValueRef<'_>, deadline_ms, usage| {
             let parts = Parts {
                 key: &key,
                 value,
                 deadline_ms,
-                accessed_s,
+                usage,
             };
             let place = match &old {
                 Some((place, _)) => entries.replace(*place, &parts),
@@ -436,7 +432,7 @@ mod tests {
                     int,
                     grown: false,
                     deadline_ms,
-                    accessed_s,
+                    usage,
                 },
             )
         };
@@ -471,9 +467,9 @@ mod tests {
                 naive.deadline_ms = at;
                 (entries.set_deadline_ms(place, at), naive)
             }
-            (Op::Accessed(at), Some((place, mut naive))) => {
-                naive.accessed_s = at;
-                entries.set_accessed_s(place, at);
+            (Op::Used(at), Some((place, mut naive))) => {
+                naive.usage = at;
+                entries.set_usage(place, at);
                 (place, naive)
             }
         };
@@ -513,7 +509,7 @@ mod tests {
                 key: &key,
                 value,
                 deadline_ms: None,
-                accessed_s: 0,
+                usage: Usage::default(),
             };
             let place = entries.add(&parts);
             places.push((key, place));

@@ -1,17 +1,56 @@
-//! The bound on memory, and making room below it.
+//! The bound on memory, and making room below it by eviction.
 //!
 //! The engine is told its bound and may be asked, before a command that needs memory, to make room.
 //! What the bound is compared with is the ledger: everything held, not only what stands in shards.
 //!
-//! Cost: asking whether there is room reads a line that only a change of settings writes and, where
-//! there is a bound, the ledger's.
+//! ```text
+//!   hand -->  shard 17: | bucket | bucket | bucket ...     `maxmemory-samples` entries at a time
+//!               |
+//!               v rank (usage.rs)
+//!             pool: the 16 highest met so far  -->  the highest, if it is still what it was: out
+//! ```
 //!
-//! LIMITATIONS: whatever the policy, nothing is evicted: there is room or there is none.
+//! HOW IT WORKS: a *hand* goes through bucket after bucket, shard after shard, database after
+//! database. Keys stand in the order of their hash, which is a random one, so a few neighbours are
+//! a random sample; and since the hand comes back to no entry before it has met all others, each is
+//! looked at several times while the cache turns over once. What ranks highest of all that was met
+//! lately stays in the *pool*. Before an entry goes it is looked at again: one that was used since
+//! takes its new rank.
+//!
+//! ROOM: small records live in pages, so one that goes frees nothing by itself. The shard that it
+//! left gives back a page as soon as its holes can take up the emptiest one (`arena.rs`), and as
+//! the hand stays in a shard for a while, so do the holes.
+//!
+//! Each side of the gate has its hand and pool, starting at places of their own, so two workers
+//! that make room at once share nothing but the shards they lock, one at a time.
+//!
+//! Cost: asking whether there is room reads a line that only a change of settings writes and, where
+//! there is a bound, the ledger's. An eviction looks at `maxmemory-samples` entries, at a few
+//! buckets for each, and locks two shards. A call evicts until enough is given back: seldom more
+//! than a page of 16 KiB holds, unless the command before took more. A bound that is lowered under
+//! what is held is reached in steps of 512 entries, one for each command.
+//!
+//! LIMITATIONS: where few of many keys have a deadline, the volatile policies pass all those
+//! without, a thousand buckets at a time. In a cache of fewer entries than there are shards, a
+//! shard gives its page back only when its last entry goes.
 
+use super::entry::Entry;
+use super::occupancy::Kept;
+use super::usage::{Draws, Usage};
 use super::{Engine, Step};
-use crate::policy::Policy;
+use crate::policy::{Order, Policy};
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
+
+/// Candidates kept from one eviction to the next. Redis keeps as many.
+const POOL: usize = 16;
+/// Buckets looked at before what has been found must do.
+const BUCKETS_MAX: usize = 1_024;
+/// Shards of flushed databases freed between two looks at the ledger.
+const FREED_SHARDS: usize = 1;
+/// Entries that go at most before a command, of those that only a lowered bound makes too many.
+const LOWERED_MAX: usize = 512;
 
 /// How much may be held, and what goes when it is more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +91,8 @@ struct Parts {
     samples: AtomicU32,
     lfu_log_factor: AtomicU32,
     lfu_decay_min: AtomicU32,
+    /// Bytes that were held above a bound when it was lowered, and still are.
+    excess: AtomicU64,
 }
 
 impl BoundCell {
@@ -62,6 +103,7 @@ impl BoundCell {
             samples: AtomicU32::new(bound.samples),
             lfu_log_factor: AtomicU32::new(bound.lfu_log_factor),
             lfu_decay_min: AtomicU32::new(bound.lfu_decay_min),
+            excess: AtomicU64::new(0),
         }))
     }
 
@@ -91,10 +133,29 @@ impl BoundCell {
 }
 
 impl Engine {
-    /// Puts another bound in force, from the next batch on. What is held above it goes when the
-    /// next command asks for room.
+    /// Puts another bound in force, from the next command on. What is held above it goes bit by
+    /// bit, whenever a command asks for room.
     pub fn set_bound(&self, bound: Bound) {
         self.bound.set(bound);
+        let excess = self.excess();
+        self.bound.0.excess.store(excess, Ordering::Relaxed);
+    }
+
+    /// Bytes held above the bound.
+    fn excess(&self) -> u64 {
+        (self.ledger.held() as u64).saturating_sub(self.bound.bytes_max())
+    }
+
+    /// Whether the bound was lowered and no more is held above it than then, or since.
+    fn is_excess_allowed(&self) -> bool {
+        self.excess() <= self.bound.0.excess.load(Ordering::Relaxed)
+    }
+
+    /// Allows no more above the bound from now on than there is now. It only falls, whoever else
+    /// makes room at the same time.
+    fn lower_excess(&self) {
+        let excess = self.excess();
+        self.bound.0.excess.fetch_min(excess, Ordering::Relaxed);
     }
 
     /// The bound in force.
@@ -113,6 +174,236 @@ impl Engine {
     }
 }
 
+/// The clock that recency is told by: it rises with insertions (`usage.rs`).
+///
+/// Relaxed: it is a number to compare other numbers with, and publishes nothing. Who reads it while
+/// it rises may note a use one tick too early.
+#[derive(Debug)]
+pub(super) struct AgeClock(CachePadded<AtomicU32>);
+
+impl AgeClock {
+    pub(super) fn new() -> Self {
+        Self(CachePadded::new(AtomicU32::new(0)))
+    }
+
+    /// The time, of which marks keep the lower 14 bits.
+    #[inline]
+    pub(super) fn now(&self) -> u16 {
+        self.0.load(Ordering::Relaxed) as u16
+    }
+
+    pub(super) fn tick(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Hand and pool of each side of the gate.
+#[derive(Debug)]
+pub(super) struct Evictors(Box<[CachePadded<Mutex<Evictor>>]>);
+
+impl Evictors {
+    /// Those of so many sides, starting at places that follow from `seed`.
+    pub(super) fn new(sides: usize, seed: u64) -> Self {
+        let evictor = |side: usize| {
+            let draws = Draws::seeded(seed ^ side as u64);
+            CachePadded::new(Mutex::new(Evictor::new(draws)))
+        };
+        Self((0..sides.max(1)).map(evictor).collect())
+    }
+
+    fn of_side(&self, side: usize) -> &Mutex<Evictor> {
+        &self.0[side % self.0.len()]
+    }
+}
+
+#[derive(Debug)]
+struct Evictor {
+    hand: Hand,
+    /// Whose candidates the pool has.
+    policy: Policy,
+    pool: Vec<Candidate>,
+    draws: Draws,
+}
+
+/// Where the next entry is looked for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hand {
+    db: u32,
+    shard: usize,
+    bucket: usize,
+}
+
+/// An entry that may go, as it was when it was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Candidate {
+    /// The database as `SELECT` numbers it.
+    db: u32,
+    hash: u64,
+    usage: Usage,
+    deadline_ms: Option<u64>,
+}
+
+/// What became of a candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It went.
+    Went,
+    /// It was not there any more, or may not go.
+    Spared,
+    /// It was used since, and now is this.
+    Changed(Candidate),
+}
+
+impl Candidate {
+    pub(super) fn new(db: u32, hash: u64, entry: Entry<'_>) -> Self {
+        Self {
+            db,
+            hash,
+            usage: entry.usage(),
+            deadline_ms: entry.deadline_ms(),
+        }
+    }
+
+    pub(super) fn db(&self) -> u32 {
+        self.db
+    }
+
+    pub(super) fn is_due(&self, now_ms: u64) -> bool {
+        self.deadline_ms.is_some_and(|at| at <= now_ms)
+    }
+
+    /// Whether the policy lets it go.
+    pub(super) fn may_go(&self, policy: Policy) -> bool {
+        self.deadline_ms.is_some() || !policy.is_volatile()
+    }
+}
+
+impl Evictor {
+    fn new(mut draws: Draws) -> Self {
+        let hand = Hand {
+            db: 0,
+            shard: (draws.next() % super::walk::SHARDS_MAX as u64) as usize,
+            bucket: 0,
+        };
+        Self {
+            hand,
+            policy: Policy::NoEviction,
+            pool: Vec::new(),
+            draws,
+        }
+    }
+
+    /// Lets one entry go, one past its deadline first; answers whether there was any.
+    fn evict_one(&mut self, step: &mut Step<'_>, bound: &Bound) -> bool {
+        if self.policy != bound.policy {
+            self.policy = bound.policy;
+            self.pool.clear();
+        }
+        loop {
+            let found = self.sample(step, bound.samples as usize);
+            while let Some(candidate) = self.take_highest(step) {
+                match step
+                    .lock_hash(candidate.db, candidate.hash)
+                    .evict(&candidate, bound.policy)
+                {
+                    Fate::Went => return true,
+                    Fate::Spared => {}
+                    Fate::Changed(now) => self.pool.push(now),
+                }
+            }
+            if !found {
+                return false;
+            }
+        }
+    }
+
+    /// Moves the hand on over so many entries that may go, fewer where they are far apart, and puts
+    /// the highest of them into the pool. Answers whether there may be any more than it saw.
+    fn sample(&mut self, step: &Step<'_>, samples: usize) -> bool {
+        let kept = if self.policy.is_volatile() {
+            Kept::Volatile
+        } else {
+            Kept::Any
+        };
+        if self.policy.order() == Order::Random {
+            self.jump(step);
+        }
+        let (mut seen, mut looked, mut laps) = (0, 0, 0);
+        while seen < samples && looked < BUCKETS_MAX {
+            let database = step.database(self.hand.db);
+            let Some(number) = database.next_occupied(kept, self.hand.shard) else {
+                self.next_database(step.databases());
+                laps += u32::from(self.hand.db == 0);
+                if laps > 1 {
+                    return seen > 0;
+                }
+                continue;
+            };
+            if number != self.hand.shard {
+                (self.hand.shard, self.hand.bucket) = (number, 0);
+            }
+            let shard = database.shards()[number].lock();
+            while seen < samples && looked < BUCKETS_MAX && self.hand.bucket < shard.buckets() {
+                if let Some(entry) = shard.at(self.hand.bucket) {
+                    seen += usize::from(self.meet(step, entry));
+                }
+                (self.hand.bucket, looked) = (self.hand.bucket + 1, looked + 1);
+            }
+            if self.hand.bucket >= shard.buckets() {
+                (self.hand.shard, self.hand.bucket) = (number + 1, 0);
+            }
+        }
+        true
+    }
+
+    /// Puts an entry into the pool if it ranks high enough; answers whether it may go at all.
+    fn meet(&mut self, step: &Step<'_>, entry: Entry<'_>) -> bool {
+        let mut candidate = Candidate::new(self.hand.db, 0, entry);
+        if !candidate.may_go(self.policy) {
+            return false;
+        }
+        if self.pool.len() >= POOL {
+            let rank = |at: &usize| step.rank(&self.pool[*at]);
+            let lowest = (0..self.pool.len()).min_by_key(rank);
+            let Some(lowest) = lowest.filter(|at| rank(at) < step.rank(&candidate)) else {
+                return true;
+            };
+            self.pool.swap_remove(lowest);
+        }
+        candidate.hash = step.hash(entry.key());
+        let known = |other: &Candidate| other.hash == candidate.hash && other.db == candidate.db;
+        if !self.pool.iter().any(known) {
+            self.pool.push(candidate);
+        }
+        true
+    }
+
+    fn take_highest(&mut self, step: &Step<'_>) -> Option<Candidate> {
+        let highest = (0..self.pool.len()).max_by_key(|at| step.rank(&self.pool[*at]))?;
+        Some(self.pool.swap_remove(highest))
+    }
+
+    fn next_database(&mut self, databases: u32) {
+        self.hand = Hand {
+            db: (self.hand.db + 1) % databases,
+            ..Hand::default()
+        };
+    }
+
+    /// Puts the hand anywhere, in the next database.
+    fn jump(&mut self, step: &Step<'_>) {
+        self.next_database(step.databases());
+        let database = step.database(self.hand.db);
+        let shards = database.shards_in_use();
+        if shards.is_empty() {
+            return;
+        }
+        self.hand.shard = (self.draws.next() % shards.len() as u64) as usize;
+        let buckets = shards[self.hand.shard].lock().buckets() as u64;
+        self.hand.bucket = (self.draws.next() % buckets.max(1)) as usize;
+    }
+}
+
 impl Step<'_> {
     /// Whether no more is held than the bound allows.
     #[must_use]
@@ -122,8 +413,41 @@ impl Step<'_> {
     }
 
     /// Evicts until no more is held than the bound allows, as far as the policy lets; answers
-    /// whether that came about. To be called between commands, with nothing locked.
+    /// whether that came about. Where the bound was lowered under what is held, it is enough that
+    /// some hundred entries went. What is left of flushed databases goes before any key. To be
+    /// called between commands, with nothing locked.
     pub fn make_room(&mut self) -> bool {
-        !self.engine().is_over_bound()
+        let engine = self.engine();
+        while engine.is_over_bound() && engine.free_some(FREED_SHARDS) {}
+        let bound = engine.bound();
+        if bound.policy == Policy::NoEviction {
+            return !engine.is_over_bound();
+        }
+        let mut evictor = engine.evictors.of_side(self.side()).lock();
+        let mut went = 0;
+        while engine.is_over_bound() {
+            if went >= LOWERED_MAX && engine.is_excess_allowed() {
+                break;
+            }
+            if !evictor.evict_one(self, &bound) {
+                return !engine.is_over_bound();
+            }
+            went += 1;
+        }
+        engine.lower_excess();
+        true
+    }
+
+    /// How early an entry goes: the highest first, one past its deadline before all.
+    fn rank(&self, candidate: &Candidate) -> u64 {
+        if candidate.is_due(self.now().wall_ms) {
+            return u64::MAX;
+        }
+        let age = self.engine().age.now();
+        self.rules()
+            .rank(candidate.usage, candidate.deadline_ms, age)
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

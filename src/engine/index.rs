@@ -207,6 +207,13 @@ impl Index {
         }
     }
 
+    /// Gives back the room of a table without entries.
+    pub(super) fn release(&mut self) {
+        debug_assert_eq!(self.len, 0);
+        self.groups = Box::default();
+        self.rebuilds = self.rebuilds.wrapping_add(1);
+    }
+
     /// Asks the processor for the cache line that a search for this hash begins with.
     #[inline]
     pub(super) fn prefetch(&self, hash: u64) {

@@ -11,6 +11,7 @@
 
 use super::deadlines::Earliest;
 use super::ledger::{Ledger, Share, usable, usable_slots};
+use super::occupancy::{Kept, Occupancy, Seat};
 use super::shard::{Census, Shard};
 use crate::sync::Mutex;
 use crossbeam_utils::CachePadded;
@@ -33,6 +34,7 @@ pub(crate) struct Database {
 #[derive(Debug)]
 struct Rooms {
     shards: Box<[CachePadded<Mutex<Shard>>]>,
+    occupancy: Arc<Occupancy>,
     earliest: Earliest,
     /// What the lists themselves hold.
     held: Share,
@@ -62,14 +64,19 @@ impl Database {
     }
 
     fn furnish(&self) -> Rooms {
-        let shard = || CachePadded::new(Mutex::new(Shard::new(&self.ledger)));
-        let shards = std::iter::repeat_with(shard);
+        let occupancy = Occupancy::new(self.shard_count);
+        let shard = |number| {
+            let seat = Seat::new(&occupancy, number);
+            CachePadded::new(Mutex::new(Shard::new(&self.ledger, seat)))
+        };
+        let shards = (0..self.shard_count).map(shard).collect();
         let earliest = Earliest::new(self.shard_count);
         let mut held = Share::new(&self.ledger);
         let shards_bytes = usable_slots::<CachePadded<Mutex<Shard>>>(self.shard_count);
-        held.set(shards_bytes + usable(earliest.heap_bytes()));
+        held.set(shards_bytes + usable(earliest.heap_bytes()) + occupancy.heap_bytes());
         Rooms {
-            shards: shards.take(self.shard_count).collect(),
+            shards,
+            occupancy,
             earliest,
             held,
         }
@@ -84,6 +91,11 @@ impl Database {
     #[inline]
     pub(crate) fn earliest(&self) -> Option<&Earliest> {
         Some(&self.rooms.get()?.earliest)
+    }
+
+    /// The first shard from `from` on that has such entries.
+    pub(super) fn next_occupied(&self, kept: Kept, from: usize) -> Option<usize> {
+        self.rooms.get()?.occupancy.next(kept, from)
     }
 
     /// The number of the shard for a key with this hash.
@@ -123,6 +135,6 @@ fn into_inner(shard: Mutex<Shard>) -> Shard {
 #[cfg(loom)]
 fn into_inner(shard: Mutex<Shard>) -> Shard {
     let mut shard = shard.lock();
-    let empty = Shard::new(shard.ledger());
+    let empty = shard.emptied();
     std::mem::replace(&mut *shard, empty)
 }

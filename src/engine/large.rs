@@ -3,6 +3,7 @@
 
 use super::ledger::usable;
 use super::record::Parts;
+use super::usage::Usage;
 use super::value::{IntText, ValueRef};
 
 /// One such entry.
@@ -11,7 +12,7 @@ pub(super) struct Large {
     pub(super) key: Box<[u8]>,
     value: Value,
     pub(super) deadline_ms: Option<u64>,
-    pub(super) accessed_s: u32,
+    pub(super) usage: Usage,
 }
 
 #[derive(Debug)]
@@ -31,7 +32,7 @@ impl Large {
                 ValueRef::Bytes(bytes) => Value::Whole(bytes.into()),
             },
             deadline_ms: parts.deadline_ms,
-            accessed_s: parts.accessed_s,
+            usage: parts.usage,
         }
     }
 
@@ -79,7 +80,7 @@ impl Large {
             key: &self.key,
             value: self.value(),
             deadline_ms: self.deadline_ms,
-            accessed_s: self.accessed_s,
+            usage: self.usage,
         }
     }
 }

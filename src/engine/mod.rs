@@ -4,7 +4,8 @@
 //! arguments; what happened is told as effects to a [`Sink`]. `step.rs` is the door: a [`Batch`]
 //! enters the gate, a [`Step`] is one command, a [`Slot`] one key.
 //!
-//! Lock order, never back: gate (`gate.rs`), shards by (database, index), watches, sink.
+//! Lock order, never back: gate (`gate.rs`), evictor of the own side (`evict.rs`), shards by
+//! (database, index), watches, sink.
 
 mod alarm;
 mod arena;
@@ -18,12 +19,14 @@ mod index;
 mod keyspace;
 mod large;
 mod ledger;
+mod occupancy;
 mod prefetch;
 mod record;
 mod replay;
 mod shard;
 mod step;
 mod sweep;
+mod usage;
 mod value;
 mod walk;
 mod watch;
@@ -32,7 +35,7 @@ pub use effect::{Effect, Recorder, Sink};
 pub use evict::Bound;
 pub use ledger::{Account, Ledger, usable, usable_slots};
 pub use shard::Census;
-pub use step::{Batch, Deadline, Free, Locked, Slot, Step, Tally};
+pub use step::{Ahead, Batch, Deadline, Free, Locked, Slot, Step, Tally};
 pub use sweep::{Sweeper, Swept};
 pub use value::{Encoding, IntText, Value, ValueRef};
 pub use walk::Met;
@@ -41,7 +44,7 @@ pub use watch::{WatchName, Watched};
 use crate::clock::Now;
 use crate::sync::Mutex;
 use alarm::Alarms;
-use evict::BoundCell;
+use evict::{AgeClock, BoundCell, Evictors};
 use gate::Gate;
 use hash::KeyHasher;
 use keyspace::{Database, Layout};
@@ -86,6 +89,8 @@ pub struct Engine {
     watches: Watches,
     ledger: Arc<Ledger>,
     bound: BoundCell,
+    age: AgeClock,
+    evictors: Evictors,
     alarms: Alarms,
     sink: Option<Box<dyn Sink>>,
     discarded: Mutex<VecDeque<Remains>>,
@@ -108,6 +113,8 @@ impl Engine {
             watches: Watches::new(&ledger),
             ledger,
             bound: BoundCell::new(Bound::default()),
+            age: AgeClock::new(),
+            evictors: Evictors::new(options.workers, options.hash_seed),
             alarms: Alarms::new(options.workers),
             sink,
             discarded: Mutex::new(VecDeque::new()),

@@ -1,12 +1,12 @@
 //! The bytes of one small entry: the only place that knows their layout.
 //!
 //! ```text
-//!   0       1           4              4 or 10                     + 0, 1 or 3
-//!   +-------+-----------+--------------+------------+--------------+-----+-------------------+
-//!   | flags | accessed  | deadline     | key length | value length | key | value: bytes, or  |
-//!   |       | u24, s    | u48, ms      | 1 or 3     | 1 or 3 bytes |     | 8 bytes of an     |
-//!   +-------+-----------+--------------+------------+--------------+-----+ integer           |
-//!                        if F_DEADLINE               unless F_INT        +-------------------+
+//!   0       1          4      6              6 or 12                    + 0, 1 or 3
+//!   +-------+----------+------+--------------+------------+--------------+-----+----------------+
+//!   | flags | accessed | mark | deadline     | key length | value length | key | value: bytes,  |
+//!   |       | u24, s   | u16  | u48, ms      | 1 or 3     | 1 or 3 bytes |     | or 8 bytes of  |
+//!   +-------+----------+------+--------------+------------+--------------+-----+ an integer     |
+//!                              if F_DEADLINE               unless F_INT        +----------------+
 //! ```
 //!
 //! A record stands in an [`Arena`](super::arena::Arena), which gives it room in steps of eight
@@ -16,18 +16,19 @@
 //! Invariants: lengths in the header add up to [`len`]; the first byte of a record is never
 //! [`HOLE`].
 //!
-//! Cost: 6 bytes above key and value, 12 with a deadline, up to 4 more for long keys and values.
+//! Cost: 8 bytes above key and value, 14 with a deadline, up to 4 more for long keys and values.
 
+use super::usage::{Mark, Usage};
 use super::value::ValueRef;
 
 /// The value is an integer.
 const F_INT: u8 = 1;
-/// A deadline follows the access time.
+/// A deadline follows the mark.
 const F_DEADLINE: u8 = 2;
 /// The first byte of what is no record: set by the arena.
 pub(super) const HOLE: u8 = 0x80;
 
-const FIXED_BYTES: usize = 4;
+const FIXED_BYTES: usize = 6;
 const DEADLINE_BYTES: usize = 6;
 const INT_BYTES: usize = 8;
 /// Lengths from this on take three bytes.
@@ -37,8 +38,6 @@ const LONG: usize = 128;
 pub(super) const BYTES_MAX: usize = 1_536;
 /// The first deadline a record cannot hold: the year 10889.
 pub(super) const DEADLINE_MS_MAX: u64 = 1 << 48;
-/// The first access time a record cannot tell from an earlier one: 194 days.
-pub(super) const ACCESSED_S_MAX: u32 = 1 << 24;
 
 /// What a record is made of.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +45,7 @@ pub(super) struct Parts<'a> {
     pub(super) key: &'a [u8],
     pub(super) value: ValueRef<'a>,
     pub(super) deadline_ms: Option<u64>,
-    pub(super) accessed_s: u32,
+    pub(super) usage: Usage,
 }
 
 impl Parts<'_> {
@@ -73,7 +72,7 @@ impl Parts<'_> {
     pub(super) fn write(&self, to: &mut [u8]) {
         let int = matches!(self.value, ValueRef::Int(_));
         to[0] = if int { F_INT } else { 0 };
-        to[1..FIXED_BYTES].copy_from_slice(&self.accessed_s.to_le_bytes()[..3]);
+        to[1..FIXED_BYTES].copy_from_slice(&usage_bytes(self.usage));
         let mut at = FIXED_BYTES;
         if let Some(deadline_ms) = self.deadline_ms {
             to[0] |= F_DEADLINE;
@@ -165,9 +164,13 @@ impl<'a> Record<'a> {
         Some(u64::from_le_bytes(bytes))
     }
 
-    /// The access time, modulo [`ACCESSED_S_MAX`].
-    pub(super) fn accessed_s(self) -> u32 {
-        u32::from_le_bytes([self.0[1], self.0[2], self.0[3], 0])
+    /// What is known of its uses.
+    #[inline]
+    pub(super) fn usage(self) -> Usage {
+        Usage {
+            accessed_s: u32::from_le_bytes([self.0[1], self.0[2], self.0[3], 0]),
+            mark: Mark(u16::from_le_bytes([self.0[4], self.0[5]])),
+        }
     }
 
     /// All of it.
@@ -176,23 +179,22 @@ impl<'a> Record<'a> {
             key: self.key(),
             value: self.value(),
             deadline_ms: self.deadline_ms(),
-            accessed_s: self.accessed_s(),
+            usage: self.usage(),
         }
     }
 }
 
-/// Notes a use of the record at the beginning of `bytes`.
+/// Notes what is known of the uses of the record at the beginning of `bytes`.
 #[inline]
-pub(super) fn set_accessed_s(bytes: &mut [u8], accessed_s: u32) {
-    let field = [
-        accessed_s as u8,
-        (accessed_s >> 8) as u8,
-        (accessed_s >> 16) as u8,
-    ];
-    // A key read often is written at most once a second, and its cache line stays clean.
-    if bytes[1..FIXED_BYTES] != field {
-        bytes[1..FIXED_BYTES].copy_from_slice(&field);
-    }
+pub(super) fn set_usage(bytes: &mut [u8], usage: Usage) {
+    bytes[1..FIXED_BYTES].copy_from_slice(&usage_bytes(usage));
+}
+
+#[inline]
+fn usage_bytes(usage: Usage) -> [u8; FIXED_BYTES - 1] {
+    let [a, b, c, _] = usage.accessed_s.to_le_bytes();
+    let [d, e] = usage.mark.0.to_le_bytes();
+    [a, b, c, d, e]
 }
 
 fn length_bytes(len: usize) -> usize {

@@ -20,12 +20,17 @@ use super::deadlines::{BLOCK_BUCKETS, Bounds, NEVER_MS};
 use super::entry::{Entries, Entry, Place};
 use super::hash::KeyHasher;
 use super::index::Index;
-use super::ledger::{Ledger, Share, usable};
+use super::ledger::{Ledger, Share, usable, usable_slots};
+use super::occupancy::Seat;
 use super::record::Parts;
+use super::usage::{Draws, Rules, Touch, Usage};
 use std::sync::Arc;
 
 /// Deadlines count in sums as no later than this, the year 2109.
 const DEADLINE_SUMMED_MS_MAX: u64 = 1 << 42;
+
+/// How often the age clock rises while as many entries come as there are.
+const TICKS_PER_TURNOVER: u64 = 256;
 
 /// The entries whose keys hash to this shard.
 ///
@@ -41,6 +46,10 @@ pub(crate) struct Shard {
     deadline_sum_ms: u64,
     bounds: Bounds,
     room: Share,
+    seat: Seat,
+    draws: Draws,
+    /// What is left of evicted keys: 15 bits of the hash and a one, at a place that the hash picks.
+    ghosts: Vec<u16>,
 }
 
 /// What is known of a shard, or of several added up.
@@ -79,7 +88,7 @@ impl Census {
 }
 
 impl Shard {
-    pub(crate) fn new(ledger: &Arc<Ledger>) -> Self {
+    pub(super) fn new(ledger: &Arc<Ledger>, seat: Seat) -> Self {
         Self {
             table: Index::default(),
             entries: Entries::default(),
@@ -87,6 +96,9 @@ impl Shard {
             deadline_sum_ms: 0,
             bounds: Bounds::default(),
             room: Share::new(ledger),
+            draws: Draws::seeded(seat.number() as u64),
+            seat,
+            ghosts: Vec::new(),
         }
     }
 
@@ -118,12 +130,88 @@ impl Shard {
         self.table.get(bucket).map(|place| self.entries.get(place))
     }
 
+    /// The bucket of the entry whose key has this hash. Expected O(1), and a hash of each entry
+    /// that looks like it.
+    pub(super) fn find_hash(&self, hash: u64, hasher: &KeyHasher) -> Option<usize> {
+        self.table.find(hash, |place| {
+            hasher.hash(self.entries.get(place).key()) == hash
+        })
+    }
+
     /// Notes a use of the entry in `bucket`.
     #[inline]
-    pub(super) fn touch(&mut self, bucket: usize, accessed_s: u32) {
+    pub(super) fn touch(&mut self, bucket: usize, rules: &Rules, touch: Touch, age: u16) {
         if let Some(place) = self.table.get(bucket) {
-            self.entries.set_accessed_s(place, accessed_s);
+            let old = self.entries.get(place).usage();
+            let new = rules.used(old, touch, age, &mut self.draws);
+            // A key read often is written seldom, and its cache line stays clean.
+            if new != old {
+                self.entries.set_usage(place, new);
+            }
         }
+    }
+
+    /// The usage of the entry in `bucket` after a write, or of a new one.
+    pub(super) fn written(
+        &mut self,
+        bucket: Option<usize>,
+        hash: u64,
+        rules: &Rules,
+        age: u16,
+    ) -> Usage {
+        match bucket.and_then(|bucket| self.at(bucket)) {
+            Some(entry) => {
+                let old = entry.usage();
+                rules.used(old, Touch::Write, age, &mut self.draws)
+            }
+            None => rules.fresh(age, self.is_ghost(hash), &mut self.draws),
+        }
+    }
+
+    /// Whether the age clock is to rise, asked after each entry that came. As many entries as there
+    /// are in all shards raise it [`TICKS_PER_TURNOVER`] times, if the others have as many as this
+    /// one; with one entry or none to a shard, each raises it.
+    pub(super) fn ticks(&mut self) -> bool {
+        let others = (self.table.len() as u64).saturating_sub(1);
+        let entries = others * self.seat.shards() as u64;
+        entries <= TICKS_PER_TURNOVER || self.draws.next() % entries < TICKS_PER_TURNOVER
+    }
+
+    /// Takes out the entry in `bucket`, which is there, and gives back what room it can.
+    pub(super) fn evict(&mut self, bucket: usize, hash: u64, rules: &Rules, hasher: &KeyHasher) {
+        if rules.remembers() {
+            self.remember(hash);
+        }
+        self.remove(bucket, hasher);
+        if self.len() == 0 {
+            self.table.release();
+            self.entries = Entries::default();
+            self.bounds = Bounds::default();
+        } else {
+            self.give_back(hasher);
+        }
+        self.report();
+    }
+
+    /// Moves the entries of pages together until no further page can be given back.
+    pub(super) fn give_back(&mut self, hasher: &KeyHasher) {
+        while self.entries.can_give_back() {
+            self.compact(hasher);
+        }
+    }
+
+    /// Remembers that a key was evicted. Half as many are remembered as there are entries.
+    fn remember(&mut self, hash: u64) {
+        let wanted = (self.table.len().next_power_of_two() / 2).max(1);
+        if self.ghosts.len() < wanted || self.ghosts.len() > 4 * wanted {
+            self.ghosts = vec![0; wanted];
+        }
+        let place = ghost_place(hash, self.ghosts.len());
+        self.ghosts[place] = ghost(hash);
+    }
+
+    fn is_ghost(&self, hash: u64) -> bool {
+        !self.ghosts.is_empty() && self.ghosts[ghost_place(hash, self.ghosts.len())] == ghost(hash)
     }
 
     /// Adds an entry whose key is not there yet; answers its bucket.
@@ -390,16 +478,19 @@ impl Shard {
         }
     }
 
-    /// The ledger this shard reports to.
+    /// An empty shard that reports to the same ledger, but sits nowhere.
     #[cfg(loom)]
-    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
-        self.room.ledger()
+    pub(super) fn emptied(&self) -> Self {
+        let seat = Seat::new(&super::occupancy::Occupancy::new(1), 0);
+        Self::new(self.room.ledger(), seat)
     }
 
     /// Bytes held on the heap. O(1).
     fn heap_bytes(&self) -> usize {
-        let bounds = usable(self.bounds.heap_bytes());
-        self.entries.heap_bytes() + usable(self.table.heap_bytes()) + bounds
+        self.entries.heap_bytes()
+            + usable(self.table.heap_bytes())
+            + usable(self.bounds.heap_bytes())
+            + usable_slots::<u16>(self.ghosts.capacity())
     }
 
     /// Bytes the entry in `bucket`, which is there, takes: its own room, and an even share of what
@@ -411,9 +502,10 @@ impl Shard {
         own + shared.div_ceil(self.table.len())
     }
 
-    /// Tells the ledger if what is held has changed.
+    /// Tells the ledger and the other shards' list if what is held has changed.
     #[inline]
     fn report(&mut self) {
+        self.seat.report(self.table.len(), self.volatile);
         self.room.set(self.heap_bytes());
     }
 
@@ -435,4 +527,13 @@ impl Shard {
             self.deadline_sum_ms = self.deadline_sum_ms.wrapping_sub(summed_ms);
         }
     }
+}
+
+/// Where the ghost of a key stands. The bits below pick the shard.
+fn ghost_place(hash: u64, ghosts: usize) -> usize {
+    (hash >> 42) as usize & (ghosts - 1)
+}
+
+fn ghost(hash: u64) -> u16 {
+    (hash >> 16) as u16 | 1
 }

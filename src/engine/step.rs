@@ -19,15 +19,18 @@
 
 use super::Engine;
 use super::effect::Effect;
-use super::entry::{self, Entry};
+use super::entry::Entry;
+use super::evict::{Candidate, Fate};
 use super::gate;
 use super::keyspace::{Database, Layout};
 use super::prefetch::prefetch;
 use super::record::Parts;
 use super::shard::{Census, Expired, Shard};
+use super::usage::{Rules, Touch};
 use super::value::{Encoding, ValueRef};
 use super::watch::Watched;
 use crate::clock::Now;
+use crate::policy::Policy;
 use crate::sync::MutexGuard;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -36,10 +39,16 @@ use std::sync::Arc;
 /// more than a core can have under way, and far fewer than the first cache holds.
 const FETCHED_MAX: usize = 32;
 
+/// The keys [`Batch::fetch_next`] has begun to fetch for, by database and hash: the last one, whose
+/// shard is on its way, and the one before, whose place in the table is.
+#[derive(Debug, Default)]
+pub struct Ahead([Option<(u32, u64)>; 2]);
+
 /// One stay inside the gate. Nothing in it waits for disk, socket, waiter or another worker.
 pub struct Batch<'e> {
     engine: &'e Engine,
     hold: Hold<'e>,
+    side: usize,
     now: Now,
 }
 
@@ -69,6 +78,7 @@ impl<'e> Batch<'e> {
         Self {
             engine,
             hold: Hold::Shared(engine.gate.shared(side)),
+            side,
             now,
         }
     }
@@ -77,6 +87,7 @@ impl<'e> Batch<'e> {
         Self {
             engine,
             hold: Hold::Alone(RefCell::new(engine.gate.exclusive())),
+            side: 0,
             now,
         }
     }
@@ -117,6 +128,34 @@ impl<'e> Batch<'e> {
         }
     }
 
+    /// The same for keys that come one by one, each some time before it is opened: begins to fetch
+    /// for this one and goes on with those before it.
+    pub fn fetch_next(&self, ahead: &mut Ahead, db: u32, key: &[u8]) {
+        let Hold::Shared(side) = &self.hold else {
+            return;
+        };
+        let shard_of = |(db, hash): (u32, u64)| {
+            let database = &side.get()[db as usize];
+            database.shards_in_use().get(database.shard_of(hash))
+        };
+        let next = (db, self.engine.hasher.hash(key));
+        if let Some(shard) = shard_of(next) {
+            prefetch(shard);
+        }
+        let [newer, older] = ahead.0;
+        for (name, stage) in [
+            (newer, Shard::fetch_table as fn(&Shard, u64)),
+            (older, Shard::fetch_entry),
+        ] {
+            if let Some(shard) = name.and_then(shard_of).and_then(|shard| shard.try_lock())
+                && let Some((_, hash)) = name
+            {
+                stage(&shard, hash);
+            }
+        }
+        ahead.0 = [Some(next), newer];
+    }
+
     /// Begins a step. Alone, its frame is committed when the step is dropped.
     #[must_use]
     pub fn step(&self) -> Step<'_> {
@@ -127,8 +166,10 @@ impl<'e> Batch<'e> {
         let alone = self.is_alone();
         let recording = self.engine.sink.is_some();
         let tally = Tally::default();
+        let now_s = u32::try_from(self.now.engine_ms / 1_000 % (1 << 32)).unwrap_or(0);
         let ctx = Context {
             now: self.now,
+            rules: Rules::new(&self.engine.bound.get(), now_s),
             frame: Vec::new(),
             recording,
             alone,
@@ -137,6 +178,7 @@ impl<'e> Batch<'e> {
         Step {
             engine: self.engine,
             view,
+            side: self.side,
             ctx,
         }
     }
@@ -193,6 +235,7 @@ impl View<'_> {
 /// What the operations of one step share.
 struct Context {
     now: Now,
+    rules: Rules,
     frame: Vec<Effect>,
     recording: bool,
     alone: bool,
@@ -215,16 +258,13 @@ impl Context {
             sink.commit(std::mem::take(&mut self.frame));
         }
     }
-
-    fn accessed_s(&self) -> u32 {
-        u32::try_from(self.now.engine_ms / 1_000).unwrap_or(u32::MAX)
-    }
 }
 
 /// One unit of change: a command, an EXEC, a timer's turn.
 pub struct Step<'b> {
     engine: &'b Engine,
     view: View<'b>,
+    side: usize,
     ctx: Context,
 }
 
@@ -237,15 +277,30 @@ pub enum Free {
     Later,
 }
 
-impl Step<'_> {
+impl<'b> Step<'b> {
     /// The time of this step, the same for all it does.
     #[must_use]
     pub fn now(&self) -> Now {
         self.ctx.now
     }
 
-    pub(super) fn engine(&self) -> &Engine {
+    pub(super) fn engine(&self) -> &'b Engine {
         self.engine
+    }
+
+    /// The side of the gate it is on.
+    pub(super) fn side(&self) -> usize {
+        self.side
+    }
+
+    /// How uses are noted and entries compared.
+    pub(super) fn rules(&self) -> &Rules {
+        &self.ctx.rules
+    }
+
+    /// The hash of a key.
+    pub(super) fn hash(&self, key: &[u8]) -> u64 {
+        self.engine.hasher.hash(key)
     }
 
     /// Number of databases.
@@ -268,8 +323,13 @@ impl Step<'_> {
     /// Locks the shard of one key.
     #[inline]
     pub fn lock(&mut self, db: u32, key: &[u8]) -> Locked<'_> {
+        self.lock_hash(db, self.engine.hasher.hash(key))
+    }
+
+    /// Locks the shard of the key with this hash.
+    #[inline]
+    pub(super) fn lock_hash(&mut self, db: u32, hash: u64) -> Locked<'_> {
         let layout = self.view.layout();
-        let hash = self.engine.hasher.hash(key);
         let database = &layout[db as usize];
         let shard = database.shards()[database.shard_of(hash)].lock();
         Locked {
@@ -534,6 +594,33 @@ impl Locked<'_> {
         }
         expired
     }
+
+    /// Lets an entry go whose shard was locked by its hash, if it is there and still what it was.
+    /// One past its deadline counts as expired.
+    pub(super) fn evict(&mut self, candidate: &Candidate, policy: Policy) -> Fate {
+        let Held::One(shard, hash) = &mut self.held else {
+            unreachable!("an eviction locks one shard");
+        };
+        let (engine, ctx, hash) = (self.engine, &mut *self.ctx, *hash);
+        let Some(bucket) = shard.find_hash(hash, &engine.hasher) else {
+            return Fate::Spared;
+        };
+        let entry = shard.at(bucket).expect("an entry was found there");
+        let now = Candidate::new(candidate.db(), hash, entry);
+        let (db, id) = (now.db(), self.layout[now.db() as usize].id);
+        if now.is_due(ctx.now.wall_ms) {
+            note_expired(engine, ctx, db, id, entry.key());
+        } else if !now.may_go(policy) {
+            return Fate::Spared;
+        } else if now != *candidate {
+            return Fate::Changed(now);
+        } else {
+            ctx.tally.evicted += 1;
+            note_removed(engine, ctx, db, id, entry.key());
+        }
+        shard.evict(bucket, hash, &ctx.rules, &engine.hasher);
+        Fate::Went
+    }
 }
 
 impl Drop for Locked<'_> {
@@ -560,6 +647,10 @@ fn abort_if_panicking_with(changing: bool) {
 
 fn note_expired(engine: &Engine, ctx: &mut Context, db: u32, id: u32, key: &[u8]) {
     ctx.tally.expired += 1;
+    note_removed(engine, ctx, db, id, key);
+}
+
+fn note_removed(engine: &Engine, ctx: &mut Context, db: u32, id: u32, key: &[u8]) {
     ctx.emit(|| Effect::Remove {
         db: id,
         key: key.into(),
@@ -620,7 +711,7 @@ impl Slot<'_> {
     #[inline]
     pub fn read(&mut self) -> Option<ValueRef<'_>> {
         if let Some(bucket) = self.bucket {
-            self.shard.touch(bucket, self.ctx.accessed_s());
+            self.touch(bucket, Touch::Read);
         }
         self.peek()
     }
@@ -661,17 +752,24 @@ impl Slot<'_> {
         self.bucket.map(|bucket| self.shard.entry_bytes(bucket))
     }
 
-    /// Seconds since the key was last used.
+    /// Seconds since the key was last used, or under lrm changed. `None` under the lfu policies.
     #[must_use]
     pub fn idle_s(&self) -> Option<u32> {
-        self.entry()
-            .map(|entry| entry::idle_s(entry.accessed_s(), self.ctx.accessed_s()))
+        self.ctx.rules.idle_s(self.entry()?.usage())
+    }
+
+    /// How often the key is used, from 0 to 255 on a logarithmic scale. `None` under other policies
+    /// than lfu.
+    #[must_use]
+    pub fn frequency(&self) -> Option<u8> {
+        self.ctx.rules.frequency(self.entry()?.usage())
     }
 
     /// Gives the key this value. A deadline already passed is stored as it is; the next to look
     /// finds the key gone.
     pub fn put(&mut self, value: ValueRef<'_>, deadline: Deadline) {
-        let accessed_s = self.ctx.accessed_s();
+        let (age, rules) = (self.engine.age.now(), &self.ctx.rules);
+        let usage = self.shard.written(self.bucket, self.hash, rules, age);
         let deadline_ms = match deadline {
             Deadline::Keep => self.deadline_ms(),
             Deadline::None => None,
@@ -682,11 +780,16 @@ impl Slot<'_> {
             key,
             value,
             deadline_ms,
-            accessed_s,
+            usage,
         };
         match self.bucket {
             Some(bucket) => self.shard.replace(bucket, &parts, hasher),
-            None => self.bucket = Some(self.shard.insert(self.hash, &parts, hasher)),
+            None => {
+                self.bucket = Some(self.shard.insert(self.hash, &parts, hasher));
+                if self.shard.ticks() {
+                    self.engine.age.tick();
+                }
+            }
         }
         self.note_deadline(deadline_ms);
         let (db, key) = (self.database.id, self.key);
@@ -776,8 +879,14 @@ impl Slot<'_> {
     fn grow(&mut self, change: impl FnOnce(&mut Vec<u8>)) -> usize {
         let bucket = self.bucket.expect("the key is there");
         let len = self.shard.grow(bucket, &self.engine.hasher, change);
-        self.shard.touch(bucket, self.ctx.accessed_s());
+        self.touch(bucket, Touch::Write);
         len
+    }
+
+    #[inline]
+    fn touch(&mut self, bucket: usize, touch: Touch) {
+        let age = self.engine.age.now();
+        self.shard.touch(bucket, &self.ctx.rules, touch, age);
     }
 
     /// Sees to it that expiry comes in time for a deadline of the shard's.

@@ -53,6 +53,11 @@ const STOP_GRACE_MS: u64 = 1_000;
 /// the event loop. Measured on idle connections.
 const FIXED_BYTES: usize = usable(size_of::<Connection>()) + 768;
 
+/// What one read brought is kept until the other ready connections are read, if it is this short:
+/// copying it costs less than waiting for the memory that a request or two touch. Longer input is
+/// a pipeline, which looks ahead by itself.
+const ANNOUNCED_BYTES_MAX: usize = 256;
+
 /// Reads whose input is thrown away when a connection is closed.
 const DISCARDED_READS_MAX: usize = 16;
 
@@ -85,12 +90,16 @@ pub(super) struct Connection {
     unsent_is_own: bool,
     /// There may be complete requests in `input`.
     runnable: bool,
+    /// What is in `input` was read by the poll before this one.
+    announced: bool,
     /// Nothing more will be read.
     draining: bool,
     /// A reply did not fit: what there is of it is not sent.
     overflowed: bool,
     /// Since the server stops: when a look at the socket first found nothing more to read.
     quiet_since_ms: Option<u64>,
+    /// Those who may wake this task know how.
+    introduced: bool,
     /// Last, so that it ends when all else of the connection has.
     _presence: Presence,
 }
@@ -134,6 +143,8 @@ impl Connection {
             output_at: 0,
             unsent_is_own: false,
             runnable: false,
+            announced: false,
+            introduced: false,
             draining: false,
             overflowed: false,
             quiet_since_ms: None,
@@ -192,7 +203,8 @@ impl Connection {
                 Poll::Ready(Err(end)) => return Poll::Ready(end),
                 Poll::Ready(Ok(())) => {
                     self.quiet_since_ms = None;
-                    if !self.output.is_empty() && !self.draining && !self.runnable {
+                    let waits = self.announced || !self.output.is_empty() && !self.runnable;
+                    if waits && !self.draining {
                         // The others that are ready go first, then all replies are sent: their
                         // readers wake up together, and come back together.
                         cx.waker().wake_by_ref();
@@ -242,7 +254,9 @@ impl Connection {
         local.counts.borrow_mut().reads += 1;
         self.watch.active_ms.set(local.read_clock());
         let bytes = &buffer[..read];
-        if self.input.is_empty() {
+        if self.input.is_empty() && read <= ANNOUNCED_BYTES_MAX && self.output.is_empty() {
+            self.announce(bytes);
+        } else if self.input.is_empty() {
             self.run_read(bytes);
         } else {
             self.input.extend_from_slice(bytes);
@@ -252,6 +266,16 @@ impl Connection {
             self.report();
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Keeps short requests until the other connections that are ready have been read. Meanwhile
+    /// what they will touch comes from memory.
+    fn announce(&mut self, bytes: &[u8]) {
+        self.input = self.local.inputs.take();
+        self.input.extend_from_slice(bytes);
+        self.session
+            .announce(bytes, &mut self.local.worker.borrow_mut());
+        (self.runnable, self.announced) = (true, true);
     }
 
     /// Executes requests in place and keeps what is left of them.
@@ -267,8 +291,10 @@ impl Connection {
         let (consumed, stop) = self.run(&input[self.input_at..]);
         self.input = input;
         self.input_at += consumed;
+        self.announced = false;
         if self.input_at == self.input.len() {
-            (self.input, self.input_at) = (Vec::new(), 0);
+            self.input_at = 0;
+            self.local.inputs.give_back(std::mem::take(&mut self.input));
         } else if self.input_at > self.input.len() / 2 {
             self.input.drain(..self.input_at);
             self.input_at = 0;
@@ -322,7 +348,7 @@ impl Connection {
     /// which becomes this connection's until it is sent.
     fn run(&mut self, input: &[u8]) -> (usize, Stop) {
         if self.output.is_empty() {
-            self.output = self.local.spare_output();
+            self.output = self.local.outputs.take();
         }
         let mut worker = self.local.worker.borrow_mut();
         let ran = self.session.run(input, &mut self.output, &mut worker);
@@ -360,7 +386,7 @@ impl Connection {
         let output = std::mem::take(&mut self.output);
         let counted = self.unsent_is_own || output.capacity() > OUTPUT_KEPT_BYTES_MAX;
         self.unsent_is_own = false;
-        self.local.keep_output(output);
+        self.local.outputs.give_back(output);
         if counted {
             self.report();
         }
@@ -470,11 +496,12 @@ impl Future for Connection {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.watch.set_waker(cx.waker());
-        self.waker
-            .0
-            .lock()
-            .get_or_insert_with(|| cx.waker().clone());
+        if !self.introduced {
+            // Once: a task is woken in the same way all its life.
+            self.introduced = true;
+            self.watch.set_waker(cx.waker());
+            *self.waker.0.lock() = Some(cx.waker().clone());
+        }
         let polled = self.drive(cx);
         if let Poll::Ready(end) = polled {
             self.note_end(end);

@@ -15,10 +15,12 @@ pub(super) struct Local {
     pub(super) index: usize,
     /// Where sockets are read into: an idle connection has no buffer.
     pub(super) input: RefCell<Box<[u8]>>,
-    /// Buffers in which replies are made before they are sent, empty.
-    outputs: RefCell<Vec<Vec<u8>>>,
-    /// Bytes of those when they were last counted.
-    outputs_bytes: Cell<usize>,
+    /// Buffers in which replies are made before they are sent.
+    pub(super) outputs: Spares,
+    /// Buffers in which short requests wait until the other connections are read.
+    pub(super) inputs: Spares,
+    /// Bytes of both when they were last counted.
+    spares_bytes: Cell<usize>,
     pub(super) watches: Watches,
     /// Connections of this worker.
     pub(super) open: Cell<usize>,
@@ -30,10 +32,49 @@ pub(super) struct Local {
 
 /// What a worker reads from one socket at a time.
 const READ_BYTES: usize = 64 << 10;
-/// Output buffers kept between batches: as many as connections are ready at once, in most cases.
-const OUTPUTS_KEPT_MAX: usize = 64;
+/// Buffers kept between batches: as many as connections are ready at once, in most cases.
+const SPARES_MAX: usize = 64;
 /// Larger ones go back to the allocator.
 pub(super) const OUTPUT_KEPT_BYTES_MAX: usize = 64 << 10;
+/// The same for buffers of short requests.
+const INPUT_KEPT_BYTES_MAX: usize = 1 << 10;
+
+/// Empty buffers that connections borrow while they need one.
+#[derive(Debug)]
+pub(super) struct Spares {
+    kept: RefCell<Vec<Vec<u8>>>,
+    bytes_max: usize,
+}
+
+impl Spares {
+    /// None yet. Larger ones than this are not kept.
+    fn new(bytes_max: usize) -> Self {
+        Self {
+            kept: RefCell::new(Vec::new()),
+            bytes_max,
+        }
+    }
+
+    /// An empty buffer.
+    pub(super) fn take(&self) -> Vec<u8> {
+        self.kept.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes back a buffer that is done with.
+    pub(super) fn give_back(&self, mut buffer: Vec<u8>) {
+        let mut kept = self.kept.borrow_mut();
+        if (1..=self.bytes_max).contains(&buffer.capacity()) && kept.len() < SPARES_MAX {
+            buffer.clear();
+            kept.push(buffer);
+        }
+    }
+
+    /// Bytes of those that are here.
+    fn heap_bytes(&self) -> usize {
+        let kept = self.kept.borrow();
+        kept.iter().map(|buffer| usable(buffer.capacity())).sum()
+    }
+}
 
 impl Local {
     /// What worker `index` of `server` begins with.
@@ -43,8 +84,9 @@ impl Local {
             server,
             index,
             input: RefCell::new(vec![0; READ_BYTES].into()),
-            outputs: RefCell::new(Vec::new()),
-            outputs_bytes: Cell::new(0),
+            outputs: Spares::new(OUTPUT_KEPT_BYTES_MAX),
+            inputs: Spares::new(INPUT_KEPT_BYTES_MAX),
+            spares_bytes: Cell::new(0),
             watches: Watches::default(),
             open: Cell::new(0),
             counts: RefCell::new(Counts::default()),
@@ -52,26 +94,11 @@ impl Local {
         }
     }
 
-    /// An empty buffer for replies.
-    pub(super) fn spare_output(&self) -> Vec<u8> {
-        self.outputs.borrow_mut().pop().unwrap_or_default()
-    }
-
-    /// Takes a buffer back whose replies are sent.
-    pub(super) fn keep_output(&self, mut output: Vec<u8>) {
-        let mut kept = self.outputs.borrow_mut();
-        if output.capacity() <= OUTPUT_KEPT_BYTES_MAX && kept.len() < OUTPUTS_KEPT_MAX {
-            output.clear();
-            kept.push(output);
-        }
-    }
-
     /// Tells the ledger what the kept buffers hold. The larger ones stay here, so that nothing is
     /// told while they come and go.
     pub(super) fn report(&self) {
-        let outputs = self.outputs.borrow();
-        let bytes = outputs.iter().map(|output| usable(output.capacity())).sum();
-        let before = self.outputs_bytes.replace(bytes);
+        let bytes = self.outputs.heap_bytes() + self.inputs.heap_bytes();
+        let before = self.spares_bytes.replace(bytes);
         self.server
             .engine()
             .ledger()

@@ -139,6 +139,7 @@ async fn serve(start: Start<'_>) -> Result<(), NetError> {
     server.set_port(listeners.port());
     let place = listeners.place();
     let workers = worker::start(start.workers, &server)
+        .await
         .map_err(NetError::system("cannot start the workers"))?;
     let mut signals = Signals::new().map_err(NetError::system("cannot listen for signals"))?;
     let acceptor = Acceptor::new(Arc::clone(&server), workers.doors());

@@ -13,11 +13,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::runtime::LocalOptions;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::LocalSet;
 
 /// Connections that may wait for a worker to take them.
 const ARRIVALS_MAX: usize = 1_024;
+/// Tasks polled before the kernel is asked for events again, if there are so many to poll: asking
+/// costs as much as a short read.
+const POLLS_PER_EVENT_POLL: u32 = 256;
 /// Shards of flushed databases freed between two looks at the clients.
 const FREED_SHARDS: usize = 1;
 /// Time-outs are looked at, and statistics sampled, this often.
@@ -103,8 +106,8 @@ impl Workers {
     }
 }
 
-/// Starts the workers.
-pub(super) fn start(count: usize, server: &Arc<Server>) -> io::Result<Workers> {
+/// Starts the workers; they run when this returns.
+pub(super) async fn start(count: usize, server: &Arc<Server>) -> io::Result<Workers> {
     let (doors, done, threads, stop) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut workers = Workers {
         doors,
@@ -117,18 +120,29 @@ pub(super) fn start(count: usize, server: &Arc<Server>) -> io::Result<Workers> {
         let (done, is_done) = oneshot::channel();
         let stop = Arc::new(Notify::new());
         let (server, stopped) = (Arc::clone(server), Arc::clone(&stop));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let (runs, does_run) = oneshot::channel();
         let thread = std::thread::Builder::new().name(format!("worker-{index}"));
         workers.threads.push(thread.spawn(move || {
             let _vital = Vital;
-            let tasks = LocalSet::new();
-            tasks.block_on(&runtime, work(index, count, server, to_come, stopped));
-            drop(tasks);
-            // Nobody may be waiting any more.
-            let _ = done.send(());
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .event_interval(POLLS_PER_EVENT_POLL)
+                .build_local(LocalOptions::default());
+            // Who starts the workers waits for both of these.
+            match runtime {
+                Ok(runtime) => {
+                    let _ = runs.send(Ok(()));
+                    runtime.block_on(work(index, count, server, to_come, stopped));
+                    drop(runtime);
+                    let _ = done.send(());
+                }
+                Err(error) => {
+                    let _ = runs.send(Err(error));
+                }
+            }
         })?);
+        let gone = |_| io::Error::other("a worker ended before it began");
+        does_run.await.map_err(gone)??;
         workers.doors.push(Door {
             arrivals,
             load: Arc::default(),

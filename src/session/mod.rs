@@ -23,6 +23,7 @@ pub(crate) mod outbox;
 pub(crate) mod registry;
 pub(crate) mod server;
 
+use crate::clock::Now;
 use crate::command::conn::{Conn, MULTI_BYTES_MAX, MULTI_COMMANDS_MAX, Multi};
 use crate::command::cx::find;
 use crate::command::error::{self, ReplyError};
@@ -30,10 +31,10 @@ use crate::command::host::{ClientState, Host};
 use crate::command::spec::{Flags, Group, Spec};
 use crate::command::{Cx, resolve, table};
 use crate::config::Settings;
-use crate::engine::{Batch, usable};
+use crate::engine::{Ahead, Batch, usable};
 use crate::observe::calls::Pending;
 use crate::observe::stats::Counts;
-use linchpin_protocol::{Args, Limits, Parsed, Pipeline, RequestParser, Writer};
+use linchpin_protocol::{Args, Limits, Parsed, Pipeline, RequestParser, Writer, peek_second};
 use registry::Client;
 use server::Server;
 use std::sync::Arc;
@@ -74,6 +75,7 @@ pub(crate) struct Worker {
     settings_version: u64,
     calls: Pending,
     pipeline: Pipeline,
+    ahead: Ahead,
 }
 
 impl Worker {
@@ -87,6 +89,7 @@ impl Worker {
             settings_version,
             calls: Pending::default(),
             pipeline: Pipeline::new(),
+            ahead: Ahead::default(),
         }
     }
 
@@ -98,6 +101,20 @@ impl Worker {
             self.settings_version = version;
         }
         &self.settings
+    }
+}
+
+impl Worker {
+    /// Has the key of the request at the beginning of `input` fetched from memory: the session of
+    /// `conn` will run it soon, but not before other connections have been read.
+    fn fetch_ahead(&mut self, db: u32, input: &[u8]) {
+        if let Some(key) = peek_second(input) {
+            let engine = self.server.engine();
+            // The time is of no matter to a hint.
+            engine
+                .shared(self.index, Now::default())
+                .fetch_next(&mut self.ahead, db, key);
+        }
     }
 }
 
@@ -252,6 +269,11 @@ impl Session {
         } else {
             1
         }
+    }
+
+    /// Tells that `input` will be run soon, but not before other connections have been read.
+    pub(crate) fn announce(&self, input: &[u8], worker: &mut Worker) {
+        worker.fetch_ahead(self.conn.db, input);
     }
 
     /// Shows others what the connection is like after a batch.

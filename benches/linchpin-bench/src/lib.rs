@@ -10,6 +10,7 @@
 //! Outcome       operations, time, latencies, the generator's own CPU
 //!
 //! compare       servers started, pinned, loaded in turn, weighed     compare/
+//! hit_ratio     recorded traces through bounded servers              hit_ratio/
 //! stalls        how long a busy server keeps a PING waiting          stalls.rs
 //! ```
 //!
@@ -30,6 +31,7 @@ pub mod clock;
 pub mod compare;
 pub mod cores;
 mod fleet;
+pub mod hit_ratio;
 mod keys;
 mod lane;
 pub mod process;

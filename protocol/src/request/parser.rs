@@ -404,7 +404,7 @@ struct Header {
 /// Reads `<1 to 9 digits>\r\n`, which is what nearly every such line is, and how many bytes it
 /// took. `None` says nothing: the line may be unusual, incomplete or wrong.
 #[inline]
-fn parse_short_length(bytes: &[u8]) -> Option<(i64, usize)> {
+pub(super) fn parse_short_length(bytes: &[u8]) -> Option<(i64, usize)> {
     const DIGITS_MAX: usize = 9;
     let mut number: u32 = 0;
     for (at, &byte) in bytes.iter().enumerate().take(DIGITS_MAX.saturating_add(1)) {

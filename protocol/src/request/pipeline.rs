@@ -1,5 +1,6 @@
 //! Several requests parsed before the first of them runs.
 
+use super::parser::parse_short_length;
 use super::{Args, Limits, ProtocolError, RequestParser, Span};
 
 /// Memory kept from one filling to the next, in arguments.
@@ -97,6 +98,27 @@ impl Pipeline {
             self.spans.shrink_to(SPANS_KEPT_MAX);
         }
     }
+}
+
+/// The second argument of the array request that `input` begins with, if all up to it is there and
+/// looks as it mostly does. For guessing what a request is about before it is parsed; it promises
+/// nothing about the request.
+#[inline]
+#[must_use]
+pub fn peek_second(input: &[u8]) -> Option<&[u8]> {
+    let (count, rest) = header(input, b'*')?;
+    let (name_len, rest) = header(rest, b'$')?;
+    let (len, rest) = header(rest.get(name_len.checked_add(2)?..)?, b'$')?;
+    rest.get(..len).filter(|_| count > 1)
+}
+
+/// A line of `tag` and a number, and what follows it.
+#[inline]
+fn header(input: &[u8], tag: u8) -> Option<(usize, &[u8])> {
+    let (&first, rest) = input.split_first()?;
+    let (number, taken) = parse_short_length(rest)?;
+    let number = usize::try_from(number).ok().filter(|_| first == tag)?;
+    Some((number, rest.get(taken..)?))
 }
 
 impl RequestParser {
@@ -211,6 +233,21 @@ mod tests {
             at += pipeline.end(0);
         }
         assert_eq!(met, [r#"["PING"]"#, r#"["ECHO", "a b"]"#, r#"["PING"]"#]);
+    }
+
+    #[test]
+    fn the_second_argument_is_seen_where_it_is_whole() {
+        let get = b"*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n";
+        assert_eq!(peek_second(get), Some(&b"key"[..]));
+        assert_eq!(peek_second(&get[..get.len() - 3]), None);
+        for input in [
+            &b""[..],
+            b"GET key\r\n",
+            b"*1\r\n$4\r\nPING\r\n",
+            b"*2\r\n$-1\r\n",
+        ] {
+            assert_eq!(peek_second(input), None);
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! `OBJECT ENCODING | FREQ | IDLETIME | REFCOUNT key`: how a value is held and used. All answer
 //! null where there is no such key, and none is a use of it.
 //!
-//! LIMITATIONS: accesses are not counted, so FREQ is an error; values are not shared, so REFCOUNT
-//! is 1.
+//! FREQ is known under the lfu policies, IDLETIME under all others.
+//!
+//! LIMITATIONS: values are not shared, so REFCOUNT is 1.
 
 use crate::command::error;
 use crate::command::help;
@@ -39,13 +40,18 @@ pub const SPECS: &[Spec] = &[
     })
     .doc("Answers how a key's value is held.", "O(1)"),
     row("object|freq", |cx, args| {
-        show(cx, args, |_, _| Err(error::FREQ_NOT_TRACKED))
+        show(cx, args, |slot, out| {
+            let frequency = slot.frequency().ok_or(error::FREQ_NOT_TRACKED)?;
+            out.integer(frequency.into());
+            Ok(())
+        })
     })
     .since("4.0.0")
     .doc("Answers how often a key is used.", "O(1)"),
     row("object|idletime", |cx, args| {
         show(cx, args, |slot, out| {
-            out.integer(slot.idle_s().map_or(0, i64::from));
+            let idle_s = slot.idle_s().ok_or(error::IDLETIME_NOT_TRACKED)?;
+            out.integer(idle_s.into());
             Ok(())
         })
     })

@@ -15,12 +15,13 @@ mod memory;
 mod servers;
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 
 use crate::cores;
+use crate::process::Launch;
 use crate::report::{self, Cell, CellRounds, IdleRow, MemoryRow};
 use servers::REFERENCE;
 pub(crate) use servers::linchpin;
@@ -111,7 +112,12 @@ pub fn compare(options: &CompareOptions, say: &dyn Fn(&str)) -> anyhow::Result<C
     let server_cores = &all[all.len() - most.min(all.len())..];
     let left = &all[..all.len() - server_cores.len()];
     let generator_cores = if left.is_empty() { &all[..1] } else { left };
-    let (launches, mut lines) = servers::find(options, server_cores)?;
+    let (launches, mut lines) = servers::find(
+        options.linchpin.as_deref(),
+        options.valkey.as_deref(),
+        &options.workers,
+        server_cores,
+    )?;
     lines.iter().for_each(|line| say(line));
     cores::pin(generator_cores)?;
     let measured = measure(options, &launches, say);
@@ -129,9 +135,23 @@ pub fn compare(options: &CompareOptions, say: &dyn Fn(&str)) -> anyhow::Result<C
     Ok(comparison)
 }
 
+/// The servers that there are, Linchpin with one worker first, free to run on any core, and a line
+/// for each that is left out.
+pub(crate) fn find_servers(
+    linchpin: Option<&Path>,
+    valkey: Option<&Path>,
+) -> anyhow::Result<(Vec<Launch>, Vec<String>)> {
+    let all = cores::available().context("reading the cores")?;
+    let (mut launches, lines) = servers::find(linchpin, valkey, &[1], &all)?;
+    for launch in &mut launches {
+        launch.cores.clone_from(&all);
+    }
+    Ok((launches, lines))
+}
+
 fn measure(
     options: &CompareOptions,
-    launches: &[crate::process::Launch],
+    launches: &[Launch],
     say: &dyn Fn(&str),
 ) -> anyhow::Result<Comparison> {
     let (cells, servers) = load::measure(options, &cells(options.is_quick), launches, say)?;

@@ -7,7 +7,6 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
-use super::CompareOptions;
 use crate::process::Launch;
 
 /// The server that ratios are to.
@@ -44,14 +43,16 @@ fn binary(program: Option<&Path>) -> anyhow::Result<PathBuf> {
     Ok(program.canonicalize()?)
 }
 
-/// The servers to start, and a line for each that is left out.
+/// The servers to start, Linchpin first, and a line for each that is left out.
 pub(super) fn find(
-    options: &CompareOptions,
+    linchpin: Option<&Path>,
+    valkey: Option<&Path>,
+    workers: &[usize],
     cores: &[usize],
 ) -> anyhow::Result<(Vec<Launch>, Vec<String>)> {
-    let linchpin = binary(options.linchpin.as_deref())?;
+    let linchpin = binary(linchpin)?;
     let mut launches = Vec::new();
-    for workers in &options.workers {
+    for workers in workers {
         let threads = workers.to_string();
         launches.push(Launch {
             name: match workers {
@@ -79,9 +80,8 @@ pub(super) fn find(
     let redis = on_path(REFERENCE).with_context(|| format!("no {REFERENCE} on PATH"))?;
     launches.push(peer(REFERENCE, redis));
     let mut lines = Vec::new();
-    match options
-        .valkey
-        .clone()
+    match valkey
+        .map(Path::to_owned)
         .or_else(|| on_path("valkey-server"))
         .or_else(in_python)
     {
