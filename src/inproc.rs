@@ -228,6 +228,14 @@ impl Inproc {
         while sweeper.run(&batch, usize::MAX, &mut tally).is_cut_short() {}
     }
 
+    /// Does what workers do now and then: frees what was flushed, gives sparse memory back.
+    pub fn settle(&mut self) {
+        let engine = self.server.engine();
+        while engine.free_some(usize::MAX) {}
+        let batch = engine.shared(0, self.clock.now());
+        while batch.step().settle(usize::MAX) {}
+    }
+
     /// Takes out the frames recorded since the last call, having applied them to the replica.
     fn replay(&self) -> Vec<Vec<Effect>> {
         let frames = self.recorder.take();

@@ -10,9 +10,9 @@
 //!
 //! A record's room is a hole of exactly its size where there is one, else it is cut from the top of
 //! the *active* page, else from a larger hole, else from a new page. A freed record becomes a hole;
-//! holes of one size form a list through their own bytes. Where holes make up more than a fifth,
-//! the emptiest page is *evacuated*: its records move elsewhere and the page goes back to the
-//! pool (`pool.rs`). When memory is short that happens as soon as the holes of the others have room for
+//! holes of one size form a list through their own bytes. Where holes make up more than a sixth,
+//! the emptiest page is *evacuated*: its records move elsewhere and the page goes back to the pool
+//! (`pool.rs`). When memory is short that happens as soon as the holes of the others have room for
 //! its records. Since only the shard's table refers to a record, moving one costs one look-up.
 //!
 //! Invariants:
@@ -20,8 +20,8 @@
 //! - `live` of a page is the sum of its records; a page without records is given back;
 //! - every hole of at least two steps is in the list of its size, exactly once.
 //!
-//! Cost: on average 4 bytes per record for rounding up; at most a quarter of the room is holes (a
-//! fifth, plus the page being filled); pages are a quarter of the arena, from 256 bytes to 4 KiB.
+//! Cost: on average 4 bytes per record for rounding up; at most a fifth of the room is holes (a
+//! sixth, plus the page being filled); pages have 256 bytes to 2 KiB in small arenas, else 4 KiB.
 //!
 //! LIMITATIONS: 2^22 pages, so up to 16 GiB of records in one arena; beyond that `alloc` panics.
 
@@ -29,20 +29,26 @@ use super::ledger::{usable, usable_slots};
 use super::pool::{PAGE_BYTES, Pool, Room};
 use super::prefetch::prefetch;
 use super::record::{BYTES_MAX, HOLE, Record};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 /// The step in which room is given.
 const STEP_BYTES: usize = 8;
 const OFFSET_BITS: u32 = 9;
 const PAGE_BYTES_MIN: usize = 256;
-/// While an arena has less than this, its pages are a quarter of it and not the pool's.
-const PAGE_BYTES_EARLY: usize = PAGE_BYTES;
+/// While an arena has less than this, its pages are not the pool's, but smaller ...
+const ARENA_BYTES_SMALL: usize = 16 << 10;
+/// ... a quarter of it, and at most this, unless a record needs more.
+const PAGE_BYTES_SMALL_MAX: usize = 2_048;
+/// Shorter lists of pages are left as they are.
+const LISTED_MIN: usize = 64;
 /// A hole holds its size and two links.
 const STEPS_MIN: usize = 2;
 /// With fewer steps of holes than this nothing is evacuated.
 const SPARSE_STEPS_MIN: usize = 256;
 /// An arena is sparse when more than one step in so many is a hole.
-const SPARSE_PART: usize = 5;
+const SPARSE_PART: usize = 6;
 const NIL: u32 = u32::MAX;
 const LINE_BYTES: usize = 64;
 const PAGES_PER_LINE: usize = LINE_BYTES / size_of::<Option<Page>>();
@@ -106,8 +112,10 @@ impl Page {
 #[repr(C)]
 pub(super) struct Arena {
     pages: Vec<Option<Page>>,
-    /// Numbers of pages that were given back.
-    vacant: Vec<u32>,
+    /// Numbers of pages that were given back, and of some that are beyond the list by now.
+    vacant: BinaryHeap<Reverse<u32>>,
+    /// Number of pages.
+    in_use: usize,
     active: Option<usize>,
     /// The first hole of each size, by steps.
     holes: Vec<u32>,
@@ -141,7 +149,8 @@ impl Arena {
     pub(super) fn new(pool: &Arc<Pool>) -> Self {
         Self {
             pages: Vec::new(),
-            vacant: Vec::new(),
+            vacant: BinaryHeap::new(),
+            in_use: 0,
             active: None,
             holes: Vec::new(),
             hole_steps: 0,
@@ -336,8 +345,16 @@ impl Arena {
         fits
     }
 
-    /// The page that has most holes for its size.
+    /// The page that has most holes for its size. Where the list of pages has become mostly vacant,
+    /// the last that has any: once its number is vacant as well, the list can end before it.
     fn emptiest(&self) -> Option<usize> {
+        if self.pages.len() > LISTED_MIN && self.pages.len() > 2 * self.in_use {
+            let has_holes = |page: &Page| page.top > page.live;
+            return self
+                .pages
+                .iter()
+                .rposition(|page| page.as_ref().is_some_and(has_holes));
+        }
         let pages = self.pages.iter().enumerate();
         let in_use = pages.filter_map(|(number, page)| Some((number, page.as_ref()?)));
         // The active page may be the emptiest of all, and have no hole.
@@ -355,6 +372,7 @@ impl Arena {
         self.unlink_all(number);
         let (page, page_steps) = (self.pages[number].take()?, self.page_steps);
         self.page_steps -= page.steps();
+        self.in_use -= 1;
         self.count_heap_bytes();
         Some(Evacuated {
             number,
@@ -379,7 +397,21 @@ impl Arena {
             self.hole_steps + page.steps()
         };
         self.pool.give_back(page.room);
-        self.vacant.push(number as u32);
+        self.vacate(number);
+    }
+
+    /// Lets another page have the number of one that is gone. The list ends with its last page.
+    fn vacate(&mut self, number: usize) {
+        self.vacant.push(Reverse(number as u32));
+        while matches!(self.pages.last(), Some(None)) {
+            self.pages.pop();
+        }
+        if self.pages.len() * 4 < self.pages.capacity() {
+            self.pages.shrink_to(self.pages.len() * 2);
+            let len = self.pages.len() as u32;
+            self.vacant.retain(|Reverse(number)| *number < len);
+            self.vacant.shrink_to(self.vacant.len() * 2);
+        }
         self.count_heap_bytes();
     }
 
@@ -421,9 +453,9 @@ impl Arena {
     /// A new page, with room for at least one record of `steps`.
     fn add_page(&mut self, steps: usize) -> usize {
         let arena = self.page_steps * STEP_BYTES;
-        let room = if arena < PAGE_BYTES_EARLY {
-            let part = (arena / 4).max(PAGE_BYTES_MIN).max(steps * STEP_BYTES);
-            Room::own(part.next_power_of_two())
+        let room = if arena < ARENA_BYTES_SMALL {
+            let part = (arena / 4).clamp(PAGE_BYTES_MIN, PAGE_BYTES_SMALL_MAX);
+            Room::own(part.max(steps * STEP_BYTES).next_power_of_two())
         } else {
             self.pool.take()
         };
@@ -434,14 +466,18 @@ impl Arena {
         };
         self.page_steps += page.steps();
         self.give_back_steps = 0;
-        if let Some(number) = self.vacant.pop() {
-            self.pages[number as usize] = Some(page);
-            self.count_heap_bytes();
-            return number as usize;
-        }
-        self.pages.push(Some(page));
+        self.in_use += 1;
+        let number = match self.vacant.pop() {
+            Some(Reverse(number)) if (number as usize) < self.pages.len() => number as usize,
+            _ => {
+                self.vacant.clear();
+                self.pages.push(None);
+                self.pages.len() - 1
+            }
+        };
+        self.pages[number] = Some(page);
         self.count_heap_bytes();
-        self.pages.len() - 1
+        number
     }
 
     /// Gives back the active page if it has no records.
@@ -457,9 +493,9 @@ impl Arena {
     fn drop_page(&mut self, number: usize) {
         if let Some(page) = self.pages[number].take() {
             self.page_steps -= page.steps();
+            self.in_use -= 1;
             self.pool.give_back(page.room);
-            self.vacant.push(number as u32);
-            self.count_heap_bytes();
+            self.vacate(number);
         }
     }
 

@@ -520,7 +520,7 @@ mod tests {
     proptest! {
         #[test]
         fn entries_are_what_was_put_into_them_wherever_they_move(ops in ops()) {
-            let (mut entries, mut known) = (Entries::new(&Arc::default()), HashMap::new());
+            let (mut entries, mut known) = (Entries::new(&Pool::test()), HashMap::new());
             for (number, op) in ops {
                 apply(&mut entries, &mut known, key_of(number), op);
                 if number % 16 == 0 {
@@ -540,7 +540,7 @@ mod tests {
     /// 20,000 entries of mixed sizes, three quarters removed at random: the room shrinks with them.
     #[test]
     fn room_is_given_back_when_entries_go() {
-        let mut entries = Entries::new(&Arc::default());
+        let mut entries = Entries::new(&Pool::test());
         let mut places: Vec<(Vec<u8>, Place)> = Vec::new();
         for n in 0..20_000u32 {
             let key = n.to_string().into_bytes();

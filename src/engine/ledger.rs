@@ -5,6 +5,7 @@
 //!   watched keys          -------------> store    \
 //!   connections           -------------> clients   >  held = what maxmemory bounds
 //!   workers, base         -------------> fixed    /
+//!   free pages            -------------> spare         beside it
 //! ```
 //!
 //! Each holder remembers what it last reported and reports only the change, so the sums are exact
@@ -81,6 +82,9 @@ pub enum Account {
     Clients,
     /// The program, its workers and their buffers.
     Fixed,
+    /// Free pages of the pool. They are held, and yet whoever needs a page gets one of them, so they
+    /// are no part of what a bound is compared with; `pool.rs` keeps them few.
+    Spare,
 }
 
 /// The bytes held, by account.
@@ -89,6 +93,7 @@ pub struct Ledger {
     store: CachePadded<AtomicUsize>,
     clients: CachePadded<AtomicUsize>,
     fixed: CachePadded<AtomicUsize>,
+    spare: CachePadded<AtomicUsize>,
     peak: AtomicUsize,
 }
 
@@ -101,6 +106,7 @@ impl Ledger {
             store: account(),
             clients: account(),
             fixed: account(),
+            spare: account(),
             peak: AtomicUsize::new(0),
         }
     }
@@ -120,6 +126,7 @@ impl Ledger {
             Account::Store => &self.store,
             Account::Clients => &self.clients,
             Account::Fixed => &self.fixed,
+            Account::Spare => &self.spare,
         };
         // Each holder takes back only what it had added, so a sum never passes below zero.
         account.fetch_add(to.wrapping_sub(from), Ordering::Relaxed);
@@ -135,10 +142,17 @@ impl Ledger {
             Account::Store => self.store.load(Ordering::Relaxed),
             Account::Clients => self.clients.load(Ordering::Relaxed),
             Account::Fixed => self.fixed.load(Ordering::Relaxed),
+            Account::Spare => self.spare.load(Ordering::Relaxed),
         }
     }
 
-    /// Bytes of all accounts: what `maxmemory` bounds. Three loads of lines that are written when
+    /// Bytes of all accounts.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.held() + self.bytes(Account::Spare)
+    }
+
+    /// Bytes of all accounts but free pages: what `maxmemory` bounds. Three loads of lines that are written when
     /// somebody takes or gives back a page.
     #[must_use]
     #[inline]

@@ -108,7 +108,7 @@ impl Engine {
             .clamp(1, walk::SHARDS_MAX)
             .next_power_of_two();
         let ledger = Arc::new(Ledger::new());
-        let pool = Arc::new(Pool::default());
+        let pool = Arc::new(Pool::new(&ledger));
         let database = |id| Arc::new(Database::new(id, shards, &ledger, &pool));
         let layout: Layout = (0..options.databases.max(1)).map(database).collect();
         Self {

@@ -11,25 +11,30 @@
 //! are deleted at random that is nearly always so. Here free pages are taken from the front, and
 //! where chunks have become more than the pages in use want, those in the chunks at the end are
 //! moved to the front ([`Arena::settle`](super::arena::Arena::settle)). A page is named by its
-//! number in its arena, so moving one is a copy and nothing else learns of it. A chunk without pages
-//! in use is freed.
+//! number in its arena, so moving one is a copy and nothing else learns of it. A chunk without
+//! pages in use is freed.
 //!
 //! Invariants: `used` pages are outside; a chunk that is made has all its pages outside or in
-//! `free`; `open` are the made chunks with free pages, `unmade` the numbers that stand for no chunk.
+//! `free`; `open` are the made chunks with free pages, `unmade` numbers that stand for no chunk.
+//!
+//! Chunks are made only when no page is free, so they never take more than the pages that were once
+//! in use together, and one chunk.
 //!
 //! Cost: taking and giving back a page is one lock and O(log chunks). Free pages are up to a
-//! thirty-second of those in use and one chunk, once arenas have settled.
+//! sixty-fourth of those in use and one chunk, once arenas have settled.
 
+use super::ledger::{Account, Ledger};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use bytes::BytesMut;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Bytes of a page of the pool.
 pub(super) const PAGE_BYTES: usize = 4_096;
 const PAGES_PER_CHUNK: usize = 64;
-/// Chunks that may be held beyond the least: one in so many, and one.
-const SLACK_PART: usize = 32;
+/// Chunks that may be held beyond the least: one in so many.
+const SLACK_PART: usize = 64;
 /// The chunk of a page that is no part of one.
 const NO_CHUNK: u32 = u32::MAX;
 
@@ -56,8 +61,9 @@ impl Room {
 }
 
 /// The chunks, shared by all shards of an engine.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pool {
+    ledger: Arc<Ledger>,
     chunks: Mutex<Chunks>,
     /// There are more chunks than wanted, or were when a page was last given back.
     scattered: AtomicBool,
@@ -78,7 +84,7 @@ impl Chunks {
 
     fn wanted(&self) -> usize {
         let least = self.used.div_ceil(PAGES_PER_CHUNK);
-        least + least / SLACK_PART + 1
+        least + least / SLACK_PART
     }
 
     fn make(&mut self) -> u32 {
@@ -91,6 +97,10 @@ impl Chunks {
         self.free[number as usize] = (0..PAGES_PER_CHUNK).map(page).collect();
         self.open.insert(number);
         number
+    }
+
+    fn free_bytes(&self) -> usize {
+        (self.made() * PAGES_PER_CHUNK - self.used) * PAGE_BYTES
     }
 
     fn take(&mut self, chunk: u32) -> Room {
@@ -118,23 +128,41 @@ impl Chunks {
 }
 
 impl Pool {
+    /// A pool without chunks, whose free pages are told to `ledger`.
+    pub(super) fn new(ledger: &Arc<Ledger>) -> Self {
+        Self {
+            ledger: Arc::clone(ledger),
+            chunks: Mutex::new(Chunks::default()),
+            scattered: AtomicBool::new(false),
+        }
+    }
+
     /// A page, of what bytes whatsoever.
     pub(super) fn take(&self) -> Room {
+        self.change(|chunks| {
+            let open = chunks.open.first().copied();
+            let chunk = open.unwrap_or_else(|| chunks.make());
+            chunks.take(chunk)
+        })
+    }
+
+    /// Changes the chunks, and tells the ledger what is free now.
+    fn change<R>(&self, change: impl FnOnce(&mut Chunks) -> R) -> R {
         let mut chunks = self.chunks.lock();
-        let open = chunks.open.first().copied();
-        let chunk = open.unwrap_or_else(|| chunks.make());
-        chunks.take(chunk)
+        let before = chunks.free_bytes();
+        let result = change(&mut chunks);
+        self.ledger
+            .change(Account::Spare, before, chunks.free_bytes());
+        result
     }
 
     /// A page of a chunk before `limit`, if there is one.
     pub(super) fn take_before(&self, limit: u32) -> Option<Room> {
-        let mut chunks = self.chunks.lock();
-        let chunk = chunks
-            .open
-            .first()
-            .copied()
-            .filter(|chunk| *chunk < limit)?;
-        Some(chunks.take(chunk))
+        self.change(|chunks| {
+            let first = chunks.open.first().copied();
+            let chunk = first.filter(|chunk| *chunk < limit)?;
+            Some(chunks.take(chunk))
+        })
     }
 
     /// Takes a page back, or frees room that was never the pool's.
@@ -142,9 +170,10 @@ impl Pool {
         if room.chunk == NO_CHUNK {
             return;
         }
-        let mut chunks = self.chunks.lock();
-        chunks.give_back(room);
-        let scattered = chunks.made() > chunks.wanted();
+        let scattered = self.change(|chunks| {
+            chunks.give_back(room);
+            chunks.made() > chunks.wanted()
+        });
         self.scattered.store(scattered, Ordering::Relaxed);
     }
 
@@ -159,11 +188,16 @@ impl Pool {
         made.nth(chunks.wanted())
     }
 
+    /// A pool of nobody else.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn test() -> Arc<Self> {
+        Arc::new(Self::new(&Arc::new(Ledger::new())))
+    }
+
     /// Bytes of free pages.
     #[cfg(all(test, not(loom)))]
     pub(super) fn free_bytes(&self) -> usize {
-        let chunks = self.chunks.lock();
-        (chunks.made() * PAGES_PER_CHUNK - chunks.used) * PAGE_BYTES
+        self.chunks.lock().free_bytes()
     }
 }
 
@@ -179,7 +213,7 @@ mod tests {
         fn chunks_are_given_back_once_pages_have_moved(
             ops in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>()), 1..600),
         ) {
-            let (pool, mut rooms) = (Pool::default(), Vec::new());
+            let (pool, mut rooms) = (Pool::test(), Vec::new());
             for (number, (take, at)) in ops.into_iter().enumerate() {
                 if take || rooms.is_empty() {
                     let mut room = pool.take();
@@ -201,8 +235,9 @@ mod tests {
                 }
             }
             let chunks = rooms.len().div_ceil(PAGES_PER_CHUNK);
-            let slack = (chunks / SLACK_PART + 2) * PAGES_PER_CHUNK * PAGE_BYTES;
+            let slack = (chunks / SLACK_PART + 1) * PAGES_PER_CHUNK * PAGE_BYTES;
             prop_assert!(pool.free_bytes() <= slack);
+            prop_assert_eq!(pool.free_bytes(), pool.ledger.bytes(Account::Spare));
             for (room, mark) in rooms {
                 prop_assert!(room.bytes.iter().all(|byte| *byte == mark));
                 pool.give_back(room);

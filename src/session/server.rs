@@ -305,7 +305,7 @@ impl Host for Server {
         let ledger = self.engine.ledger();
         let sum = |part: fn(&Census) -> usize| census.iter().map(part).sum::<usize>() as u64;
         MemoryFacts {
-            used_bytes: ledger.held() as u64,
+            used_bytes: ledger.total() as u64,
             peak_bytes: ledger.peak() as u64,
             startup_bytes: self.startup_bytes as u64,
             clients_bytes: ledger.bytes(Account::Clients) as u64,

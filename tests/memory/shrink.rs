@@ -9,22 +9,26 @@ const KEYS: u64 = 100_000;
 /// So that a shard has as many keys as it would among 12.8 million.
 const SHARDS: usize = 8;
 
+/// As many times more keys and shards, where a chunk of pages that is not yet full would tell.
+const LARGER: usize = 4;
+
 /// Nine of ten keys deleted at random: what is held is at most half as much again as a fresh server
 /// with the rest would hold, by both counts.
 pub(crate) fn after_deleting() {
+    let (keys, shards) = (KEYS * LARGER as u64, SHARDS * LARGER);
     let mut chance = Chance(2);
     let len = |key: u64| 16 + (key as usize * 37) % 100;
     // What the test needs for itself is there before the count begins.
-    let kept: Vec<u64> = (0..KEYS).filter(|_| chance.below(10) == 0).collect();
-    let mut stage = Stage::with_shards(SHARDS);
-    stage.set(0..KEYS, |key| (len(key), None));
+    let kept: Vec<u64> = (0..keys).filter(|_| chance.below(10) == 0).collect();
+    let mut stage = Stage::with_shards(shards);
+    stage.set(0..keys, |key| (len(key), None));
     let is_kept = |key: &u64| kept.binary_search(key).is_ok();
-    stage.delete((0..KEYS).filter(|key| !is_kept(key)));
+    stage.delete((0..keys).filter(|key| !is_kept(key)));
     let left = stage.growth();
     left.check("deleted");
     drop(stage);
 
-    let mut fresh = Stage::with_shards(SHARDS);
+    let mut fresh = Stage::with_shards(shards);
     fresh.set(kept.iter().copied(), |key| (len(key), None));
     let fresh = fresh.growth();
     let times = left.allocated as f64 / fresh.allocated as f64;

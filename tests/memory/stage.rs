@@ -84,6 +84,7 @@ impl Stage {
     }
 
     pub(crate) fn growth(&mut self) -> Growth {
+        self.server.settle();
         let used = self.used().saturating_sub(self.used_start);
         let allocated = ALLOCATOR.bytes().saturating_sub(self.allocated_start);
         Growth { used, allocated }

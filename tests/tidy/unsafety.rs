@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_crate_that_does_not_forbid_it_is_found() {
-        for root in ["src/main.rs", "tests/it/main.rs", "a/src/lib.rs"] {
+        for root in ["a/src/main.rs", "tests/it/main.rs", "a/src/lib.rs"] {
             check_count(check, root, "fn main() {}\n", 1);
             check_count(check, root, "#![forbid(unsafe_code)]\nfn main() {}\n", 0);
         }
