@@ -16,9 +16,8 @@ use gungraun::{library_benchmark, library_benchmark_group, main};
 use linchpin_protocol::{Limits, Pipeline, RequestParser, encode_command};
 use linchpin_server::clock::Now;
 use linchpin_server::command::table;
-use linchpin_server::config::Settings;
 use linchpin_server::engine::{Deadline, Engine, Options, Slot, Sweeper, Tally, ValueRef};
-use linchpin_server::inproc::Inproc;
+use linchpin_server::inproc::{Inproc, InprocOptions};
 use std::hint::black_box;
 
 /// Requests or keys that a benchmark works on.
@@ -137,7 +136,10 @@ impl Session {
 }
 
 fn session(command: &str, value: Option<&str>, pipeline: u64) -> Session {
-    let mut server = Inproc::unrecorded(Settings::default());
+    let mut server = Inproc::new(InprocOptions {
+        is_recorded: false,
+        ..Default::default()
+    });
     let connection = server.connect();
     let mut bytes = Vec::new();
     for number in 0..KEYS {
