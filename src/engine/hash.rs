@@ -68,11 +68,11 @@ mod tests {
         key
     }
 
-    /// What keys are like, and how the one numbered so is made.
-    type KeyShape = (&'static str, fn(u64) -> [u8; 16]);
+    /// A name, and the key of each number.
+    type Shape = (&'static str, fn(u64) -> [u8; 16]);
 
     /// Keys that somebody who knows the seed, or guesses at structure, would send.
-    fn shapes() -> [KeyShape; 5] {
+    fn shapes() -> [Shape; 5] {
         [
             ("blinding", |n| key([n, BLINDING])),
             ("low bits", |n| key([n, 0])),

@@ -204,7 +204,8 @@ fn string(value: &Value) -> &str {
 }
 
 /// Whether an SPDX expression can be satisfied with accepted licences. An exception (`WITH`) only
-/// ever widens what a licence permits. `/` is how older manifests say OR; some write operators small.
+/// ever widens what a licence permits. `/` is how older manifests say OR, and some write operators
+/// in small letters.
 fn is_acceptable(expression: &str, is_accepted: &dyn Fn(&str) -> bool) -> bool {
     let spaced = expression
         .replace('(', " ( ")

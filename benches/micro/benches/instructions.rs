@@ -2,8 +2,8 @@
 //!
 //! Counted by callgrind, so the answer does not depend on what else the machine does;
 //! `.ci/instructions` holds it against `instructions.tsv`. Nothing here may depend on time, chance
-//! or other threads. What a benchmark needs is made before counting begins and freed after it ended,
-//! and every session has run its requests once before, so that no buffer of it grows meanwhile.
+//! or other threads. What a benchmark needs is made before counting begins and freed after it
+//! ended, and every session has run its requests once before, so that no buffer of it grows.
 
 #![forbid(unsafe_code)]
 #![allow(
