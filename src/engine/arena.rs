@@ -5,14 +5,14 @@
 //!            | record |hole| record  | hole |  not yet used            |
 //!            +--------+----+---------+------+--------------------------+
 //!            0                             top                        end
-//!   handle = page number << 13 | offset / 8
+//!   handle = page number << 9 | offset / 8
 //! ```
 //!
 //! A record's room is a hole of exactly its size where there is one, else it is cut from the top of
 //! the *active* page, else from a larger hole, else from a new page. A freed record becomes a hole;
 //! holes of one size form a list through their own bytes. Where holes make up more than a fifth,
 //! the emptiest page is *evacuated*: its records move elsewhere and the page goes back to the
-//! allocator. When memory is short that happens as soon as the holes of the others have room for
+//! pool (`pool.rs`). When memory is short that happens as soon as the holes of the others have room for
 //! its records. Since only the shard's table refers to a record, moving one costs one look-up.
 //!
 //! Invariants:
@@ -21,27 +21,22 @@
 //! - every hole of at least two steps is in the list of its size, exactly once.
 //!
 //! Cost: on average 4 bytes per record for rounding up; at most a quarter of the room is holes (a
-//! fifth, plus the page being filled); pages are about a twentieth of the arena, from 256 bytes to
-//! 16 KiB, in very large arenas to 64 KiB.
+//! fifth, plus the page being filled); pages are a quarter of the arena, from 256 bytes to 4 KiB.
 //!
-//! LIMITATIONS: 2^18 pages, so up to 16 GiB of records in one arena; beyond that `alloc` panics.
+//! LIMITATIONS: 2^22 pages, so up to 16 GiB of records in one arena; beyond that `alloc` panics.
 
 use super::ledger::{usable, usable_slots};
+use super::pool::{PAGE_BYTES, Pool, Room};
 use super::prefetch::prefetch;
 use super::record::{BYTES_MAX, HOLE, Record};
+use std::sync::Arc;
 
 /// The step in which room is given.
 const STEP_BYTES: usize = 8;
-const OFFSET_BITS: u32 = 13;
-const PAGE_BYTES_MAX: usize = STEP_BYTES << OFFSET_BITS;
+const OFFSET_BITS: u32 = 9;
 const PAGE_BYTES_MIN: usize = 256;
-/// A new page is this part of the arena ...
-const PAGES_PER_ARENA: usize = 32;
-/// ... a quarter of it while that is less than this ...
-const PAGE_BYTES_EARLY: usize = 2_048;
-/// ... and no more than this, unless it is a thousandth: what is given back for one page that was
-/// taken should be found in a fraction of a millisecond.
-const PAGE_BYTES_USUAL: usize = 16 << 10;
+/// While an arena has less than this, its pages are a quarter of it and not the pool's.
+const PAGE_BYTES_EARLY: usize = PAGE_BYTES;
 /// A hole holds its size and two links.
 const STEPS_MIN: usize = 2;
 /// With fewer steps of holes than this nothing is evacuated.
@@ -51,10 +46,11 @@ const SPARSE_PART: usize = 5;
 const NIL: u32 = u32::MAX;
 const LINE_BYTES: usize = 64;
 const PAGES_PER_LINE: usize = LINE_BYTES / size_of::<Option<Page>>();
-/// Of the list of pages: a shard has about sixteen.
+/// Of the list of pages.
 const FETCHED_LINES_MAX: usize = 8;
 
 const _: () = assert!(usable(PAGE_BYTES_MIN) == PAGE_BYTES_MIN);
+const _: () = assert!(PAGE_BYTES == STEP_BYTES << OFFSET_BITS);
 
 /// Where a record stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,10 +61,10 @@ impl Handle {
     pub(super) const LIMIT: u32 = 1 << 31;
 
     fn new(page: usize, step: usize) -> Self {
-        let page = u32::try_from(page).expect("an arena has at most 2^18 pages");
+        let page = u32::try_from(page).expect("an arena has at most 2^22 pages");
         assert!(
             page < Self::LIMIT >> OFFSET_BITS,
-            "an arena has at most 2^18 pages"
+            "an arena has at most 2^22 pages"
         );
         Self(page << OFFSET_BITS | step as u32)
     }
@@ -84,21 +80,29 @@ impl Handle {
 
 #[derive(Debug)]
 struct Page {
-    bytes: Box<[u8]>,
+    room: Room,
     /// Steps in use, holes among them.
-    top: usize,
+    top: u16,
     /// Steps of records.
-    live: usize,
+    live: u16,
 }
 
 impl Page {
     fn steps(&self) -> usize {
-        self.bytes.len() / STEP_BYTES
+        self.room.bytes.len() / STEP_BYTES
+    }
+
+    fn top(&self) -> usize {
+        self.top.into()
+    }
+
+    fn live(&self) -> usize {
+        self.live.into()
     }
 }
 
 /// The pages of one shard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(C)]
 pub(super) struct Arena {
     pages: Vec<Option<Page>>,
@@ -115,6 +119,8 @@ pub(super) struct Arena {
     heap_bytes: usize,
     /// With fewer steps of holes than this no page can be given back, as far as is known.
     give_back_steps: usize,
+    /// Where pages come from and go.
+    pool: Arc<Pool>,
 }
 
 /// A page taken out of the arena; its records are to be moved.
@@ -131,10 +137,54 @@ const fn steps(bytes: usize) -> usize {
 }
 
 impl Arena {
+    /// An arena without records, whose pages come from `pool`.
+    pub(super) fn new(pool: &Arc<Pool>) -> Self {
+        Self {
+            pages: Vec::new(),
+            vacant: Vec::new(),
+            active: None,
+            holes: Vec::new(),
+            hole_steps: 0,
+            page_steps: 0,
+            heap_bytes: 0,
+            give_back_steps: 0,
+            pool: Arc::clone(pool),
+        }
+    }
+
+    /// Gives everything back.
+    pub(super) fn clear(&mut self) {
+        let pool = Arc::clone(&self.pool);
+        *self = Self::new(&pool);
+    }
+
+    /// Moves up to `moves_max` pages that lie in chunks from `limit` on, which are to be emptied;
+    /// answers how many. O(pages).
+    pub(super) fn settle(&mut self, limit: u32, moves_max: usize) -> usize {
+        let beyond = |page: &&mut Page| page.room.is_beyond(limit);
+        let mut moved = 0;
+        for page in self
+            .pages
+            .iter_mut()
+            .flatten()
+            .filter(beyond)
+            .take(moves_max)
+        {
+            let Some(mut better) = self.pool.take_before(limit) else {
+                break;
+            };
+            better.bytes.copy_from_slice(&page.room.bytes);
+            self.pool
+                .give_back(std::mem::replace(&mut page.room, better));
+            moved += 1;
+        }
+        moved
+    }
+
     /// The record at `handle`, and what follows it.
     #[inline]
     pub(super) fn get(&self, handle: Handle) -> &[u8] {
-        &self.page(handle.page()).bytes[handle.step() * STEP_BYTES..]
+        &self.page(handle.page()).room.bytes[handle.step() * STEP_BYTES..]
     }
 
     /// Has the list of pages fetched from memory, or its beginning where it is long.
@@ -163,7 +213,7 @@ impl Arena {
     /// The record at `handle`, and what follows it, to be changed within its room.
     #[inline]
     pub(super) fn get_mut(&mut self, handle: Handle) -> &mut [u8] {
-        &mut self.page_mut(handle.page()).bytes[handle.step() * STEP_BYTES..]
+        &mut self.page_mut(handle.page()).room.bytes[handle.step() * STEP_BYTES..]
     }
 
     /// Whether records of these lengths take the same room.
@@ -179,7 +229,7 @@ impl Arena {
     /// Bytes of the rooms of all records. O(pages).
     pub(super) fn room_bytes(&self) -> usize {
         let pages = self.pages.iter().flatten();
-        pages.map(|page| page.live).sum::<usize>() * STEP_BYTES
+        pages.map(Page::live).sum::<usize>() * STEP_BYTES
     }
 
     /// Bytes held on the heap.
@@ -208,7 +258,7 @@ impl Arena {
             self.unlink(Handle(hole), steps);
             Handle(hole)
         };
-        self.page_mut(handle.page()).live += steps;
+        self.page_mut(handle.page()).live += steps as u16;
         handle
     }
 
@@ -217,7 +267,7 @@ impl Arena {
         let (number, steps) = (handle.page(), steps(bytes));
         let is_active = self.active == Some(number);
         let page = self.page_mut(number);
-        page.live -= steps;
+        page.live -= steps as u16;
         if page.live == 0 {
             self.unlink_all(number);
             self.page_mut(number).top = 0;
@@ -225,8 +275,8 @@ impl Arena {
                 self.drop_page(number);
             }
             self.drop_last_page();
-        } else if is_active && handle.step() + steps == page.top {
-            page.top -= steps;
+        } else if is_active && handle.step() + steps == page.top() {
+            page.top -= steps as u16;
         } else {
             self.link(handle, steps);
         }
@@ -247,7 +297,7 @@ impl Arena {
     fn idle_steps(&self) -> usize {
         self.active.map_or(0, |number| {
             let page = self.page(number);
-            page.steps() - page.top
+            page.steps() - page.top()
         })
     }
 
@@ -274,10 +324,10 @@ impl Arena {
         };
         let own = self.page(number);
         // Its own holes are no room for its records; the unused end of another page is.
-        let (needed, mut room) = (own.top, self.hole_steps);
+        let (needed, mut room) = (own.top(), self.hole_steps);
         if let Some(active) = self.active.filter(|active| *active != number) {
             let active = self.page(active);
-            room += active.steps() - active.top;
+            room += active.steps() - active.top();
         }
         let fits = needed <= room && own.steps() < self.page_steps;
         if !fits {
@@ -292,7 +342,7 @@ impl Arena {
         let in_use = pages.filter_map(|(number, page)| Some((number, page.as_ref()?)));
         // The active page may be the emptiest of all, and have no hole.
         let holed = in_use.filter(|(_, page)| page.top > page.live);
-        let emptiest = holed.min_by_key(|(_, page)| page.live * 1_024 / page.steps());
+        let emptiest = holed.min_by_key(|(_, page)| page.live() * 1_024 / page.steps());
         emptiest.map(|(number, _)| number)
     }
 
@@ -328,7 +378,7 @@ impl Arena {
         } else {
             self.hole_steps + page.steps()
         };
-        drop(page);
+        self.pool.give_back(page.room);
         self.vacant.push(number as u32);
         self.count_heap_bytes();
     }
@@ -337,15 +387,15 @@ impl Arena {
     fn cut(&mut self, steps: usize) -> Handle {
         if let Some(number) = self.active {
             let page = self.page_mut(number);
-            if page.top + steps <= page.steps() {
-                let handle = Handle::new(number, page.top);
-                page.top += steps;
+            if page.top() + steps <= page.steps() {
+                let handle = Handle::new(number, page.top());
+                page.top += steps as u16;
                 return handle;
             }
             // What is left over may fit a smaller record.
-            let (top, left) = (page.top, page.steps() - page.top);
+            let (top, left) = (page.top(), page.steps() - page.top());
             if left >= STEPS_MIN {
-                page.top += left;
+                page.top += left as u16;
                 self.link(Handle::new(number, top), left);
             }
         }
@@ -354,7 +404,7 @@ impl Arena {
         }
         let number = self.add_page(steps);
         self.active = Some(number);
-        self.page_mut(number).top = steps;
+        self.page_mut(number).top = steps as u16;
         Handle::new(number, 0)
     }
 
@@ -371,12 +421,14 @@ impl Arena {
     /// A new page, with room for at least one record of `steps`.
     fn add_page(&mut self, steps: usize) -> usize {
         let arena = self.page_steps * STEP_BYTES;
-        let part = (arena / PAGES_PER_ARENA).max((arena / 4).min(PAGE_BYTES_EARLY));
-        let part = part.min(PAGE_BYTES_USUAL).max(arena / 1_024);
-        let part = part.clamp(PAGE_BYTES_MIN, PAGE_BYTES_MAX);
-        let bytes = part.max(steps * STEP_BYTES).next_power_of_two();
+        let room = if arena < PAGE_BYTES_EARLY {
+            let part = (arena / 4).max(PAGE_BYTES_MIN).max(steps * STEP_BYTES);
+            Room::own(part.next_power_of_two())
+        } else {
+            self.pool.take()
+        };
         let page = Page {
-            bytes: vec![0; bytes].into_boxed_slice(),
+            room,
             top: 0,
             live: 0,
         };
@@ -405,6 +457,7 @@ impl Arena {
     fn drop_page(&mut self, number: usize) {
         if let Some(page) = self.pages[number].take() {
             self.page_steps -= page.steps();
+            self.pool.give_back(page.room);
             self.vacant.push(number as u32);
             self.count_heap_bytes();
         }
@@ -418,7 +471,7 @@ impl Arena {
         };
         let page = self.page(number);
         let is_last = page.steps() == self.page_steps;
-        if is_last && page.live == 0 && page.bytes.len() > PAGE_BYTES_MIN {
+        if is_last && page.live == 0 && page.room.bytes.len() > PAGE_BYTES_MIN {
             self.active = None;
             self.drop_page(number);
         }
@@ -475,7 +528,7 @@ impl Arena {
     /// Takes all holes of a page out of the lists. O(page).
     fn unlink_all(&mut self, number: usize) {
         let mut step = 0;
-        while step < self.page(number).top {
+        while step < self.page(number).top() {
             let handle = Handle::new(number, step);
             let bytes = self.get(handle);
             if bytes[0] == HOLE {
@@ -502,10 +555,10 @@ impl Evacuated {
     pub(super) fn records(&self) -> impl Iterator<Item = (Handle, &[u8])> {
         let mut step = 0;
         std::iter::from_fn(move || {
-            while step < self.page.top {
+            while step < self.page.top() {
                 let (handle, bytes) = (
                     Handle::new(self.number, step),
-                    &self.page.bytes[step * STEP_BYTES..],
+                    &self.page.room.bytes[step * STEP_BYTES..],
                 );
                 if bytes[0] == HOLE {
                     step += hole_steps(bytes);
@@ -517,5 +570,13 @@ impl Evacuated {
             }
             None
         })
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        for page in self.pages.drain(..).flatten() {
+            self.pool.give_back(page.room);
+        }
     }
 }

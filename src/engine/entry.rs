@@ -6,9 +6,11 @@
 use super::arena::{Arena, Evacuated, Handle};
 use super::large::Large;
 use super::ledger::usable_slots;
+use super::pool::Pool;
 use super::record::{self, Parts, Record};
 use super::usage::Usage;
 use super::value::{Encoding, ValueRef};
+use std::sync::Arc;
 
 /// `OBJECT ENCODING` calls values up to this length `embstr`, as Redis does.
 const EMBSTR_BYTES_MAX: usize = 44;
@@ -31,7 +33,7 @@ impl Place {
 }
 
 /// The entries of one shard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(C)]
 pub(super) struct Entries {
     arena: Arena,
@@ -114,6 +116,29 @@ impl<'a> Entry<'a> {
 }
 
 impl Entries {
+    /// No entries; room for small ones comes from `pool`.
+    pub(super) fn new(pool: &Arc<Pool>) -> Self {
+        Self {
+            arena: Arena::new(pool),
+            large: Vec::new(),
+            large_vacant: Vec::new(),
+            large_bytes: 0,
+            list_bytes: 0,
+        }
+    }
+
+    /// Forgets all entries and gives everything back.
+    pub(super) fn clear(&mut self) {
+        self.arena.clear();
+        (self.large, self.large_vacant) = (Vec::new(), Vec::new());
+        (self.large_bytes, self.list_bytes) = (0, 0);
+    }
+
+    /// See [`Arena::settle`].
+    pub(super) fn settle(&mut self, limit: u32, moves_max: usize) -> usize {
+        self.arena.settle(limit, moves_max)
+    }
+
     /// The entry at `place`.
     #[inline]
     pub(super) fn get(&self, place: Place) -> Entry<'_> {
@@ -495,7 +520,7 @@ mod tests {
     proptest! {
         #[test]
         fn entries_are_what_was_put_into_them_wherever_they_move(ops in ops()) {
-            let (mut entries, mut known) = (Entries::default(), HashMap::new());
+            let (mut entries, mut known) = (Entries::new(&Arc::default()), HashMap::new());
             for (number, op) in ops {
                 apply(&mut entries, &mut known, key_of(number), op);
                 if number % 16 == 0 {
@@ -515,7 +540,7 @@ mod tests {
     /// 20,000 entries of mixed sizes, three quarters removed at random: the room shrinks with them.
     #[test]
     fn room_is_given_back_when_entries_go() {
-        let mut entries = Entries::default();
+        let mut entries = Entries::new(&Arc::default());
         let mut places: Vec<(Vec<u8>, Place)> = Vec::new();
         for n in 0..20_000u32 {
             let key = n.to_string().into_bytes();

@@ -326,7 +326,7 @@ impl Evictor {
             Kept::Any
         };
         if self.policy.order() == Order::Random {
-            self.jump(step);
+            self.jump(step, kept);
         }
         let (mut seen, mut looked, mut laps) = (0, 0, 0);
         while seen < samples && looked < BUCKETS_MAX {
@@ -390,17 +390,19 @@ impl Evictor {
         };
     }
 
-    /// Puts the hand anywhere, in the next database.
-    fn jump(&mut self, step: &Step<'_>) {
-        self.next_database(step.databases());
-        let database = step.database(self.hand.db);
-        let shards = database.shards_in_use();
-        if shards.is_empty() {
-            return;
+    /// Puts the hand anywhere in the next database that has such entries, if any has.
+    fn jump(&mut self, step: &Step<'_>, kept: Kept) {
+        for _ in 0..step.databases() {
+            self.next_database(step.databases());
+            let database = step.database(self.hand.db);
+            if database.next_occupied(kept, 0).is_some() {
+                let shards = database.shards();
+                self.hand.shard = (self.draws.next() % shards.len() as u64) as usize;
+                let buckets = shards[self.hand.shard].lock().buckets() as u64;
+                self.hand.bucket = (self.draws.next() % buckets.max(1)) as usize;
+                return;
+            }
         }
-        self.hand.shard = (self.draws.next() % shards.len() as u64) as usize;
-        let buckets = shards[self.hand.shard].lock().buckets() as u64;
-        self.hand.bucket = (self.draws.next() % buckets.max(1)) as usize;
     }
 }
 

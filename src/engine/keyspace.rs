@@ -12,6 +12,7 @@
 use super::deadlines::Earliest;
 use super::ledger::{Ledger, Share, usable, usable_slots};
 use super::occupancy::{Kept, Occupancy, Seat};
+use super::pool::Pool;
 use super::shard::{Census, Shard};
 use crate::sync::Mutex;
 use crossbeam_utils::CachePadded;
@@ -27,6 +28,7 @@ pub(crate) struct Database {
     pub(crate) id: u32,
     shard_count: usize,
     ledger: Arc<Ledger>,
+    pool: Arc<Pool>,
     rooms: OnceLock<Rooms>,
 }
 
@@ -42,19 +44,20 @@ struct Rooms {
 
 impl Database {
     /// An empty database. `shard_count` is a power of two.
-    pub(crate) fn new(id: u32, shard_count: usize, ledger: &Arc<Ledger>) -> Self {
+    pub(super) fn new(id: u32, shard_count: usize, ledger: &Arc<Ledger>, pool: &Arc<Pool>) -> Self {
         debug_assert!(shard_count.is_power_of_two());
         Self {
             id,
             shard_count,
             ledger: Arc::clone(ledger),
+            pool: Arc::clone(pool),
             rooms: OnceLock::new(),
         }
     }
 
     /// An empty database with the same identity.
     pub(crate) fn emptied(&self) -> Self {
-        Self::new(self.id, self.shard_count, &self.ledger)
+        Self::new(self.id, self.shard_count, &self.ledger, &self.pool)
     }
 
     /// The shards. The first call makes them.
@@ -67,7 +70,7 @@ impl Database {
         let occupancy = Occupancy::new(self.shard_count);
         let shard = |number| {
             let seat = Seat::new(&occupancy, number);
-            CachePadded::new(Mutex::new(Shard::new(&self.ledger, seat)))
+            CachePadded::new(Mutex::new(Shard::new(&self.ledger, &self.pool, seat)))
         };
         let shards = (0..self.shard_count).map(shard).collect();
         let earliest = Earliest::new(self.shard_count);

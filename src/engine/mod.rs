@@ -20,6 +20,7 @@ mod keyspace;
 mod large;
 mod ledger;
 mod occupancy;
+mod pool;
 mod prefetch;
 mod record;
 mod replay;
@@ -48,6 +49,7 @@ use evict::{AgeClock, BoundCell, Evictors};
 use gate::Gate;
 use hash::KeyHasher;
 use keyspace::{Database, Layout};
+use pool::Pool;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use watch::Watches;
@@ -88,6 +90,7 @@ pub struct Engine {
     hasher: KeyHasher,
     watches: Watches,
     ledger: Arc<Ledger>,
+    pool: Arc<Pool>,
     bound: BoundCell,
     age: AgeClock,
     evictors: Evictors,
@@ -105,13 +108,15 @@ impl Engine {
             .clamp(1, walk::SHARDS_MAX)
             .next_power_of_two();
         let ledger = Arc::new(Ledger::new());
-        let database = |id| Arc::new(Database::new(id, shards, &ledger));
+        let pool = Arc::new(Pool::default());
+        let database = |id| Arc::new(Database::new(id, shards, &ledger, &pool));
         let layout: Layout = (0..options.databases.max(1)).map(database).collect();
         Self {
             gate: Gate::new(options.workers, &layout),
             hasher: KeyHasher::seeded(options.hash_seed),
             watches: Watches::new(&ledger),
             ledger,
+            pool,
             bound: BoundCell::new(Bound::default()),
             age: AgeClock::new(),
             evictors: Evictors::new(options.workers, options.hash_seed),

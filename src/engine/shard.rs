@@ -22,6 +22,7 @@ use super::hash::KeyHasher;
 use super::index::Index;
 use super::ledger::{Ledger, Share, usable, usable_slots};
 use super::occupancy::Seat;
+use super::pool::Pool;
 use super::record::Parts;
 use super::usage::{Draws, Rules, Touch, Usage};
 use std::sync::Arc;
@@ -88,10 +89,10 @@ impl Census {
 }
 
 impl Shard {
-    pub(super) fn new(ledger: &Arc<Ledger>, seat: Seat) -> Self {
+    pub(super) fn new(ledger: &Arc<Ledger>, pool: &Arc<Pool>, seat: Seat) -> Self {
         Self {
             table: Index::default(),
-            entries: Entries::default(),
+            entries: Entries::new(pool),
             volatile: 0,
             deadline_sum_ms: 0,
             bounds: Bounds::default(),
@@ -185,7 +186,7 @@ impl Shard {
         self.remove(bucket, hasher);
         if self.len() == 0 {
             self.table.release();
-            self.entries = Entries::default();
+            self.entries.clear();
             self.bounds = Bounds::default();
         } else {
             self.give_back(hasher);
@@ -336,6 +337,11 @@ impl Shard {
         self.table
             .shrink_if_sparse(|place| hasher.hash(entries.get(place).key()));
         self.bound_anew_since(rebuilds);
+    }
+
+    /// Moves pages out of chunks that are to be emptied; answers how many. See `pool.rs`.
+    pub(super) fn settle(&mut self, limit: u32, moves_max: usize) -> usize {
+        self.entries.settle(limit, moves_max)
     }
 
     /// Visits up to `buckets` buckets from `from` on; answers the next one to visit, or `None` when

@@ -23,6 +23,8 @@ const ARRIVALS_MAX: usize = 1_024;
 const POLLS_PER_EVENT_POLL: u32 = 256;
 /// Shards of flushed databases freed between two looks at the clients.
 const FREED_SHARDS: usize = 1;
+/// Pages moved between two looks at the clients, about 100 microseconds' worth.
+const SETTLED_PAGES: usize = 256;
 /// Time-outs are looked at, and statistics sampled, this often.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -266,8 +268,26 @@ async fn tick(local: Rc<Local>) {
             while local.server.engine().free_some(FREED_SHARDS) {
                 tokio::task::yield_now().await;
             }
+            while settle(&local) {
+                tokio::task::yield_now().await;
+            }
         }
     }
+}
+
+/// Gives sparse memory back, a little at a time; answers whether there is more to do.
+fn settle(local: &Local) -> bool {
+    let clock = local.server.clock();
+    let now = clock.now();
+    let more = local
+        .server
+        .engine()
+        .shared(local.index, now)
+        .step()
+        .settle(SETTLED_PAGES);
+    let busy_us = clock.mono_us().saturating_sub(now.mono_us);
+    local.server.stats().note_step(local.index, busy_us);
+    more
 }
 
 /// The removal of keys at their deadline.

@@ -9,10 +9,11 @@ const FILES: &[(&str, &str)] = &[
         "src/engine/prefetch.rs",
         "the intrinsic takes a raw pointer",
     ),
+    ("src/main.rs", "the allocator's settings are C functions"),
     ("tests/alloc/src/lib.rs", "it is an allocator"),
 ];
 /// The roots of crates that contain one of those files, or whose macros expand to `unsafe`.
-const ROOTS_ALLOWED: &[&str] = &["src/lib.rs", "tests/alloc/src/lib.rs"];
+const ROOTS_ALLOWED: &[&str] = &["src/lib.rs", "src/main.rs", "tests/alloc/src/lib.rs"];
 const FORBID: &str = "#![forbid(unsafe_code)]";
 
 /// Where `unsafe` stands without leave or reason, where a crate does not forbid it, and which

@@ -16,9 +16,12 @@ use gungraun::{library_benchmark, library_benchmark_group, main};
 use linchpin_protocol::{Limits, Pipeline, RequestParser, encode_command};
 use linchpin_server::clock::Now;
 use linchpin_server::command::table;
+use linchpin_server::config::Settings;
 use linchpin_server::engine::{Deadline, Engine, Options, Slot, Sweeper, Tally, ValueRef};
 use linchpin_server::inproc::{Inproc, InprocOptions};
+use linchpin_server::policy::Policy;
 use std::hint::black_box;
+use std::ops::Range;
 
 /// Requests or keys that a benchmark works on.
 const COUNT: u64 = 1_024;
@@ -172,6 +175,56 @@ fn command(session: Session) -> Session {
     session.run()
 }
 
+/// Bytes that [`KEYS_FULL`] keys more than fill.
+const MEMORY_MAX: u64 = 2 << 20;
+const KEYS_FULL: u64 = 1 << 16;
+/// Few, so that shards have as many keys as in a large server, and give back pages as those do.
+const SHARDS_FULL: usize = 16;
+/// Memory comes back in pages; so many keys make a page more or less a matter of one percent.
+const COUNT_EVICTING: u64 = 16 * COUNT;
+
+/// A full server, and `SET`s of keys that it has not.
+fn full(policy: Policy) -> Session {
+    let mut settings = Settings::default();
+    settings.maxmemory = MEMORY_MAX;
+    settings.maxmemory_policy = policy;
+    let mut server = Inproc::new(InprocOptions {
+        settings,
+        shards: SHARDS_FULL,
+        is_recorded: false,
+        ..Default::default()
+    });
+    let connection = server.connect();
+    let batch = |first| {
+        let mut bytes = Vec::new();
+        for number in first..first + 128 {
+            encode_command(&mut bytes, ["SET", &format!("key:{number:012}"), VALUE]);
+        }
+        bytes
+    };
+    let batches = |numbers: Range<u64>| numbers.step_by(128).map(batch).collect();
+    let session = Session {
+        server,
+        connection,
+        batches: batches(0..KEYS_FULL),
+    };
+    let mut session = session.run();
+    session.batches = batches(KEYS_FULL..KEYS_FULL + COUNT_EVICTING);
+    session.server.send(connection, b"INFO stats\r\n");
+    let info = session.server.take_output(connection);
+    let info = String::from_utf8_lossy(&info);
+    assert!(info.contains("evicted_keys:") && !info.contains("evicted_keys:0"));
+    session
+}
+
+#[library_benchmark(setup = full)]
+#[bench::lru(Policy::AllKeysLru)]
+#[bench::lfu(Policy::AllKeysLfu)]
+#[bench::random(Policy::AllKeysRandom)]
+fn evict(session: Session) -> Session {
+    session.run()
+}
+
 /// An engine, and keys in it whose turn it is.
 struct Keyspace {
     engine: Engine,
@@ -243,7 +296,7 @@ fn expiry(keyspace: Keyspace) -> Keyspace {
 
 library_benchmark_group!(name = parsing_group; benchmarks = parse_one_by_one, parse_ahead);
 library_benchmark_group!(name = dispatch_group; benchmarks = dispatch);
-library_benchmark_group!(name = command_group; benchmarks = command);
+library_benchmark_group!(name = command_group; benchmarks = command, evict);
 library_benchmark_group!(
     name = engine_group;
     benchmarks = key_read, key_put, key_expire, expiry

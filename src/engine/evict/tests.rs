@@ -192,6 +192,29 @@ fn chance_lets_every_entry_go_and_in_no_order() {
     }
 }
 
+/// Only one of the databases has keys, and each shard more buckets than are looked at in one go.
+#[test]
+fn chance_meets_every_part_of_a_large_database() {
+    let stage = Stage::new(Policy::AllKeysRandom, 2);
+    (0..4_096).for_each(|number| small(&stage, number, 8));
+    let lens = || {
+        let len = |at: usize| stage.with(|step| step.database(0).shards()[at].lock().len());
+        [len(0), len(1)]
+    };
+    let mut before = lens();
+    stage.bound(Policy::AllKeysRandom, 1);
+    for _ in 0..6 {
+        assert!(stage.with(|step| step.make_room()), "the bound was lowered");
+        let after = lens();
+        let went = [before[0] - after[0], before[1] - after[1]];
+        assert!(
+            went.iter().all(|&one| one >= LOWERED_MAX / 4),
+            "{went:?} went"
+        );
+        before = after;
+    }
+}
+
 #[test]
 fn nothing_goes_under_noeviction_nor_without_a_deadline_under_volatile() {
     for policy in Policy::ALL
