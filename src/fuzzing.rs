@@ -4,7 +4,7 @@
 //! broken, whatever the input. `cargo test` calls them with every file of the fuzzers' corpora.
 
 use crate::config::{Secret, Settings};
-use crate::inproc::Inproc;
+use crate::inproc::{Inproc, InprocOptions};
 use linchpin_protocol::{ReplyLimits, ReplyParser};
 
 /// What begins a control: two bytes that no client sends, but what happens meanwhile.
@@ -97,7 +97,11 @@ struct Peer {
 
 impl Stage {
     fn new(settings: Settings) -> Self {
-        let mut server = Inproc::with_shards(settings, SHARDS);
+        let mut server = Inproc::new(InprocOptions {
+            settings,
+            shards: SHARDS,
+            ..Default::default()
+        });
         let witness = server.connect();
         let clients = [(); CONNECTIONS].map(|()| Peer::connect(&mut server));
         Self {

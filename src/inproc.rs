@@ -25,12 +25,14 @@ pub struct Inproc {
     clock: Arc<ManualClock>,
     recorder: Arc<Recorder>,
     server: Arc<Server>,
-    worker: Worker,
+    workers: Vec<Worker>,
     connections: Vec<Connection>,
     replica: Engine,
 }
 
 struct Connection {
+    /// The number of its worker.
+    worker: usize,
     session: Session,
     client: Arc<Client>,
     input: Vec<u8>,
@@ -45,62 +47,62 @@ impl Wake for Nobody {
     fn wake(&self) {}
 }
 
+/// How a server in this thread is made.
+#[derive(Debug)]
+pub struct InprocOptions {
+    /// The settings to begin with.
+    pub settings: Settings,
+    /// Shards per database, a power of two, at most 1,024: with few of them keys meet in one shard,
+    /// as they do among many keys.
+    pub shards: usize,
+    /// Workers, at least 1, among which the connections are dealt in turn. They take turns in this
+    /// thread too: what they do to each other at one time is not seen here.
+    pub workers: usize,
+    /// Whether effects are recorded. Without, it is as the real server without a journal, and
+    /// [`Inproc::check_replay`] has nothing to compare and fails once anything was written: for
+    /// benchmarks, whose record would have no end.
+    pub is_recorded: bool,
+}
+
+impl Default for InprocOptions {
+    fn default() -> Self {
+        Self {
+            settings: Settings::default(),
+            shards: SHARDS_DEFAULT,
+            workers: 1,
+            is_recorded: true,
+        }
+    }
+}
+
 impl Inproc {
-    /// A server with these settings and no connection.
+    /// A server without a connection.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
-        Self::with_shards(settings, SHARDS_DEFAULT)
-    }
-
-    /// The same with this many shards per database: with few of them keys meet in one shard, as
-    /// they do among many keys.
-    #[must_use]
-    pub fn with_shards(settings: Settings, shards: usize) -> Self {
+    pub fn new(options: InprocOptions) -> Self {
         let recorder = Arc::new(Recorder::new());
-        let sink = Box::new(Arc::clone(&recorder));
-        Self::with_sink(settings, shards, recorder, Some(sink))
-    }
-
-    /// A server that records no effects, as the real one without a journal: for benchmarks, whose
-    /// record would have no end. [`Inproc::check_replay`] has nothing to compare then, and fails
-    /// once anything was written.
-    #[must_use]
-    pub fn unrecorded(settings: Settings) -> Self {
-        Self::unrecorded_with_shards(settings, SHARDS_DEFAULT)
-    }
-
-    /// The same with this many shards per database.
-    #[must_use]
-    pub fn unrecorded_with_shards(settings: Settings, shards: usize) -> Self {
-        Self::with_sink(settings, shards, Arc::new(Recorder::new()), None)
-    }
-
-    fn with_sink(
-        settings: Settings,
-        shards: usize,
-        recorder: Arc<Recorder>,
-        sink: Option<Box<dyn Sink>>,
-    ) -> Self {
+        let record = || Box::new(Arc::clone(&recorder)) as Box<dyn Sink>;
+        let sink = options.is_recorded.then(record);
         let clock = Arc::new(ManualClock::at(START_WALL_MS));
         let replica_options = crate::engine::Options {
-            databases: settings.databases,
+            databases: options.settings.databases,
             ..Default::default()
         };
         let server = Arc::new(Server::new(ServerOptions {
-            settings,
+            settings: options.settings,
             config_file: None,
-            workers: 1,
-            shards,
+            workers: options.workers,
+            shards: options.shards,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             sink,
             seed: SEED,
             clients_fit: |maxclients| maxclients,
             on_shut_down: Box::new(|| {}),
         }));
+        let worker = |index| Worker::new(index, Arc::clone(&server));
         Self {
             clock,
             recorder,
-            worker: Worker::new(0, Arc::clone(&server)),
+            workers: (0..options.workers).map(worker).collect(),
             server,
             connections: Vec::new(),
             replica: Engine::new(replica_options, None),
@@ -121,9 +123,11 @@ impl Inproc {
             .server
             .registry()
             .open(origin, opened_ms, Arc::new(Nobody));
-        let session = Session::new(Arc::clone(&client), self.worker.settings());
+        let worker = number % self.workers.len();
+        let session = Session::new(Arc::clone(&client), self.workers[worker].settings());
         let (input, output) = (Vec::new(), Vec::new());
         self.connections.push(Connection {
+            worker,
             session,
             client,
             input,
@@ -142,11 +146,10 @@ impl Inproc {
         if this.closed {
             return;
         }
+        let worker = &mut self.workers[this.worker];
         this.input.extend_from_slice(bytes);
         loop {
-            let ran = this
-                .session
-                .run(&this.input, &mut this.output, &mut self.worker);
+            let ran = this.session.run(&this.input, &mut this.output, worker);
             this.input.drain(..ran.consumed);
             if this.input.is_empty() && this.input.capacity() > INPUT_KEPT_BYTES_MAX {
                 this.input = Vec::new();
@@ -157,7 +160,7 @@ impl Inproc {
                 held_bytes,
                 ..BufferUse::default()
             };
-            this.session.refresh(&self.worker, now_ms, buffers);
+            this.session.refresh(worker, now_ms, buffers);
             match ran.stop {
                 Stop::NeedsInput => break,
                 Stop::OutputFull => {}
@@ -220,12 +223,14 @@ impl Inproc {
         self.clock.advance_ms(ms);
     }
 
-    /// Lets the sweeper go once round every shard.
+    /// Lets every worker's sweeper go once round its shards.
     pub fn sweep(&mut self) {
         let mut tally = Tally::default();
-        let batch = self.server.engine().shared(0, self.clock.now());
-        let mut sweeper = Sweeper::new(0, 1);
-        while sweeper.run(&batch, usize::MAX, &mut tally).is_cut_short() {}
+        for worker in 0..self.workers.len() {
+            let batch = self.server.engine().shared(worker, self.clock.now());
+            let mut sweeper = Sweeper::new(worker, self.workers.len());
+            while sweeper.run(&batch, usize::MAX, &mut tally).is_cut_short() {}
+        }
     }
 
     /// Does what workers do now and then: frees what was flushed, gives sparse memory back.

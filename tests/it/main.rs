@@ -18,6 +18,7 @@ mod need;
 mod process;
 mod resp;
 mod start;
+mod variant;
 
 use std::process::ExitCode;
 

@@ -1,9 +1,8 @@
 //! A server in this process, and what both it and the allocator say of its memory.
 
 use crate::ALLOCATOR;
-use linchpin_server::config::Settings;
 use linchpin_server::engine::SHARDS_DEFAULT;
-use linchpin_server::inproc::Inproc;
+use linchpin_server::inproc::{Inproc, InprocOptions};
 use std::fmt::Write as _;
 
 /// The server, one connection to it, and what was held before anything was asked.
@@ -43,7 +42,11 @@ impl Stage {
 
     /// With fewer, each has as much as it would have among many more keys.
     pub(crate) fn with_shards(shards: usize) -> Self {
-        let mut server = Inproc::unrecorded_with_shards(Settings::default(), shards);
+        let mut server = Inproc::new(InprocOptions {
+            shards,
+            is_recorded: false,
+            ..Default::default()
+        });
         let connection = server.connect();
         let mut stage = Self {
             server,

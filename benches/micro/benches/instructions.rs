@@ -18,7 +18,7 @@ use linchpin_server::clock::Now;
 use linchpin_server::command::table;
 use linchpin_server::config::Settings;
 use linchpin_server::engine::{Deadline, Engine, Options, Slot, Sweeper, Tally, ValueRef};
-use linchpin_server::inproc::Inproc;
+use linchpin_server::inproc::{Inproc, InprocOptions};
 use linchpin_server::policy::Policy;
 use std::hint::black_box;
 use std::ops::Range;
@@ -139,7 +139,10 @@ impl Session {
 }
 
 fn session(command: &str, value: Option<&str>, pipeline: u64) -> Session {
-    let mut server = Inproc::unrecorded(Settings::default());
+    let mut server = Inproc::new(InprocOptions {
+        is_recorded: false,
+        ..Default::default()
+    });
     let connection = server.connect();
     let mut bytes = Vec::new();
     for number in 0..KEYS {
@@ -185,7 +188,12 @@ fn full(policy: Policy) -> Session {
     let mut settings = Settings::default();
     settings.maxmemory = MEMORY_MAX;
     settings.maxmemory_policy = policy;
-    let mut server = Inproc::unrecorded_with_shards(settings, SHARDS_FULL);
+    let mut server = Inproc::new(InprocOptions {
+        settings,
+        shards: SHARDS_FULL,
+        is_recorded: false,
+        ..Default::default()
+    });
     let connection = server.connect();
     let batch = |first| {
         let mut bytes = Vec::new();

@@ -4,8 +4,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use linchpin_protocol::encode_command;
-use linchpin_server::config::Settings;
-use linchpin_server::inproc::Inproc;
+use linchpin_server::inproc::{Inproc, InprocOptions};
 use std::hint::black_box;
 
 const PIPELINES: [u64; 3] = [1, 16, 128];
@@ -37,7 +36,10 @@ fn commands(c: &mut Criterion) {
     ] {
         let mut group = c.benchmark_group(name);
         for pipeline in PIPELINES {
-            let mut server = Inproc::unrecorded(Settings::default());
+            let mut server = Inproc::new(InprocOptions {
+                is_recorded: false,
+                ..Default::default()
+            });
             let connection = server.connect();
             if name == "GET" {
                 for number in 0..KEYS {

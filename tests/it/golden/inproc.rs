@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use linchpin_server::config::{Phase, Settings};
 use linchpin_server::inproc::Inproc;
 
 use super::target::{Target, Until};
 use crate::resp::{self, Reply};
+use crate::variant::Variant;
 
 /// A server without sockets.
 pub(crate) struct InProcess {
@@ -16,16 +16,13 @@ pub(crate) struct InProcess {
 }
 
 impl InProcess {
-    /// A server with these settings.
-    pub(crate) fn new(settings: &[(String, String)]) -> Result<InProcess, String> {
-        let mut all = Settings::default();
-        for (name, value) in settings {
-            let words: Vec<&str> = value.split(' ').collect();
-            all.set(name, &words, Phase::Start)
-                .map_err(|error| format!("{name} {value}: {error:?}"))?;
-        }
+    /// A server with these settings, run in this way.
+    pub(crate) fn new(
+        settings: &[(String, String)],
+        variant: Variant,
+    ) -> Result<InProcess, String> {
         Ok(InProcess {
-            server: Inproc::new(all),
+            server: Inproc::new(variant.options(settings)?),
             unfinished: HashMap::new(),
         })
     }

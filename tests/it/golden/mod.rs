@@ -10,6 +10,7 @@ mod inproc;
 mod run;
 mod target;
 mod transcript;
+mod variants;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -22,8 +23,10 @@ use self::inproc::InProcess;
 use self::run::{Mode, Scope};
 use self::target::{Target, Tcp};
 use self::transcript::{Transcript, Version};
+use crate::chance;
 use crate::need::{self, Program};
 use crate::process::Server;
+use crate::variant::Variant;
 
 /// All trials of the transcripts; with `UPDATE` set, the trials that rewrite them. `others` are the
 /// names of the trials that show differences which no transcript can.
@@ -35,10 +38,14 @@ pub(crate) fn trials(others: BTreeSet<String>) -> Vec<Trial> {
         .collect();
     let update = std::env::var("UPDATE").ok();
     let oracle = oracle_version();
-    for (name, transcript) in &transcripts {
+    let seed = chance::seed();
+    for (at, (name, transcript)) in transcripts.iter().enumerate() {
         let transcript = Arc::new(transcript.clone());
         match update.as_deref() {
-            None => trials.extend(check_trials(name, &transcript, oracle)),
+            None => {
+                trials.extend(check_trials(name, &transcript, oracle));
+                trials.extend(variant_trials(name, &transcript, seed, at));
+            }
             Some(mode) => trials.push(update_trial(name, &transcript, mode, oracle)),
         }
     }
@@ -49,7 +56,7 @@ pub(crate) fn trials(others: BTreeSet<String>) -> Vec<Trial> {
             differences::check(&root(), &transcripts, &others).map_err(Failed::from)
         }));
         trials.push(Trial::test("golden::coverage", move || {
-            let mut target = InProcess::new(&[])?;
+            let mut target = InProcess::new(&[], Variant::PLAIN)?;
             coverage::check(&mut target, &covering).map_err(Failed::from)
         }));
     }
@@ -127,7 +134,7 @@ fn check_trials(name: &str, transcript: &Arc<Transcript>, oracle: Option<Version
             };
             let transcript = Arc::clone(transcript);
             Trial::test(format!("{label}::inproc{protocol}"), move || {
-                let mut target = InProcess::new(&transcript.settings)?;
+                let mut target = InProcess::new(&transcript.settings, Variant::PLAIN)?;
                 Ok(run::check(&transcript, &mut target, mode)?)
             })
         })
@@ -150,6 +157,30 @@ fn check_trials(name: &str, transcript: &Arc<Transcript>, oracle: Option<Version
     let trial = need::trial(&format!("{label}::redis"), &[Program::RedisServer], body);
     trials.push(trial.with_kind(steps_kind(transcript, redis)));
     trials
+}
+
+/// The trials with the server run in other ways, chosen by `seed` and by the transcript's number.
+fn variant_trials(
+    name: &str,
+    transcript: &Arc<Transcript>,
+    seed: u64,
+    number: usize,
+) -> [Trial; 2] {
+    type Check = fn(&Transcript, usize) -> Result<(), String>;
+    let checks: [(&str, Check); 2] = [
+        ("variants_inproc", variants::check_in_process),
+        ("variants_tcp", variants::check_over_tcp),
+    ];
+    // Half of the seed, so that what is added to it cannot overflow.
+    let turn = seed as u32 as usize + number;
+    checks.map(|(target, check)| {
+        let label = format!("golden::{}::{target}", name.replace('/', "::"));
+        let transcript = Arc::clone(transcript);
+        Trial::test(label, move || {
+            let outcome = check(&transcript, turn);
+            outcome.map_err(|error| format!("LINCHPIN_SEED={seed}: {error}").into())
+        })
+    })
 }
 
 /// How many of all steps `mode` compares, as a trial's kind.
@@ -200,7 +231,7 @@ fn update_trial(
         let target = || -> Result<Box<dyn Target>, String> {
             match is_oracle {
                 true => Ok(Box::new(Tcp::new(Server::redis(&settings)?))),
-                false => Ok(Box::new(InProcess::new(&settings)?)),
+                false => Ok(Box::new(InProcess::new(&settings, Variant::PLAIN)?)),
             }
         };
         run::update(&mut transcript, target, mode)?;

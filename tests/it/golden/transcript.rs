@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use regex_lite::Regex;
 
 use crate::resp;
+use crate::variant::Aspect;
 
 /// One golden file: its lines in order, expectations gathered under the step they belong to.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub(crate) struct Transcript {
     pub(crate) settings: Vec<(String, String)>,
     /// Runs in RESP2 only: the file itself speaks HELLO, or cannot start with one.
     pub(crate) is_resp2_only: bool,
+    /// What it is not played with, because its replies would show it.
+    pub(crate) without: Option<Aspect>,
     /// What to do, and every other line, in the order of the file.
     pub(crate) items: Vec<Item>,
 }
@@ -124,6 +127,7 @@ impl Transcript {
         let mut transcript = Transcript {
             settings: Vec::new(),
             is_resp2_only: false,
+            without: None,
             items: Vec::new(),
         };
         for (index, line) in text.lines().enumerate() {
@@ -200,7 +204,7 @@ impl Transcript {
             ("sorted", "pairs") => Ok(Action::Sorted(2)),
             ("differs", rest) => differs(rest),
             ("oracle", rest) => oracle(rest),
-            ("config" | "only", rest) => self.file_directive(name, rest),
+            ("config" | "only" | "without", rest) => self.file_directive(name, rest),
             _ => Err("unknown directive".to_owned()),
         }
     }
@@ -218,6 +222,12 @@ impl Transcript {
                 self.is_resp2_only = true;
                 Ok(Action::Nothing)
             }
+            ("without", Some((aspect, reason))) if !reason.is_empty() && self.without.is_none() => {
+                let aspect = Aspect::parse(aspect).ok_or("written `maxmemory` or `lfu`")?;
+                self.without = Some(aspect);
+                Ok(Action::Nothing)
+            }
+            ("without", _) => Err("written `! without <maxmemory|lfu> <reason>`, once".to_owned()),
             _ => Err("written `! config <setting> <value>` or `! only 2`".to_owned()),
         }
     }

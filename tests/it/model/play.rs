@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use linchpin_protocol::Reply;
-use linchpin_server::config::Settings;
 use linchpin_server::inproc::Inproc;
 
 use super::expect::{Expect, bulk_of, parse};
@@ -12,6 +11,7 @@ use super::oracle::Oracle;
 use super::plain::{Plain, Request};
 use super::strings::is_exact_float;
 use crate::resp;
+use crate::variant::Variant;
 
 const DATABASES: usize = 16;
 /// When the virtual time of `Inproc` begins.
@@ -29,9 +29,12 @@ pub(crate) struct Play<'o> {
 }
 
 impl<'o> Play<'o> {
-    pub(crate) fn new(shards: usize, oracle: Option<&'o mut Oracle>) -> Play<'o> {
+    pub(crate) fn new(
+        variant: Variant,
+        oracle: Option<&'o mut Oracle>,
+    ) -> Result<Play<'o>, String> {
         let mut play = Play {
-            server: Inproc::with_shards(Settings::default(), shards),
+            server: Inproc::new(variant.options(&[])?),
             numbers: Vec::new(),
             plain: Plain::new(DATABASES, START_MS),
             oracle,
@@ -41,7 +44,7 @@ impl<'o> Play<'o> {
             let number = play.connect(connection);
             play.numbers.push(number);
         }
-        play
+        Ok(play)
     }
 
     /// Plays the history.
