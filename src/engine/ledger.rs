@@ -82,8 +82,8 @@ pub enum Account {
     Clients,
     /// The program, its workers and their buffers.
     Fixed,
-    /// Free pages of the pool. They are held, and yet whoever needs a page gets one of them, so they
-    /// are no part of what a bound is compared with; `pool.rs` keeps them few.
+    /// Free pages of the pool. They are held, and yet whoever needs a page gets one of them, so
+    /// they are no part of what a bound is compared with; `pool.rs` keeps them few.
     Spare,
 }
 
@@ -152,8 +152,8 @@ impl Ledger {
         self.held() + self.bytes(Account::Spare)
     }
 
-    /// Bytes of all accounts but free pages: what `maxmemory` bounds. Three loads of lines that are written when
-    /// somebody takes or gives back a page.
+    /// Bytes of all accounts but free pages: what `maxmemory` bounds. Three loads of lines that are
+    /// written when somebody takes or gives back a page.
     #[must_use]
     #[inline]
     pub fn held(&self) -> usize {

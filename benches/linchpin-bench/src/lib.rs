@@ -12,6 +12,7 @@
 //! compare       servers started, pinned, loaded in turn, weighed     compare/
 //! hit_ratio     recorded traces through bounded servers              hit_ratio/
 //! stalls        how long a busy server keeps a PING waiting          stalls.rs
+//! reclaim       whether memory comes back when keys go              reclaim.rs
 //! ```
 //!
 //! # Invariants
@@ -35,6 +36,7 @@ pub mod hit_ratio;
 mod keys;
 mod lane;
 pub mod process;
+pub mod reclaim;
 pub mod report;
 pub mod stalls;
 mod workload;

@@ -12,6 +12,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use linchpin_bench::compare::{CompareOptions, compare};
 use linchpin_bench::hit_ratio::{HitRatioOptions, hit_ratio};
+use linchpin_bench::reclaim::{ReclaimOptions, reclaim};
 use linchpin_bench::stalls::{StallOptions, stalls};
 use linchpin_bench::{
     Command, Fleet, Lifetime, Limit, Outcome, Pace, Pattern, Shape, Workload, WorkloadOptions, fill,
@@ -32,6 +33,8 @@ struct Cli {
 enum Action {
     /// Puts one running server under load.
     Run(RunArgs),
+    /// Starts Linchpin, deletes nine of ten keys, and prints how much memory came back.
+    Reclaim(ReclaimArgs),
     /// Starts Linchpin, and prints how long it keeps a client waiting while it grows and while many
     /// keys expire.
     Stalls(StallsArgs),
@@ -79,6 +82,19 @@ struct RunArgs {
     /// GET, SET, INCR or MSET, or a whole command with {key}, {value} and {counter} in it.
     #[arg(required = true, trailing_var_arg = true)]
     command: Vec<String>,
+}
+
+#[derive(Args)]
+struct ReclaimArgs {
+    /// Linchpin's binary [default: beside this program].
+    #[arg(long, value_name = "PATH")]
+    linchpin: Option<PathBuf>,
+    /// Keys to fill the server with.
+    #[arg(long, default_value_t = 10_000_000)]
+    keys: u64,
+    /// What the choice of keys follows from.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
 #[derive(Args)]
@@ -151,6 +167,7 @@ fn main() -> ExitCode {
         Action::Compare(args) => side_by_side(args),
         Action::HitRatio(args) => hit_ratios(args),
         Action::Stalls(args) => waits(args),
+        Action::Reclaim(args) => gives_back(args),
     };
     match result {
         Ok(text) => {
@@ -202,6 +219,16 @@ fn hit_ratios(args: HitRatioArgs) -> anyhow::Result<String> {
         seed: args.seed,
     };
     hit_ratio(&options, &say)
+}
+
+fn gives_back(args: ReclaimArgs) -> anyhow::Result<String> {
+    ensure!(args.keys >= 10, "--keys must be at least 10");
+    let options = ReclaimOptions {
+        linchpin: args.linchpin,
+        keys: args.keys,
+        seed: args.seed,
+    };
+    reclaim(&options, &say)
 }
 
 fn waits(args: StallsArgs) -> anyhow::Result<String> {
