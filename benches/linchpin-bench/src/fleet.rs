@@ -80,8 +80,7 @@ impl Outcome {
         self.latency_ns.value_at_quantile(share) as f64 / 1_000.0
     }
 
-    /// Takes in what another run came to.
-    pub fn add(&mut self, other: &Self) {
+    fn add(&mut self, other: &Self) {
         self.operations += other.operations;
         self.elapsed = self.elapsed.max(other.elapsed);
         self.cpu += other.cpu;

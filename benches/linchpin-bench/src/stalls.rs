@@ -11,29 +11,36 @@
 //! priority, and still its turns are part of what is seen.
 
 use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use hdrhistogram::Histogram;
 use linchpin_protocol::Reply;
 use rustix::process::nice;
 
-use crate::clock::wall_ms;
+use crate::clock::{now, wall_ms};
 use crate::compare::linchpin;
 use crate::cores;
-use crate::fleet::{Fleet, Limit, Outcome, Pace, Shape, fill};
+use crate::fleet::fill;
 use crate::process::Server;
-use crate::workload::{Command, Lifetime, Workload, WorkloadOptions};
+use crate::workload::Lifetime;
 
 const VALUE_BYTES: usize = 16;
-const PINGS_PER_S: f64 = 2_000.0;
+const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+const PONG: &[u8; 7] = b"+PONG\r\n";
+const BETWEEN_PINGS: Duration = Duration::from_micros(500);
+/// The probe looks up after so many PINGs whether the work is done.
+const LOOK_UP_PINGS: u64 = 500;
+/// Precision of latencies, in decimal digits.
+const LATENCY_DIGITS: u8 = 3;
 /// One in 10,000 waits longer.
 const SHARE: f64 = 0.9999;
 /// How long an idle server is looked at: 10,000 PINGs.
 const IDLE: Duration = Duration::from_secs(5);
-/// The probe looks up after so much time whether the work is done.
-const PROBE: Duration = Duration::from_millis(250);
 /// Keys that are to expire at once do so this long after the last was set, at least.
 const EXPIRY_AFTER_MS: u64 = 1_500;
 /// And are set within this.
@@ -88,7 +95,7 @@ pub fn stalls(options: &StallOptions, say: &dyn Fn(&str)) -> anyhow::Result<Stri
 }
 
 fn round(options: &StallOptions, server: &Server) -> anyhow::Result<Round> {
-    let idle_us = probe(server, |probed| probed >= IDLE)?.latency_us(SHARE);
+    let idle_us = probe(server, |probed| probed >= IDLE)?;
     let growth = phase(server, || {
         fill(
             server.address(),
@@ -128,48 +135,43 @@ fn phase(
     work: impl FnOnce() -> Result<(), crate::fleet::LoadError> + Send,
 ) -> anyhow::Result<Phase> {
     server.ask(&["CONFIG", "RESETSTAT"])?;
-    let outcome = thread::scope(|scope| {
+    let probe_us = thread::scope(|scope| {
         let work = scope.spawn(|| {
             // Of this thread alone; where it is refused, the probe sees more of the machine.
             let _ = nice(19);
             work()
         });
-        let outcome = probe(server, |_| work.is_finished());
+        let probe_us = probe(server, |_| work.is_finished());
         work.join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        outcome
+        probe_us
     })?;
     Ok(Phase {
-        probe_us: outcome.latency_us(SHARE),
+        probe_us,
         step_us: longest_step_us(server)?,
     })
 }
 
-/// Sends PINGs until `is_enough`, which is asked now and then how long it has been.
-fn probe(server: &Server, is_enough: impl Fn(Duration) -> bool) -> anyhow::Result<Outcome> {
-    let workload = Workload::new(&WorkloadOptions {
-        command: Command::from_words(&["PING"])?,
-        keys: 1,
-        pattern: crate::Pattern::Uniform,
-        value_bytes: VALUE_BYTES,
-        seed: 1,
-    });
-    let shape = Shape {
-        connections: 1,
-        pipeline: 1,
-        threads: 1,
-    };
-    let pace = Pace::Open {
-        requests_per_s: PINGS_PER_S,
-    };
-    let mut fleet = Fleet::connect(server.address(), shape, &workload)?;
-    let mut sum = fleet.run(&workload, pace, Limit::Time(PROBE))?;
-    let mut probed = PROBE;
-    while !is_enough(probed) {
-        sum.add(&fleet.run(&workload, pace, Limit::Time(PROBE))?);
-        probed += PROBE;
+/// Sends PINGs until `is_enough`, which is asked now and then how long it has been; answers the
+/// latency that all but one in 10,000 stayed below, in microseconds. It sleeps in between, so that
+/// whoever fills the server has the core.
+fn probe(server: &Server, is_enough: impl Fn(Duration) -> bool) -> anyhow::Result<f64> {
+    let mut stream = TcpStream::connect(server.address())?;
+    stream.set_nodelay(true)?;
+    let mut latency_ns = Histogram::<u64>::new(LATENCY_DIGITS)?;
+    let (begun, mut due, mut reply) = (now(), Duration::ZERO, [0; PONG.len()]);
+    while latency_ns.len() % LOOK_UP_PINGS != 0 || due.is_zero() || !is_enough(due) {
+        due += BETWEEN_PINGS;
+        thread::sleep(due.saturating_sub(begun.elapsed()));
+        stream.write_all(PING)?;
+        stream.read_exact(&mut reply)?;
+        if reply != *PONG {
+            bail!("PING was answered {:?}", String::from_utf8_lossy(&reply));
+        }
+        let late = begun.elapsed().saturating_sub(due);
+        latency_ns.record(u64::try_from(late.as_nanos())?)?;
     }
-    Ok(sum)
+    Ok(latency_ns.value_at_quantile(SHARE) as f64 / 1_000.0)
 }
 
 fn longest_step_us(server: &Server) -> anyhow::Result<u64> {
@@ -183,7 +185,7 @@ fn longest_step_us(server: &Server) -> anyhow::Result<u64> {
 
 fn table(options: &StallOptions, rounds: &[Round]) -> String {
     let mut text = format!(
-        "Medians of {} rounds, in milliseconds. The probe is a PING {PINGS_PER_S} times a second; \
+        "Medians of {} rounds, in milliseconds. The probe is a PING every {BETWEEN_PINGS:?}; \
          an idle server's p99.99, {:.2}, is taken off.\n\n\
          | while | longest step, inside | PING p99.99, outside |\n| --- | ---: | ---: |\n",
         rounds.len(),
