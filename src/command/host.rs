@@ -41,8 +41,10 @@ pub trait Host: Send + Sync {
 /// Where the memory is. Bytes are those the allocator sets aside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryFacts {
-    /// All that is held: what `maxmemory` bounds.
+    /// All that is held.
     pub used_bytes: u64,
+    /// What `maxmemory` bounds: that, but for a few free pages.
+    pub bounded_bytes: u64,
     /// The most that ever was.
     pub peak_bytes: u64,
     /// What the server held before its first client.

@@ -161,6 +161,12 @@ impl Arena {
         }
     }
 
+    /// Where pages come from.
+    #[cfg(loom)]
+    pub(super) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
     /// Gives everything back.
     pub(super) fn clear(&mut self) {
         let pool = Arc::clone(&self.pool);
@@ -291,8 +297,13 @@ impl Arena {
         }
     }
 
-    /// Whether holes take so much that a page should be evacuated.
+    /// Whether holes take so much that a page should be evacuated, and the last try, if it gained
+    /// nothing, is long enough ago: where three records fill a page and leave a quarter of it, there
+    /// are many holes that no record fits.
     pub(super) fn is_sparse(&self) -> bool {
+        if self.hole_steps < self.give_back_steps {
+            return false;
+        }
         if self.hole_steps > SPARSE_STEPS_MIN && self.hole_steps * SPARSE_PART > self.page_steps {
             return true;
         }

@@ -134,6 +134,12 @@ impl Entries {
         (self.large_bytes, self.list_bytes) = (0, 0);
     }
 
+    /// Where room for small entries comes from.
+    #[cfg(loom)]
+    pub(super) fn pool(&self) -> &Arc<Pool> {
+        self.arena.pool()
+    }
+
     /// See [`Arena::settle`].
     pub(super) fn settle(&mut self, limit: u32, moves_max: usize) -> usize {
         self.arena.settle(limit, moves_max)

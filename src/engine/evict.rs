@@ -47,6 +47,10 @@ use crossbeam_utils::CachePadded;
 const POOL: usize = 16;
 /// Buckets looked at before what has been found must do.
 const BUCKETS_MAX: usize = 1_024;
+/// Pages moved between two looks at the ledger.
+const SETTLED_PAGES: usize = 64;
+/// Entries that go between two looks whether pages have to be moved.
+const EVICTIONS_PER_SETTLING: usize = 512;
 /// Shards of flushed databases freed between two looks at the ledger.
 const FREED_SHARDS: usize = 1;
 /// Entries that go at most before a command, of those that only a lowered bound makes too many.
@@ -143,7 +147,7 @@ impl Engine {
 
     /// Bytes held above the bound.
     fn excess(&self) -> u64 {
-        (self.ledger.held() as u64).saturating_sub(self.bound.bytes_max())
+        (self.ledger.bounded() as u64).saturating_sub(self.bound.bytes_max())
     }
 
     /// Whether the bound was lowered and no more is held above it than then, or since.
@@ -164,13 +168,13 @@ impl Engine {
         self.bound.get()
     }
 
-    /// Whether more is held than the bound allows. One load where there is none, else four of lines
+    /// Whether more is held than the bound allows. One load where there is none, else five of lines
     /// that are seldom written.
     #[must_use]
     #[inline]
     pub fn is_over_bound(&self) -> bool {
         let bytes_max = self.bound.bytes_max();
-        bytes_max > 0 && self.ledger.held() as u64 > bytes_max
+        bytes_max > 0 && self.ledger.bounded() as u64 > bytes_max
     }
 }
 
@@ -421,6 +425,7 @@ impl Step<'_> {
     pub fn make_room(&mut self) -> bool {
         let engine = self.engine();
         while engine.is_over_bound() && engine.free_some(FREED_SHARDS) {}
+        while engine.is_over_bound() && self.settle(SETTLED_PAGES) {}
         let bound = engine.bound();
         if bound.policy == Policy::NoEviction {
             return !engine.is_over_bound();
@@ -435,6 +440,10 @@ impl Step<'_> {
                 return !engine.is_over_bound();
             }
             went += 1;
+            // Evicting frees pages, and too many free pages are memory that is held.
+            if went % EVICTIONS_PER_SETTLING == 0 {
+                self.settle(SETTLED_PAGES);
+            }
         }
         engine.lower_excess();
         true

@@ -25,6 +25,10 @@ use crate::sync::atomic::{AtomicUsize, Ordering};
 use crossbeam_utils::CachePadded;
 use std::sync::Arc;
 
+/// Free pages count against a bound where they are more than this part of the store ...
+const SPARE_PART: usize = 64;
+/// ... and this: what the pool may keep once pages have moved.
+const SPARE_BYTES: usize = 256 << 10;
 /// Up to here size classes are 16 bytes apart.
 const FINE_BYTES_MAX: usize = 128;
 /// Up to here there are four size classes to each doubling; more is rounded to whole slices.
@@ -82,8 +86,8 @@ pub enum Account {
     Clients,
     /// The program, its workers and their buffers.
     Fixed,
-    /// Free pages of the pool. They are held, and yet whoever needs a page gets one of them, so
-    /// they are no part of what a bound is compared with; `pool.rs` keeps them few.
+    /// Free pages of the pool. They are held, and yet whoever needs a page gets one of them, so the
+    /// few that `pool.rs` keeps are no part of what a bound is compared with.
     Spare,
 }
 
@@ -152,29 +156,37 @@ impl Ledger {
         self.held() + self.bytes(Account::Spare)
     }
 
-    /// Bytes of all accounts but free pages: what `maxmemory` bounds. Three loads of lines that are
-    /// written when somebody takes or gives back a page.
+    /// Bytes of all accounts but free pages.
     #[must_use]
     #[inline]
     pub fn held(&self) -> usize {
         self.bytes(Account::Store) + self.bytes(Account::Clients) + self.bytes(Account::Fixed)
     }
 
+    /// What `maxmemory` bounds: all that is held, and free pages beyond what the pool may keep. Four
+    /// loads of lines that are written when somebody takes or gives back a page.
+    #[must_use]
+    #[inline]
+    pub fn bounded(&self) -> usize {
+        let allowed = self.bytes(Account::Store) / SPARE_PART + SPARE_BYTES;
+        self.held() + self.bytes(Account::Spare).saturating_sub(allowed)
+    }
+
     /// The most that was ever held.
     #[must_use]
     pub fn peak(&self) -> usize {
-        self.peak.load(Ordering::Relaxed).max(self.held())
+        self.peak.load(Ordering::Relaxed).max(self.total())
     }
 
     /// Begins to look for the peak anew.
     pub fn reset_peak(&self) {
-        self.peak.store(self.held(), Ordering::Relaxed);
+        self.peak.store(self.total(), Ordering::Relaxed);
     }
 
     fn note_peak(&self) {
-        let held = self.held();
-        if held > self.peak.load(Ordering::Relaxed) {
-            self.peak.fetch_max(held, Ordering::Relaxed);
+        let total = self.total();
+        if total > self.peak.load(Ordering::Relaxed) {
+            self.peak.fetch_max(total, Ordering::Relaxed);
         }
     }
 }

@@ -65,7 +65,7 @@ impl Room {
 pub(super) struct Pool {
     ledger: Arc<Ledger>,
     chunks: Mutex<Chunks>,
-    /// There are more chunks than wanted, or were when a page was last given back.
+    /// There are more chunks than wanted. Changed under the lock.
     scattered: AtomicBool,
 }
 
@@ -151,6 +151,8 @@ impl Pool {
         let mut chunks = self.chunks.lock();
         let before = chunks.free_bytes();
         let result = change(&mut chunks);
+        let scattered = chunks.made() > chunks.wanted();
+        self.scattered.store(scattered, Ordering::Relaxed);
         self.ledger
             .change(Account::Spare, before, chunks.free_bytes());
         result
@@ -170,11 +172,7 @@ impl Pool {
         if room.chunk == NO_CHUNK {
             return;
         }
-        let scattered = self.change(|chunks| {
-            chunks.give_back(room);
-            chunks.made() > chunks.wanted()
-        });
-        self.scattered.store(scattered, Ordering::Relaxed);
+        self.change(|chunks| chunks.give_back(room));
     }
 
     /// The first chunk that is to be emptied, if there are more than wanted. O(chunks) then.

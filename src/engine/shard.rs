@@ -165,7 +165,10 @@ impl Shard {
                 let old = entry.usage();
                 rules.used(old, Touch::Write, age, &mut self.draws)
             }
-            None => rules.fresh(age, self.is_ghost(hash), &mut self.draws),
+            None => {
+                let returns = rules.remembers() && self.is_ghost(hash);
+                rules.fresh(age, returns, &mut self.draws)
+            }
         }
     }
 
@@ -494,7 +497,7 @@ impl Shard {
     #[cfg(loom)]
     pub(super) fn emptied(&self) -> Self {
         let seat = Seat::new(&super::occupancy::Occupancy::new(1), 0);
-        Self::new(self.room.ledger(), seat)
+        Self::new(self.room.ledger(), self.entries.pool(), seat)
     }
 
     /// Bytes held on the heap. O(1).

@@ -164,6 +164,8 @@ async fn work(
 ) {
     let local = Rc::new(Local::new(index, server));
     let ticking = tokio::task::spawn_local(tick(Rc::clone(&local)));
+    // One worker is enough: it goes over the shards of all.
+    let tidying = (index == 0).then(|| tokio::task::spawn_local(tidy(Rc::clone(&local))));
     let expiring = tokio::task::spawn_local(expire(Rc::clone(&local), count));
     loop {
         tokio::select! {
@@ -190,6 +192,7 @@ async fn work(
         );
     }
     ticking.abort();
+    tidying.inspect(tokio::task::JoinHandle::abort);
     expiring.abort();
 }
 
@@ -265,17 +268,26 @@ async fn tick(local: Rc<Local>) {
         if local.index == 0 {
             local.server.stats().sample(now.mono_us);
             local.server.keep_bound(local.index);
-            while local.server.engine().free_some(FREED_SHARDS) {
-                tokio::task::yield_now().await;
-            }
-            while settle(&local) {
-                tokio::task::yield_now().await;
-            }
+            local.server.evict_clients(local.index);
         }
     }
 }
 
-/// Gives sparse memory back, a little at a time; answers whether there is more to do.
+/// Frees what was flushed and gives sparse memory back, a little at a time.
+async fn tidy(local: Rc<Local>) {
+    let _vital = Vital;
+    loop {
+        tokio::time::sleep(TICK).await;
+        while local.server.engine().free_some(FREED_SHARDS) {
+            tokio::task::yield_now().await;
+        }
+        while settle(&local) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// One step of the latter; answers whether there is more to do.
 fn settle(local: &Local) -> bool {
     let clock = local.server.clock();
     let now = clock.now();

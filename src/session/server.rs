@@ -306,6 +306,7 @@ impl Host for Server {
         let sum = |part: fn(&Census) -> usize| census.iter().map(part).sum::<usize>() as u64;
         MemoryFacts {
             used_bytes: ledger.total() as u64,
+            bounded_bytes: ledger.bounded() as u64,
             peak_bytes: ledger.peak() as u64,
             startup_bytes: self.startup_bytes as u64,
             clients_bytes: ledger.bytes(Account::Clients) as u64,

@@ -71,7 +71,7 @@ fn diagnosis(facts: &MemoryFacts) -> String {
     let (used, peak) = (facts.used_bytes, facts.peak_bytes);
     let bytes_max = facts.bytes_max;
     say(
-        bytes_max > 0 && used > bytes_max,
+        bytes_max > 0 && facts.bounded_bytes > bytes_max,
         format_args!(
             "More is held than maxmemory allows, {used} of {bytes_max} bytes: what needs memory is \
              refused. Raise maxmemory, or choose a policy that evicts."
@@ -126,6 +126,7 @@ mod tests {
     fn each_problem_has_its_sentence() {
         let well = MemoryFacts {
             used_bytes: 100 << 20,
+            bounded_bytes: 100 << 20,
             peak_bytes: 110 << 20,
             resident_bytes: 120 << 20,
             ..MemoryFacts::default()
