@@ -298,8 +298,8 @@ impl Arena {
     }
 
     /// Whether holes take so much that a page should be evacuated, and the last try, if it gained
-    /// nothing, is long enough ago: where three records fill a page and leave a quarter of it, there
-    /// are many holes that no record fits.
+    /// nothing, is long enough ago: where three records fill a page and leave a quarter of it,
+    /// there are many holes that no record fits.
     pub(super) fn is_sparse(&self) -> bool {
         if self.hole_steps < self.give_back_steps {
             return false;

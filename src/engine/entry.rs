@@ -292,7 +292,7 @@ impl Entries {
     }
 
     /// Moves the records of the page with most holes, telling of each: its key, where it was, where
-    /// it is. A bounded step: a page is at most 64 KiB.
+    /// it is. A bounded step: a page is at most 4 KiB.
     pub(super) fn compact(&mut self, mut moved: impl FnMut(&[u8], Place, Place)) {
         let Some(evacuated) = self.arena.evacuate() else {
             return;

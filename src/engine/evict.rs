@@ -27,10 +27,11 @@
 //! Cost: asking whether there is room reads a line that only a change of settings writes and, where
 //! there is a bound, the ledger's. An eviction looks at `maxmemory-samples` entries, at a few
 //! buckets for each, and locks two shards. A call evicts until enough is given back: seldom more
-//! than a page of 16 KiB holds, unless the command before took more. A bound that is lowered under
+//! than a page of 4 KiB holds, unless the command before took more. A bound that is lowered under
 //! what is held is reached in steps of 512 entries, one for each command.
 //!
-//! LIMITATIONS: where few of many keys have a deadline, the volatile policies pass all those
+//! LIMITATIONS: after a command that took much, the next one evicts until as much has gone, however
+//! long that takes. Where few of many keys have a deadline, the volatile policies pass all those
 //! without, a thousand buckets at a time. In a cache of fewer entries than there are shards, a
 //! shard gives its page back only when its last entry goes.
 

@@ -163,8 +163,8 @@ impl Ledger {
         self.bytes(Account::Store) + self.bytes(Account::Clients) + self.bytes(Account::Fixed)
     }
 
-    /// What `maxmemory` bounds: all that is held, and free pages beyond what the pool may keep. Four
-    /// loads of lines that are written when somebody takes or gives back a page.
+    /// What `maxmemory` bounds: all that is held, and free pages beyond what the pool may keep.
+    /// Four loads of lines that are written when somebody takes or gives back a page.
     #[must_use]
     #[inline]
     pub fn bounded(&self) -> usize {

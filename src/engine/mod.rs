@@ -5,7 +5,7 @@
 //! enters the gate, a [`Step`] is one command, a [`Slot`] one key.
 //!
 //! Lock order, never back: gate (`gate.rs`), evictor of the own side (`evict.rs`), shards by
-//! (database, index), watches, sink.
+//! (database, index), pool of pages, watches, sink.
 
 mod alarm;
 mod arena;

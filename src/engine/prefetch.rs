@@ -1,4 +1,4 @@
-//! Telling the processor what will be read soon: the only `unsafe` of the server.
+//! Telling the processor what will be read soon: the only `unsafe` of the library.
 //!
 //! A prefetch is a hint: it changes nothing that a program can observe, it faults at no address,
 //! and where the machine has no such instruction it is nothing at all.

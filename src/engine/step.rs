@@ -444,7 +444,7 @@ impl<'b> Step<'b> {
     }
 
     /// Frees the databases that were flushed, and in each shard moves the records of the page with
-    /// most holes if it has any, so that the page is freed. O(shards), up to 64 KiB moved in each.
+    /// most holes if it has any, so that the page is freed. O(shards), up to 4 KiB moved in each.
     pub fn purge(&mut self) {
         while self.engine.free_some(usize::MAX) {}
         for database in self.view.layout().iter() {
