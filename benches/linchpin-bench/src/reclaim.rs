@@ -76,7 +76,8 @@ pub fn reclaim(options: &ReclaimOptions, say: &dyn Fn(&str)) -> anyhow::Result<S
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     Ok(format!(
         "| resident | MiB |\n| --- | ---: |\n| {} keys | {:.0} |\n\
-         | nine of ten deleted, 10 s later | {:.0} |\n| another server with the rest | {:.0} |\n| ratio of the last two | {:.2} |\n",
+         | nine of ten deleted, 10 s later | {:.0} |\n| another server with the rest | {:.0} |\n\
+         | ratio of the last two | {:.2} |\n",
         options.keys,
         mib(full),
         mib(left),
