@@ -51,9 +51,8 @@ const SPARSE_STEPS_MIN: usize = 256;
 const SPARSE_PART: usize = 6;
 const NIL: u32 = u32::MAX;
 const LINE_BYTES: usize = 64;
-const PAGES_PER_LINE: usize = LINE_BYTES / size_of::<Option<Page>>();
-/// Of the list of pages.
-const FETCHED_LINES_MAX: usize = 8;
+/// Longer lists of pages are not fetched ahead: most of what came would not be needed.
+const FETCHED_PAGES_MAX: usize = 16;
 
 const _: () = assert!(usable(PAGE_BYTES_MIN) == PAGE_BYTES_MIN);
 const _: () = assert!(PAGE_BYTES == STEP_BYTES << OFFSET_BITS);
@@ -104,6 +103,11 @@ impl Page {
 
     fn live(&self) -> usize {
         self.live.into()
+    }
+
+    /// Steps that were not yet used.
+    fn idle_steps(&self) -> usize {
+        self.steps() - self.top()
     }
 }
 
@@ -202,16 +206,11 @@ impl Arena {
         &self.page(handle.page()).room.bytes[handle.step() * STEP_BYTES..]
     }
 
-    /// Has the list of pages fetched from memory, or its beginning where it is long.
+    /// Has the list of pages fetched from memory, unless it is long.
     #[inline]
     pub(super) fn fetch_pages(&self) {
-        for page in self
-            .pages
-            .iter()
-            .step_by(PAGES_PER_LINE)
-            .take(FETCHED_LINES_MAX)
-        {
-            prefetch(page);
+        if self.pages.len() <= FETCHED_PAGES_MAX {
+            self.pages.iter().for_each(prefetch);
         }
     }
 
@@ -315,10 +314,8 @@ impl Arena {
 
     /// Steps of the active page that were not yet used.
     fn idle_steps(&self) -> usize {
-        self.active.map_or(0, |number| {
-            let page = self.page(number);
-            page.steps() - page.top()
-        })
+        self.active
+            .map_or(0, |number| self.page(number).idle_steps())
     }
 
     /// Whether there are holes at all.
@@ -344,11 +341,9 @@ impl Arena {
         };
         let own = self.page(number);
         // Its own holes are no room for its records; the unused end of another page is.
-        let (needed, mut room) = (own.top(), self.hole_steps);
-        if let Some(active) = self.active.filter(|active| *active != number) {
-            let active = self.page(active);
-            room += active.steps() - active.top();
-        }
+        let other = self.active.filter(|active| *active != number);
+        let idle_steps = other.map_or(0, |active| self.page(active).idle_steps());
+        let (needed, room) = (own.top(), self.hole_steps + idle_steps);
         let fits = needed <= room && own.steps() < self.page_steps;
         if !fits {
             self.give_back_steps = self.hole_steps + needed.saturating_sub(room).max(1);
@@ -436,7 +431,7 @@ impl Arena {
                 return handle;
             }
             // What is left over may fit a smaller record.
-            let (top, left) = (page.top(), page.steps() - page.top());
+            let (top, left) = (page.top(), page.idle_steps());
             if left >= STEPS_MIN {
                 page.top += left as u16;
                 self.link(Handle::new(number, top), left);

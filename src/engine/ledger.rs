@@ -26,9 +26,9 @@ use crossbeam_utils::CachePadded;
 use std::sync::Arc;
 
 /// Free pages count against a bound where they are more than this part of the store ...
-const SPARE_PART: usize = 64;
-/// ... and this: what the pool may keep once pages have moved.
-const SPARE_BYTES: usize = 256 << 10;
+pub(super) const SPARE_PART: usize = 64;
+/// ... and this, a chunk of pages: what the pool may keep once pages have moved.
+pub(super) const SPARE_BYTES: usize = 256 << 10;
 /// Up to here size classes are 16 bytes apart.
 const FINE_BYTES_MAX: usize = 128;
 /// Up to here there are four size classes to each doubling; more is rounded to whole slices.

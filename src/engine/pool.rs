@@ -23,7 +23,7 @@
 //! Cost: taking and giving back a page is one lock and O(log chunks). Free pages are up to a
 //! sixty-fourth of those in use and one chunk, once arenas have settled.
 
-use super::ledger::{Account, Ledger};
+use super::ledger::{Account, Ledger, SPARE_BYTES, SPARE_PART};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use bytes::BytesMut;
@@ -32,9 +32,7 @@ use std::sync::Arc;
 
 /// Bytes of a page of the pool.
 pub(super) const PAGE_BYTES: usize = 4_096;
-const PAGES_PER_CHUNK: usize = 64;
-/// Chunks that may be held beyond the least: one in so many.
-const SLACK_PART: usize = 64;
+const PAGES_PER_CHUNK: usize = SPARE_BYTES / PAGE_BYTES;
 /// The chunk of a page that is no part of one.
 const NO_CHUNK: u32 = u32::MAX;
 
@@ -84,7 +82,7 @@ impl Chunks {
 
     fn wanted(&self) -> usize {
         let least = self.used.div_ceil(PAGES_PER_CHUNK);
-        least + least / SLACK_PART
+        least + least / SPARE_PART
     }
 
     fn make(&mut self) -> u32 {
@@ -233,7 +231,7 @@ mod tests {
                 }
             }
             let chunks = rooms.len().div_ceil(PAGES_PER_CHUNK);
-            let slack = (chunks / SLACK_PART + 1) * PAGES_PER_CHUNK * PAGE_BYTES;
+            let slack = (chunks / SPARE_PART + 1) * PAGES_PER_CHUNK * PAGE_BYTES;
             prop_assert!(pool.free_bytes() <= slack);
             prop_assert_eq!(pool.free_bytes(), pool.ledger.bytes(Account::Spare));
             for (room, mark) in rooms {

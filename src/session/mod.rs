@@ -104,20 +104,6 @@ impl Worker {
     }
 }
 
-impl Worker {
-    /// Has the key of the request at the beginning of `input` fetched from memory: the session of
-    /// `conn` will run it soon, but not before other connections have been read.
-    fn fetch_ahead(&mut self, db: u32, input: &[u8]) {
-        if let Some(key) = peek_second(input) {
-            let engine = self.server.engine();
-            // The time is of no matter to a hint.
-            engine
-                .shared(self.index, Now::default())
-                .fetch_next(&mut self.ahead, db, key);
-        }
-    }
-}
-
 /// What a call of [`Session::run`] came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ran {
@@ -271,9 +257,14 @@ impl Session {
         }
     }
 
-    /// Tells that `input` will be run soon, but not before other connections have been read.
+    /// Tells that `input` will be run soon, but not before other connections have been read: the
+    /// key of its first request is fetched from memory meanwhile.
     pub(crate) fn announce(&self, input: &[u8], worker: &mut Worker) {
-        worker.fetch_ahead(self.conn.db, input);
+        if let Some(key) = peek_second(input) {
+            // The time is of no matter to a hint.
+            let batch = worker.server.engine().shared(worker.index, Now::default());
+            batch.fetch_next(&mut worker.ahead, self.conn.db, key);
+        }
     }
 
     /// Shows others what the connection is like after a batch.

@@ -71,6 +71,7 @@ const WORKER_BYTES: usize = 100 << 10;
 
 /// A moment that never comes.
 const NOT_STOPPING: u64 = u64::MAX;
+
 impl Server {
     /// A server without connections.
     pub(crate) fn new(options: ServerOptions) -> Self {

@@ -5,7 +5,7 @@
 //! answered as Redis answers it with an allocator that keeps none.
 //!
 //! LIMITATIONS: the allocator is not asked to return free pages to the system; it does so by
-//! itself within a second.
+//! itself.
 
 use crate::command::host::MemoryFacts;
 use crate::command::spec::{Flags, Group, Keys, Run, Spec};
