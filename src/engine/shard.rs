@@ -125,6 +125,14 @@ impl Shard {
         }
     }
 
+    /// Has the entry in `bucket` fetched from memory, if there is any.
+    #[inline]
+    pub(super) fn fetch_bucket(&self, bucket: usize) {
+        if let Some(place) = self.table.get(bucket) {
+            self.entries.fetch(place);
+        }
+    }
+
     /// The entry in `bucket`.
     #[inline]
     pub(super) fn at(&self, bucket: usize) -> Option<Entry<'_>> {
