@@ -174,7 +174,7 @@ pub trait Sink: Send + Sync {
 }
 
 /// A sink that keeps every frame: what tests replay into a second engine.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Recorder {
     frames: crate::sync::Mutex<Recorded>,
 }
@@ -212,7 +212,9 @@ impl Recorder {
     /// A recorder without frames.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            frames: crate::sync::Mutex::new(Recorded::default()),
+        }
     }
 
     /// Takes out what was recorded since the last call.
@@ -221,6 +223,12 @@ impl Recorder {
         let mut recorded = self.frames.lock();
         recorded.taken += recorded.frames.len() as u64;
         std::mem::take(&mut recorded.frames)
+    }
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
