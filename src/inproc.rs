@@ -93,6 +93,7 @@ impl Inproc {
             workers: options.workers,
             shards: options.shards,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            journal: None,
             sink,
             seed: SEED,
             clients_fit: |maxclients| maxclients,
@@ -162,7 +163,7 @@ impl Inproc {
             };
             this.session.refresh(worker, now_ms, buffers);
             match ran.stop {
-                Stop::NeedsInput => break,
+                Stop::NeedsInput | Stop::JournalBehind | Stop::Parked => break,
                 Stop::OutputFull => {}
                 Stop::Close | Stop::Overflow => {
                     self.close(connection);

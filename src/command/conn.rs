@@ -32,6 +32,8 @@ pub struct Conn {
     pub replies: Replies,
     /// The connection ends once what has been written so far is sent.
     pub closing: bool,
+    /// The last frame in which it changed something.
+    pub frame: u64,
 }
 
 /// What a client calls itself, and what it says it is.
@@ -174,6 +176,13 @@ pub const MULTI_BYTES_MAX: usize = 64 << 20;
 pub const WATCHED_KEYS_MAX: usize = 10_000;
 
 impl Conn {
+    /// Notes the frame of a call that changed something.
+    pub fn note_frame(&mut self, changes: u64, frame: u64) {
+        if changes > 0 {
+            self.frame = frame;
+        }
+    }
+
     /// A connection as it is when it opens.
     #[must_use]
     pub fn new(id: u64, authenticated: bool) -> Self {
@@ -189,6 +198,7 @@ impl Conn {
             no_evict: false,
             replies: Replies::default(),
             closing: false,
+            frame: 0,
         }
     }
 }

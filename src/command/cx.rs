@@ -3,6 +3,7 @@
 use super::conn::Conn;
 use super::error::{self, ReplyError};
 use super::host::{ClientState, Host};
+use super::park::Park;
 use super::spec::{Flags, Spec};
 use crate::clock::Now;
 use crate::config::Settings;
@@ -27,6 +28,8 @@ pub struct Cx<'a> {
     pub state: ClientState,
     /// Commands run on behalf of this one, as `EXEC` runs them, in their order.
     pub inner: Vec<InnerCall>,
+    /// The call waits for this instead of answering.
+    pub parked: Option<Park>,
 }
 
 /// A command that ran on behalf of another.

@@ -89,6 +89,21 @@ pub const KEY_TOO_LONG: ReplyError = err("key is too long");
 /// A command that may need memory while there is none.
 pub const OUT_OF_MEMORY: ReplyError =
     coded("OOM", "command not allowed when used memory > 'maxmemory'.");
+/// A write while the disk has no room for it. It was not done.
+pub const JOURNAL_FULL: ReplyError = coded(
+    "MISCONF",
+    "Errors writing to the AOF file: No space left on device",
+);
+/// A write after the journal could not be written or synced. It was not done.
+pub const JOURNAL_BROKEN: ReplyError = coded(
+    "MISCONF",
+    "Errors writing to the AOF file: Input/output error; the server is about to exit",
+);
+/// A reply that waited for the journal in vain.
+pub const JOURNAL_STUCK: ReplyError = coded(
+    "UNKNOWN",
+    "the disk did not take this in time: it may be done or not after a restart",
+);
 /// `MULTI` inside `MULTI`.
 pub const NESTED_MULTI: ReplyError = err("MULTI calls can not be nested");
 /// `WATCH` inside `MULTI`.

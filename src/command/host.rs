@@ -34,6 +34,9 @@ pub trait Host: Send + Sync {
     /// Begins to stop the server: no new connections, what is in flight is answered.
     fn shut_down(&self);
 
+    /// What is kept on disk, if anything ever is.
+    fn durability(&self) -> Option<&dyn Durability>;
+
     /// A random number, of good quality.
     fn random(&self) -> u64;
 }
@@ -104,6 +107,21 @@ impl MemoryFacts {
 
 fn percent(part: u64, whole: u64) -> f64 {
     part as f64 * 100.0 / whole.max(1) as f64
+}
+
+/// What is kept on disk.
+pub trait Durability {
+    /// The last frame that is on the disk for good.
+    fn synced(&self) -> u64;
+
+    /// Begins to write a snapshot in the background; answers its number.
+    ///
+    /// # Errors
+    /// What `BGSAVE` answers where another is being written.
+    fn begin_snapshot(&self) -> Result<u64, ReplyError>;
+
+    /// Whether a snapshot was written; `None` while it is.
+    fn snapshot_outcome(&self, number: u64) -> Option<bool>;
 }
 
 /// The connections of the server.

@@ -14,6 +14,9 @@
 //! A connection that has executed what it read gives way to the others that are ready, once, before
 //! it sends: see `docs/decisions/0015-replies.md`.
 //!
+//! With a journal, replies leave once what they tell is in it (`session/held.rs`). Requests go on
+//! being executed meanwhile, up to a bound.
+//!
 //! Invariants:
 //! - input is read only when the session can do nothing with what it has, so at most one incomplete
 //!   request, and what one read brought behind it, is held;
@@ -24,12 +27,16 @@ use super::local::{Local, OUTPUT_KEPT_BYTES_MAX};
 use super::stream::Stream;
 use super::timers::{Expired, Watch};
 use super::worker::Presence;
+use crate::command::error;
 use crate::config::OutputLimit;
 use crate::engine::usable;
+use crate::journal::{Log, Needs};
+use crate::session::held::Held;
 use crate::session::outbox::Post;
 use crate::session::registry::Origin;
-use crate::session::{BufferUse, Session, Stop};
+use crate::session::{BufferUse, Ran, Session, Stop};
 use crate::sync::{Mutex, Wake};
+use linchpin_protocol::Writer;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -42,6 +49,9 @@ const UNAUTHENTICATED_OUTPUT_BYTES_MAX: usize = 1 << 10;
 const UNAUTHENTICATED_INPUT_BYTES_MAX: usize = 64 << 10;
 /// Input pauses here where the settings know no soft limit.
 const PAUSE_OUTPUT_BYTES: usize = 64 << 20;
+
+/// This much output may wait for the journal before input pauses.
+const HELD_OUTPUT_BYTES_MAX: usize = 1 << 20;
 
 /// When the server stops, a connection ends once it has been silent for so long: a pipeline may
 /// still lie in the buffers of the peer's kernel, which sends on as we make room.
@@ -86,6 +96,14 @@ pub(super) struct Connection {
     /// Replies the socket has not taken.
     output: Vec<u8>,
     output_at: usize,
+    /// Those among them that wait for the journal.
+    held: Held,
+    /// This task is woken when the journal has come on so far.
+    awaits: Option<Needs>,
+    /// The next request waits until less is on its way to the journal.
+    journal_behind: bool,
+    /// The last request waits for something.
+    parked: bool,
     /// The socket takes no more at the moment: the output stays with this connection.
     unsent_is_own: bool,
     /// There may be complete requests in `input`.
@@ -141,6 +159,10 @@ impl Connection {
             input_at: 0,
             output: Vec::new(),
             output_at: 0,
+            held: Held::default(),
+            awaits: None,
+            journal_behind: false,
+            parked: false,
             unsent_is_own: false,
             runnable: false,
             announced: false,
@@ -167,12 +189,21 @@ impl Connection {
             if self.send(cx).is_err() {
                 return Poll::Ready(End::Broken);
             }
-            if let Some(blocked) = self.blocked_by_output() {
+            if let Some(blocked) = self
+                .blocked_by_journal(cx)
+                .or_else(|| self.blocked_by_output())
+            {
                 return blocked;
             }
             if self.runnable {
                 self.run_held();
                 continue;
+            }
+            if self.parked {
+                match self.resumes(cx) {
+                    true => continue,
+                    false => return Poll::Pending,
+                }
             }
             // What is held now is part of one command: those behind a whole one do not count.
             if self.input.len() - self.input_at > self.input_bytes_max() {
@@ -215,15 +246,75 @@ impl Connection {
         }
     }
 
+    /// Whether the connection has to wait for the journal before it reads and executes more. Sees
+    /// to it that it is woken if it waits at all.
+    fn blocked_by_journal(&mut self, cx: &mut Context<'_>) -> Option<Poll<End>> {
+        let first = self.held.first();
+        if first.is_none() && !self.journal_behind {
+            return None;
+        }
+        if let Some(log) = self.local.server.journal()
+            && self.awaits.is_none_or(|needs| log.is_met(needs))
+        {
+            // A place in the backlog is free when anything is written.
+            let needs = first.unwrap_or_else(|| log.next());
+            self.awaits = Some(needs);
+            self.local.journal_waits.add(needs, cx.waker());
+            log.request(needs);
+        }
+        let held = self.output.len() - self.ripe();
+        let blocked = self.journal_behind || held >= HELD_OUTPUT_BYTES_MAX || self.draining;
+        self.runnable |= std::mem::take(&mut self.journal_behind);
+        blocked.then_some(Poll::Pending)
+    }
+
+    /// Whether the call that waits can go on. Else this task is woken when it can, or by the tick.
+    fn resumes(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.session.may_resume(&self.local.worker.borrow()) {
+            (self.parked, self.runnable) = (false, true);
+            return true;
+        }
+        if let (Some(log), Some(needs)) = (self.local.server.journal(), self.session.parked_needs())
+            && self.awaits != Some(needs)
+        {
+            self.awaits = Some(needs);
+            self.local.journal_waits.add(needs, cx.waker());
+            log.request(needs);
+        }
+        false
+    }
+
+    /// How much of the output may be sent by now.
+    fn ripe(&mut self) -> usize {
+        match self.local.server.journal() {
+            Some(log) if !self.held.is_empty() => {
+                self.held.ripe(self.output.len(), |needs| log.is_met(needs))
+            }
+            _ => self.output.len(),
+        }
+    }
+
+    /// Where the journal does not come on for too long, says so instead of the replies that wait.
+    fn give_up_if_stuck(&mut self) {
+        if self.held.is_empty() || !self.local.journal_stuck.get() {
+            return;
+        }
+        self.ripe();
+        let mut line = Vec::new();
+        Writer::new(&mut line, self.session.resp()).error_bytes(&error::JOURNAL_STUCK.line());
+        self.held.give_up(&mut self.output, &line);
+    }
+
     /// Whether what is unsent ends the connection, or keeps it from reading and executing more.
     fn blocked_by_output(&mut self) -> Option<Poll<End>> {
-        let unsent = self.output.len() - self.output_at;
+        // What waits for the journal is not the client's fault.
+        let unsent = self.ripe() - self.output_at;
         let limit = self.output_limit();
         if limit.exceeded(unsent) {
             return Some(Poll::Ready(End::OutputLimit));
         }
         if self.draining {
-            return Some(match unsent {
+            return Some(match self.output.len() - self.output_at {
                 0 => Poll::Ready(End::Finished),
                 _ => Poll::Pending,
             });
@@ -280,7 +371,7 @@ impl Connection {
 
     /// Executes requests in place and keeps what is left of them.
     fn run_read(&mut self, bytes: &[u8]) {
-        let (consumed, stop) = self.run(bytes);
+        let Ran { consumed, stop, .. } = self.run(bytes);
         self.input.extend_from_slice(&bytes[consumed..]);
         self.after_run(stop, consumed > 0);
     }
@@ -288,7 +379,7 @@ impl Connection {
     /// Executes requests that were kept.
     fn run_held(&mut self) {
         let input = std::mem::take(&mut self.input);
-        let (consumed, stop) = self.run(&input[self.input_at..]);
+        let Ran { consumed, stop, .. } = self.run(&input[self.input_at..]);
         self.input = input;
         self.input_at += consumed;
         self.announced = false;
@@ -304,6 +395,9 @@ impl Connection {
 
     fn after_run(&mut self, stop: Stop, progressed: bool) {
         self.runnable = stop == Stop::OutputFull;
+        self.journal_behind = stop == Stop::JournalBehind;
+        self.parked = stop == Stop::Parked;
+        self.watch.parked.set(self.parked);
         self.draining |= stop == Stop::Close;
         self.overflowed |= stop == Stop::Overflow;
         let waiting = if stop == Stop::NeedsInput {
@@ -334,7 +428,7 @@ impl Connection {
         let output = self.output.capacity();
         let own = self.unsent_is_own || output > OUTPUT_KEPT_BYTES_MAX;
         let output = if own { usable(output) } else { 0 };
-        FIXED_BYTES + usable(self.input.capacity()) + output
+        FIXED_BYTES + usable(self.input.capacity()) + output + self.held.heap_bytes()
     }
 
     /// Tells what the connection holds, if that may have changed since it last ran.
@@ -346,19 +440,30 @@ impl Connection {
 
     /// Lets the session run. Replies go behind those unsent, or else into a buffer of the worker's,
     /// which becomes this connection's until it is sent.
-    fn run(&mut self, input: &[u8]) -> (usize, Stop) {
+    fn run(&mut self, input: &[u8]) -> Ran {
         if self.output.is_empty() {
             self.output = self.local.outputs.take();
         }
+        let start = self.output.len();
         let mut worker = self.local.worker.borrow_mut();
         let ran = self.session.run(input, &mut self.output, &mut worker);
-        (ran.consumed, ran.stop)
+        let is_met = |log: &Log| log.is_met(ran.needs);
+        if !self.held.is_empty() || !self.local.server.journal().is_none_or(is_met) {
+            let end = self.output.len();
+            self.held.push(start, end, ran.replies, ran.needs);
+        }
+        ran
     }
 
-    /// Sends until everything is sent or the socket takes no more.
+    /// Sends until everything that may be sent is, or the socket takes no more.
     fn send(&mut self, cx: &mut Context<'_>) -> std::io::Result<()> {
-        while self.output_at < self.output.len() {
-            match self.stream.poll_write(cx, &self.output[self.output_at..]) {
+        self.give_up_if_stuck();
+        let ripe = self.ripe();
+        while self.output_at < ripe {
+            match self
+                .stream
+                .poll_write(cx, &self.output[self.output_at..ripe])
+            {
                 Poll::Pending => {
                     self.unsent_is_own = true;
                     self.report();
@@ -374,7 +479,7 @@ impl Connection {
                 Poll::Ready(Err(error)) => return Err(error),
             }
         }
-        if self.output.capacity() > 0 {
+        if self.output.capacity() > 0 && ripe == self.output.len() {
             self.give_back_output();
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! What the connections of one worker share. All of it belongs to one thread.
 
+use super::journal::Waits;
 use super::timers::Watches;
 use crate::engine::{Account, usable};
 use crate::observe::stats::Counts;
@@ -28,6 +29,10 @@ pub(super) struct Local {
     pub(super) counts: RefCell<Counts>,
     /// Monotonic milliseconds, as of the last reading.
     pub(super) now_ms: Cell<u64>,
+    /// Its connections that wait for the journal.
+    pub(super) journal_waits: Waits,
+    /// The journal has not come on for so long that nobody is to wait any more.
+    pub(super) journal_stuck: Cell<bool>,
 }
 
 /// What a worker reads from one socket at a time.
@@ -91,6 +96,8 @@ impl Local {
             open: Cell::new(0),
             counts: RefCell::new(Counts::default()),
             now_ms: Cell::new(0),
+            journal_waits: Waits::default(),
+            journal_stuck: Cell::new(false),
         }
     }
 

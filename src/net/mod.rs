@@ -15,6 +15,7 @@
 mod accept;
 mod driver;
 mod expiry;
+mod journal;
 mod listen;
 mod local;
 mod stream;
@@ -131,6 +132,7 @@ async fn serve(start: Start<'_>) -> Result<(), NetError> {
         workers: start.workers,
         shards: SHARDS_DEFAULT,
         clock: Arc::new(SystemClock::new()),
+        journal: None,
         sink: None,
         seed: rand::random(),
         clients_fit: accept::clients_fit,

@@ -24,6 +24,8 @@ pub(super) struct Watch {
     pub(super) authenticated: Cell<bool>,
     /// Since when the unsent output has been at or above the soft limit.
     pub(super) over_soft_since_ms: Cell<Option<u64>>,
+    /// A call waits for something, which may be that some time has passed.
+    pub(super) parked: Cell<bool>,
     partial_since_ms: Cell<Option<u64>>,
     partial_bytes: Cell<usize>,
     expired: Cell<Option<Expired>>,
@@ -125,6 +127,8 @@ impl Watches {
         self.watches.borrow_mut().retain(|watch| {
             if let Some(expired) = watch.check(settings, now_ms) {
                 watch.expired.set(Some(expired));
+                watch.wake();
+            } else if watch.parked.get() {
                 watch.wake();
             }
             // The other owner is the connection itself.

@@ -3,8 +3,10 @@
 use super::DRAIN_MAX;
 use super::driver::Connection;
 use super::expiry;
+use super::journal;
 use super::local::Local;
 use super::stream::Unattached;
+use crate::journal::Log;
 use crate::session::registry::Origin;
 use crate::session::server::Server;
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -25,6 +27,8 @@ const POLLS_PER_EVENT_POLL: u32 = 256;
 const FREED_SHARDS: usize = 1;
 /// Pages moved between two looks at the clients, about 100 microseconds' worth.
 const SETTLED_PAGES: usize = 256;
+/// Replies that waited so long for a journal that did not come on are given up.
+const JOURNAL_STUCK_MS_MAX: u64 = 30_000;
 /// Time-outs are looked at, and statistics sampled, this often.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -167,6 +171,7 @@ async fn work(
     // One worker is enough: it goes over the shards of all.
     let tidying = (index == 0).then(|| tokio::task::spawn_local(tidy(Rc::clone(&local))));
     let expiring = tokio::task::spawn_local(expire(Rc::clone(&local), count));
+    let relaying = tokio::task::spawn_local(relay(Rc::clone(&local)));
     loop {
         tokio::select! {
             () = stopped.notified() => break,
@@ -194,6 +199,7 @@ async fn work(
     ticking.abort();
     tidying.inspect(tokio::task::JoinHandle::abort);
     expiring.abort();
+    relaying.abort();
 }
 
 /// Runs one connection in a task of its own: a panic in it ends the connection and nothing else.
@@ -262,7 +268,9 @@ async fn tick(local: Rc<Local>) {
         let settings = Arc::clone(local.worker.borrow_mut().settings());
         local.report();
         local.watches.tick(&settings, now.mono_us / 1_000);
-        if local.server.stopping_since_ms().is_some() {
+        let stuck_ms = local.server.journal().map_or(0, Log::stuck_ms);
+        local.journal_stuck.set(stuck_ms >= JOURNAL_STUCK_MS_MAX);
+        if local.server.stopping_since_ms().is_some() || local.journal_stuck.get() {
             local.watches.wake_all();
         }
         if local.index == 0 {
@@ -300,6 +308,12 @@ fn settle(local: &Local) -> bool {
     let busy_us = clock.mono_us().saturating_sub(now.mono_us);
     local.server.stats().note_step(local.index, busy_us);
     more
+}
+
+/// The waking of connections that wait for the journal.
+async fn relay(local: Rc<Local>) {
+    let _vital = Vital;
+    journal::relay(local).await;
 }
 
 /// The removal of keys at their deadline.

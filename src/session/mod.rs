@@ -13,12 +13,15 @@
 //!
 //! Invariants:
 //! - replies leave in the order of their requests;
+//! - a reply tells what is in the journal as far as was promised, once what [`Ran`] says it needs
+//!   has come about; until then nobody sends it;
 //! - all commands of one call run in as few batches as the time limit of a batch allows, and no
 //!   batch outlives the call;
 //! - whatever ends a connection, [`Session::close`] gives back what it held (watches, its place in
 //!   the registry).
 
 mod budget;
+pub(crate) mod held;
 pub(crate) mod outbox;
 pub(crate) mod registry;
 pub(crate) mod server;
@@ -29,12 +32,15 @@ use crate::command::cx::find;
 use crate::command::error::{self, ReplyError};
 use crate::command::host::{ClientState, Host};
 use crate::command::spec::{Flags, Group, Spec};
-use crate::command::{Cx, resolve, table};
+use crate::command::{Cx, Park, resolve, table};
 use crate::config::Settings;
 use crate::engine::{Ahead, Batch, usable};
+use crate::journal::{Admission, Needs};
 use crate::observe::calls::Pending;
 use crate::observe::stats::Counts;
-use linchpin_protocol::{Args, Limits, Parsed, Pipeline, RequestParser, Writer, peek_second};
+use linchpin_protocol::{
+    Args, Limits, Parsed, Pipeline, RequestParser, Version, Writer, peek_second,
+};
 use registry::Client;
 use server::Server;
 use std::sync::Arc;
@@ -62,6 +68,8 @@ pub(crate) struct Session {
     parser: RequestParser,
     client: Arc<Client>,
     command: Option<&'static Spec>,
+    /// The call that waits, if one does: nothing runs before it has been answered.
+    parked: Option<Park>,
 }
 
 /// What a worker lends to the sessions it runs.
@@ -109,6 +117,10 @@ impl Worker {
 pub(crate) struct Ran {
     /// Bytes of the input that are done with.
     pub(crate) consumed: usize,
+    /// Replies made.
+    pub(crate) replies: u32,
+    /// What must be in the journal before they may be sent.
+    pub(crate) needs: Needs,
     /// Why it stopped.
     pub(crate) stop: Stop,
 }
@@ -120,6 +132,10 @@ pub(crate) enum Stop {
     NeedsInput,
     /// There is enough output to send before going on.
     OutputFull,
+    /// The next request would change something while too much waits to be written to the journal.
+    JournalBehind,
+    /// The last request waits; see [`Session::may_resume`].
+    Parked,
     /// The connection is to be closed once the output is sent.
     Close,
     /// A reply would have been longer than the output limit allows: the connection is to be closed
@@ -147,6 +163,7 @@ impl Session {
             parser: RequestParser::new(),
             client,
             command: None,
+            parked: None,
         }
     }
 
@@ -161,7 +178,11 @@ impl Session {
         turn.out_len_max = out_start.saturating_add(output_bytes_max(&settings));
         turn.out_len_soft_max = out_start + OUTPUT_BYTES_SOFT_MAX;
         let mut at = 0;
+        self.resume(&mut turn, out);
         let stop = loop {
+            if self.parked.is_some() {
+                break Stop::Parked;
+            }
             if self.conn.closing {
                 break Stop::Close;
             }
@@ -178,6 +199,7 @@ impl Session {
                 .parse_ahead(rest, &limits, requests_max, pipeline);
             let (taken, stop) = self.run_ahead(rest, pipeline, &mut turn, out);
             at += taken;
+            self.parked = turn.parked.take();
             if let Some(stop) = stop {
                 self.parser.reset();
                 break stop;
@@ -194,6 +216,7 @@ impl Session {
                     let mut line = b"ERR Protocol error: ".to_vec();
                     error.write_text(&mut line);
                     Writer::new(out, self.conn.resp).error_bytes(&line);
+                    turn.replies += 1;
                     turn.counts.errors += 1;
                     server.calls().count_error(turn.worker, "ERR");
                 }
@@ -203,7 +226,12 @@ impl Session {
         turn.counts.input_bytes += at as u64;
         self.command = turn.command.or(self.command);
         server.stats().add(worker.index, &turn.counts);
-        Ran { consumed: at, stop }
+        Ran {
+            consumed: at,
+            replies: turn.replies,
+            needs: server.needs(turn.frame),
+            stop,
+        }
     }
 
     /// Runs the requests in `pipeline`; answers the bytes they took and, if not all of them ran,
@@ -225,11 +253,11 @@ impl Session {
             {
                 return (at, Some(stop));
             }
-            at = pipeline.end(index);
             let args = pipeline.args(input, index);
-            if !args.is_empty() {
-                turn.execute(&mut self.conn, args, out);
+            if !args.is_empty() && !turn.execute(&mut self.conn, args, out) {
+                return (at, Some(Stop::JournalBehind));
             }
+            at = pipeline.end(index);
         }
         (at, None)
     }
@@ -238,6 +266,8 @@ impl Session {
     fn must_stop(&self, turn: &Turn<'_>, out: &[u8]) -> Option<Stop> {
         if turn.overflowed {
             Some(Stop::Overflow)
+        } else if turn.parked.is_some() || self.parked.is_some() {
+            Some(Stop::Parked)
         } else if self.conn.closing {
             Some(Stop::Close)
         } else if out.len() >= turn.out_len_soft_max {
@@ -245,6 +275,36 @@ impl Session {
         } else {
             None
         }
+    }
+
+    /// Whether there is a call that waits, and what it waits for has come about.
+    pub(crate) fn may_resume(&self, worker: &Worker) -> bool {
+        let server = &worker.server;
+        self.parked
+            .is_some_and(|park| server.outcome(park).is_some())
+    }
+
+    /// What the call that waits needs of the journal, if it is that.
+    pub(crate) fn parked_needs(&self) -> Option<Needs> {
+        match self.parked {
+            Some(Park::Synced { frame, .. }) => Some(Needs::synced(frame)),
+            _ => None,
+        }
+    }
+
+    /// Answers the call that waits, if what it waits for has come about.
+    fn resume(&mut self, turn: &mut Turn<'_>, out: &mut Vec<u8>) {
+        let outcome = self.parked.and_then(|park| turn.server.outcome(park));
+        let Some(outcome) = outcome else {
+            return;
+        };
+        self.parked = None;
+        let start = out.len();
+        outcome.write(&mut Writer::new(out, self.conn.resp));
+        if self.conn.replies.silences() {
+            out.truncate(start);
+        }
+        turn.replies += u32::from(out.len() > start);
     }
 
     /// A request that may change what the parser allows, as authenticating does, is run before the
@@ -320,6 +380,11 @@ impl Session {
         self.conn.authenticated
     }
 
+    /// The protocol version in force.
+    pub(crate) fn resp(&self) -> Version {
+        self.conn.resp
+    }
+
     /// The connection as others see it.
     pub(crate) fn client(&self) -> &Arc<Client> {
         &self.client
@@ -371,6 +436,11 @@ struct Turn<'e> {
     out_len_max: usize,
     /// A reply was cut off there.
     overflowed: bool,
+    /// The highest frame that the replies tell of.
+    frame: u64,
+    replies: u32,
+    /// The last request waits for this.
+    parked: Option<Park>,
     counts: Counts,
     /// Calls that wait for the next reading of the clock.
     calls: &'e mut Pending,
@@ -397,6 +467,9 @@ impl<'e> Turn<'e> {
             out_len_soft_max: usize::MAX,
             out_len_max: usize::MAX,
             overflowed: false,
+            frame: 0,
+            replies: 0,
+            parked: None,
             counts: Counts::default(),
             calls,
             command: None,
@@ -409,18 +482,19 @@ impl<'e> Turn<'e> {
         self.batch(false).fetch(conn.db, keys);
     }
 
-    /// One request: refused, queued or run.
-    fn execute(&mut self, conn: &mut Conn, args: Args<'_>, out: &mut Vec<u8>) {
+    /// One request: refused, queued or run. Answers whether it was any of these; else it is to be
+    /// tried again when the journal has caught up.
+    fn execute(&mut self, conn: &mut Conn, args: Args<'_>, out: &mut Vec<u8>) -> bool {
         let start = out.len();
+        let admitted = self.admit(conn, args);
+        if matches!(admitted, Ok(Admitted::Later)) {
+            return false;
+        }
         conn.replies.begin();
-        match self.admit(conn, args) {
-            Ok(Admitted::Run(spec)) => {
-                let calls = self.run(conn, spec, args, out);
-                if calls > 1 {
-                    // Each of EXEC's replies was settled for itself.
-                    return;
-                }
-            }
+        let mut calls = 1;
+        match admitted {
+            Ok(Admitted::Run(spec)) => calls = self.run(conn, spec, args, out),
+            Ok(Admitted::Later) => {}
             Ok(Admitted::Queued) => Writer::new(out, conn.resp).simple("QUEUED"),
             Ok(Admitted::HangUp) => {
                 conn.closing = true;
@@ -431,9 +505,12 @@ impl<'e> Turn<'e> {
                 Writer::new(out, conn.resp).error_bytes(&error.line());
             }
         }
-        if conn.replies.silences() {
+        // Each of EXEC's replies was settled for itself.
+        if calls == 1 && conn.replies.silences() {
             out.truncate(start);
         }
+        self.replies += u32::from(out.len() > start);
+        true
     }
 
     /// Decides what becomes of a request, in the order in which Redis looks.
@@ -443,6 +520,14 @@ impl<'e> Turn<'e> {
         };
         if self.server.engine().is_over_bound() && !self.make_room() && needs_memory(conn, spec) {
             return Err(error::OUT_OF_MEMORY);
+        }
+        if let Some(bytes) = bytes_written(conn, spec, args) {
+            match self.server.admit_write(bytes) {
+                Admission::Open => {}
+                Admission::Behind => return Ok(Admitted::Later),
+                Admission::Full => return Err(error::JOURNAL_FULL),
+                Admission::Broken => return Err(error::JOURNAL_BROKEN),
+            }
         }
         enqueue_or_run(conn, spec, args)
     }
@@ -509,6 +594,7 @@ impl<'e> Turn<'e> {
             spec,
             state,
             inner: Vec::new(),
+            parked: None,
         };
         let result = (spec.run)(&mut cx, args);
         if let Err(error) = &result {
@@ -516,7 +602,11 @@ impl<'e> Turn<'e> {
         }
         let (tally, inner) = (cx.step.take_tally(), std::mem::take(&mut cx.inner));
         let (overflowed, calls) = (cx.out.overflowed(), 1 + inner.len());
+        let (frame, parked) = (cx.step.commit(), cx.parked);
+        cx.conn.note_frame(tally.changes, frame);
         drop(cx);
+        self.frame = self.frame.max(frame);
+        self.parked = parked;
         self.overflowed |= overflowed;
         for call in &inner {
             self.count(call.spec, call.error);
@@ -611,6 +701,7 @@ enum Admitted {
     Run(&'static Spec),
     Queued,
     HangUp,
+    Later,
 }
 
 /// The row of a request that the caller may make; `None` for a browser's.
@@ -642,6 +733,17 @@ fn needs_memory(conn: &Conn, spec: &Spec) -> bool {
         return spec.name == "exec" && queued.is_some_and(in_queue);
     }
     queued.is_some() || spec.flags.has(Flags::DENYOOM)
+}
+
+/// About how many bytes a request may add to the journal; `None` for one that changes nothing.
+/// `EXEC` is what it runs.
+fn bytes_written(conn: &Conn, spec: &Spec, args: Args<'_>) -> Option<usize> {
+    if spec.flags.has(Flags::WRITE) {
+        return Some(args.bytes_len());
+    }
+    let multi = conn.multi.as_ref()?;
+    let writes = |(spec, _): &(&Spec, _)| spec.flags.has(Flags::WRITE);
+    (spec.name == "exec" && multi.queue.iter().any(writes)).then_some(multi.queue_bytes)
 }
 
 /// Queues a request inside `MULTI`; else it is to be run now.
@@ -730,6 +832,7 @@ mod tests {
             workers: 1,
             shards: 1,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            journal: None,
             sink: None,
             seed: 1,
             clients_fit: |maxclients| maxclients,
@@ -748,6 +851,7 @@ mod tests {
         let mut out = Vec::new();
         let ran = session.run(&b"INCR n\r\n".repeat(100), &mut out, &mut worker);
         assert_eq!((ran.consumed, ran.stop), (800, Stop::NeedsInput));
+        assert_eq!((ran.replies, ran.needs), (100, Needs::default()));
         assert!(out.ends_with(b":100\r\n"));
         clock.batches.load(Ordering::Relaxed) - before
     }

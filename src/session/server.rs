@@ -4,10 +4,11 @@
 
 use super::registry::{Client, Registry};
 use crate::clock::Clock;
-use crate::command::ReplyError;
-use crate::command::host::{Clients, Host, MemoryFacts};
+use crate::command::host::{Clients, Durability, Host, MemoryFacts};
+use crate::command::{Park, ReplyError};
 use crate::config::{SettingError, Settings};
 use crate::engine::{Account, Bound, Census, Engine, Sink, Tally};
+use crate::journal::{Admission, Log, Needs};
 use crate::observe::calls::CallStats;
 use crate::observe::exceeded::Exceeded;
 use crate::observe::info::{self, Identity, InfoFacts};
@@ -16,6 +17,7 @@ use crate::observe::rarely::Rarely;
 use crate::observe::stats::{Counts, Stats};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use linchpin_protocol::Writer;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -31,7 +33,9 @@ pub(crate) struct ServerOptions {
     pub(crate) shards: usize,
     /// Where time comes from.
     pub(crate) clock: Arc<dyn Clock>,
-    /// Where effects go.
+    /// Where effects go: to the journal, if there is one.
+    pub(crate) journal: Option<Arc<Log>>,
+    /// Else here.
     pub(crate) sink: Option<Box<dyn Sink>>,
     /// The first of the server's random numbers.
     pub(crate) seed: u64,
@@ -44,6 +48,7 @@ pub(crate) struct ServerOptions {
 /// What all workers share.
 pub(crate) struct Server {
     engine: Engine,
+    journal: Option<Arc<Log>>,
     clock: Arc<dyn Clock>,
     settings: Mutex<Arc<Settings>>,
     /// Rises with every change of the settings, so that workers notice.
@@ -69,6 +74,30 @@ pub(crate) struct Server {
 const BASE_BYTES: usize = 80 << 10;
 const WORKER_BYTES: usize = 100 << 10;
 
+/// What has become of a call that waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// `WAITAOF`: whether the own disk has it. Nobody else can.
+    Copies(bool),
+    /// `SAVE`: whether the snapshot was written.
+    Saved(bool),
+}
+
+impl Outcome {
+    /// Writes the reply.
+    pub(crate) fn write(self, out: &mut Writer<'_>) {
+        match self {
+            Self::Copies(is_synced) => {
+                out.array(2);
+                out.integer(i64::from(is_synced));
+                out.integer(0);
+            }
+            Self::Saved(true) => out.simple("OK"),
+            Self::Saved(false) => out.error_bytes(b"ERR"),
+        }
+    }
+}
+
 /// A moment that never comes.
 const NOT_STOPPING: u64 = u64::MAX;
 
@@ -92,7 +121,11 @@ impl Server {
             started: options.clock.now(),
             port: AtomicU64::new(u64::from(options.settings.port)),
         };
-        let engine = Engine::new(engine_options, options.sink);
+        let into_journal = options
+            .journal
+            .as_ref()
+            .map(|log| Box::new(Arc::clone(log)) as _);
+        let engine = Engine::new(engine_options, into_journal.or(options.sink));
         engine.set_bound(bound(&options.settings));
         let startup_bytes = BASE_BYTES + options.workers * WORKER_BYTES;
         engine.ledger().change(Account::Fixed, 0, startup_bytes);
@@ -100,6 +133,7 @@ impl Server {
         registry.limit_clients(options.settings.clients_bytes_max());
         Self {
             engine,
+            journal: options.journal,
             clock: options.clock,
             settings: Mutex::new(Arc::new(options.settings)),
             settings_version: AtomicU64::new(0),
@@ -120,6 +154,46 @@ impl Server {
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// The journal, if there is one.
+    pub(crate) fn journal(&self) -> Option<&Log> {
+        self.journal.as_deref()
+    }
+
+    /// What must be in the journal before somebody may be told of this frame.
+    pub(crate) fn needs(&self, frame: u64) -> Needs {
+        match &self.journal {
+            Some(log) if frame > 0 => log.needs(frame),
+            _ => Needs::default(),
+        }
+    }
+
+    /// Whether a request that adds about so many bytes to the journal may run.
+    pub(crate) fn admit_write(&self, bytes: usize) -> Admission {
+        let journal = self.journal.as_ref();
+        journal.map_or(Admission::Open, |log| log.admit(bytes))
+    }
+
+    /// What has become of a call that waits; `None` while it has to go on waiting.
+    pub(crate) fn outcome(&self, park: Park) -> Option<Outcome> {
+        let disk = Host::durability(self);
+        match park {
+            Park::Synced {
+                frame,
+                replicas,
+                until_ms,
+            } => {
+                let is_synced = disk.is_some_and(|disk| disk.synced() >= frame);
+                let is_met = is_synced && replicas == 0;
+                let is_late = until_ms.is_some_and(|at| self.clock.mono_us() / 1_000 >= at);
+                (is_met || is_late).then_some(Outcome::Copies(is_synced))
+            }
+            Park::Snapshot { number } => {
+                let outcome = disk.map_or(Some(false), |disk| disk.snapshot_outcome(number));
+                outcome.map(Outcome::Saved)
+            }
+        }
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {
@@ -332,6 +406,10 @@ impl Host for Server {
         {
             (self.on_shut_down)();
         }
+    }
+
+    fn durability(&self) -> Option<&dyn Durability> {
+        None
     }
 
     fn random(&self) -> u64 {

@@ -1,0 +1,26 @@
+//! Calls that wait: their reply comes when what they wait for has come about.
+//!
+//! A command that is to wait writes no reply and leaves what it waits for in [`Cx::parked`]. The
+//! session holds it, and runs no further request of this connection before it has been answered.
+//! Inside `EXEC` nothing waits: the command answers what is.
+//!
+//! [`Cx::parked`]: super::Cx::parked
+
+/// What a call waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Park {
+    /// `WAITAOF`: that this frame is on the disk, and so many copies elsewhere.
+    Synced {
+        /// The frame.
+        frame: u64,
+        /// Copies asked for besides the own one. There are none.
+        replicas: u64,
+        /// When the call is answered in any case: monotonic milliseconds, or never.
+        until_ms: Option<u64>,
+    },
+    /// `SAVE`: that the snapshot with this number has ended.
+    Snapshot {
+        /// The snapshot.
+        number: u64,
+    },
+}
