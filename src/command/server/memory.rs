@@ -113,7 +113,7 @@ fn run_malloc_stats(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
 }
 
 fn run_purge(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
-    cx.step.purge();
+    cx.step.ask_purge();
     cx.out.ok();
     Ok(())
 }
