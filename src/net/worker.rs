@@ -276,8 +276,8 @@ async fn tick(local: Rc<Local>) {
     }
 }
 
-/// Frees what was flushed, closes gaps if it was told to and gives sparse memory back, a little at a
-/// time.
+/// Frees what was flushed, closes gaps if it was told to, and gives sparse memory back, each a
+/// little at a time.
 async fn tidy(local: Rc<Local>) {
     let _vital = Vital;
     let mut settler = Settler::default();

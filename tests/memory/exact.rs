@@ -52,8 +52,8 @@ pub(crate) fn in_every_state() {
     assert!(left.used < 64 << 10, "flushed: {left:?}");
 }
 
-/// What stands in pages is counted with the lists that the pages are in. Goes red when those are not
-/// counted: they are 1 byte for 128 of the pages.
+/// What stands in pages is counted with the lists that the pages are in. Goes red when those are
+/// not counted: they are 1 byte for 128 of the pages.
 pub(crate) fn of_pages() {
     let mut stage = Stage::with_shards(SHARDS);
     stage.set(0..KEYS_SMALL, |_| (100, None));
