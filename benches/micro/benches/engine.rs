@@ -184,7 +184,7 @@ fn sweeping(c: &mut Criterion) {
 }
 
 /// What the task that tidies does between two looks at the clients, so many times.
-const STEPS: u64 = 64;
+const STEPS: u64 = 16;
 
 /// Giving memory back: a step of settling after nine of ten keys went, and one of a purge after one
 /// of ten did.
