@@ -7,7 +7,7 @@
 use crate::clock::{Clock, ManualClock};
 use crate::config::Settings;
 use crate::engine::{
-    Effect, Engine, Recorder, SHARDS_DEFAULT, Settler, Sink, Sweeper, Tally, usable,
+    Engine, Frame, Recorder, SHARDS_DEFAULT, Settler, Sink, Sweeper, Tally, usable,
 };
 use crate::session::outbox::Post;
 use crate::session::registry::{Client, Origin};
@@ -246,10 +246,11 @@ impl Inproc {
     }
 
     /// Takes out the frames recorded since the last call, having applied them to the replica.
-    fn replay(&self) -> Vec<Vec<Effect>> {
+    fn replay(&self) -> Vec<Frame> {
         let frames = self.recorder.take();
         for frame in &frames {
-            self.replica.apply(frame);
+            let applied = self.replica.apply(frame.bytes());
+            applied.expect("an engine can read what an engine wrote");
         }
         frames
     }
@@ -261,9 +262,10 @@ impl Inproc {
     pub fn check_replay(&self) {
         let frames = self.replay();
         let same = self.server.engine().state_hash() == self.replica.state_hash();
+        let effects: Vec<_> = frames.iter().map(Frame::effects).collect();
         assert!(
             same,
-            "the effects do not lead to the same state; the last were {frames:?}"
+            "the effects do not lead to the same state; the last were {effects:?}"
         );
     }
 

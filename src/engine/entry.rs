@@ -98,12 +98,18 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// Whether the value grew in place.
+    pub(super) fn is_grown(self) -> bool {
+        matches!(self, Self::Large(large) if large.is_grown())
+    }
+
     /// How the value is held, in Redis' words.
     pub(super) fn encoding(self) -> Encoding {
-        let grown = matches!(self, Self::Large(large) if large.is_grown());
         match self.value() {
             ValueRef::Int(_) => Encoding::Int,
-            ValueRef::Bytes(bytes) if !grown && bytes.len() <= EMBSTR_BYTES_MAX => Encoding::Embstr,
+            ValueRef::Bytes(bytes) if !self.is_grown() && bytes.len() <= EMBSTR_BYTES_MAX => {
+                Encoding::Embstr
+            }
             ValueRef::Bytes(_) => Encoding::Raw,
         }
     }

@@ -9,6 +9,7 @@
 
 mod alarm;
 mod arena;
+mod cut;
 mod deadlines;
 mod effect;
 mod entry;
@@ -33,9 +34,10 @@ mod value;
 mod walk;
 mod watch;
 
-pub use effect::{Effect, Recorder, Sink};
+pub use effect::{BadFrame, Effect, Effects, Frame, Recorder, Sink};
 pub use evict::Bound;
 pub use ledger::{Account, Ledger, usable, usable_slots};
+pub use replay::{Cuts, Replay};
 pub use settle::Settler;
 pub use shard::Census;
 pub use step::{Ahead, Batch, Deadline, Free, Locked, Slot, Step, Tally};
@@ -46,6 +48,7 @@ pub use watch::{WatchName, Watched};
 
 use crate::clock::Now;
 use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use alarm::Alarms;
 use evict::{AgeClock, BoundCell, Evictors};
 use gate::Gate;
@@ -100,6 +103,10 @@ pub struct Engine {
     evictors: Evictors,
     alarms: Alarms,
     sink: Option<Box<dyn Sink>>,
+    /// Whether effects are told to the sink. Changed by who is alone inside the gate.
+    recording: AtomicBool,
+    /// The last frame that changed which database stands where. Under the gate, too.
+    map_frame: AtomicU64,
     discarded: Mutex<VecDeque<Remains>>,
 }
 
@@ -126,6 +133,8 @@ impl Engine {
             age: AgeClock::new(),
             evictors: Evictors::new(options.workers, options.hash_seed),
             alarms: Alarms::new(options.workers),
+            recording: AtomicBool::new(sink.is_some()),
+            map_frame: AtomicU64::new(0),
             sink,
             discarded: Mutex::new(VecDeque::new()),
         }
@@ -142,6 +151,18 @@ impl Engine {
     #[must_use]
     pub fn alone(&self, now: Now) -> Batch<'_> {
         Batch::alone(self, now)
+    }
+
+    /// Begins to tell effects to the sink, or ends it: between two steps, whoever is inside.
+    pub fn set_recording(&self, on: bool) {
+        let _alone = self.gate.exclusive();
+        let on = on && self.sink.is_some();
+        self.recording.store(on, Ordering::Relaxed);
+    }
+
+    /// Whether effects are told to the sink. Inside the gate it stays what it is.
+    fn is_recording(&self) -> bool {
+        self.recording.load(Ordering::Relaxed)
     }
 
     /// Ends a watch.

@@ -19,7 +19,7 @@
 use super::deadlines::{BLOCK_BUCKETS, Bounds, NEVER_MS};
 use super::entry::{Entries, Entry, Place};
 use super::hash::KeyHasher;
-use super::index::Index;
+use super::index::{Hashes, Index};
 use super::ledger::{Ledger, Share, usable, usable_slots};
 use super::occupancy::Seat;
 use super::pool::Pool;
@@ -126,6 +126,14 @@ impl Shard {
         }
     }
 
+    /// Has the entry in `bucket` fetched from memory, if there is any.
+    #[inline]
+    pub(super) fn fetch_bucket(&self, bucket: usize) {
+        if let Some(place) = self.table.get(bucket) {
+            self.entries.fetch(place);
+        }
+    }
+
     /// The entry in `bucket`.
     #[inline]
     pub(super) fn at(&self, bucket: usize) -> Option<Entry<'_>> {
@@ -225,9 +233,8 @@ impl Shard {
         self.note_deadline(parts.deadline_ms);
         let place = self.entries.add(parts);
         let (entries, rebuilds) = (&self.entries, self.table.rebuilds());
-        let bucket = self
-            .table
-            .insert(hash, place, |place| hasher.hash(entries.get(place).key()));
+        let keys = Keys { entries, hasher };
+        let bucket = self.table.insert(hash, place, &keys);
         self.bound_anew_since(rebuilds);
         self.lower_bound(bucket, parts.deadline_ms);
         self.report();
@@ -338,8 +345,7 @@ impl Shard {
 
     fn shrink_if_sparse(&mut self, hasher: &KeyHasher) {
         let (entries, rebuilds) = (&self.entries, self.table.rebuilds());
-        self.table
-            .shrink_if_sparse(|place| hasher.hash(entries.get(place).key()));
+        self.table.shrink_if_sparse(&Keys { entries, hasher });
         self.bound_anew_since(rebuilds);
     }
 
@@ -542,6 +548,22 @@ impl Shard {
             let summed_ms = at.min(DEADLINE_SUMMED_MS_MAX);
             self.deadline_sum_ms = self.deadline_sum_ms.wrapping_sub(summed_ms);
         }
+    }
+}
+
+/// The keys of a shard's entries, for its table.
+struct Keys<'s> {
+    entries: &'s Entries,
+    hasher: &'s KeyHasher,
+}
+
+impl Hashes for Keys<'_> {
+    fn hash(&self, place: Place) -> u64 {
+        self.hasher.hash(self.entries.get(place).key())
+    }
+
+    fn fetch(&self, place: Place) {
+        self.entries.fetch(place);
     }
 }
 
