@@ -25,6 +25,7 @@ const POLLS_PER_EVENT_POLL: u32 = 256;
 /// Shards of flushed databases freed between two looks at the clients.
 const FREED_SHARDS: usize = 1;
 /// Effort of settling between two looks at the clients: some 64 pages moved, or 8,192 looked at.
+/// What this and a purge's step take is in docs/decisions/0020-pages.md.
 const SETTLING_EFFORT: usize = 8_192;
 /// Shards in which a purge closes gaps between two looks at the clients.
 const PURGED_SHARDS: usize = 4;
