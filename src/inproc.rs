@@ -95,7 +95,6 @@ impl Inproc {
             workers: options.workers,
             shards: options.shards,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            journal: None,
             sink,
             seed: SEED,
             clients_fit: |maxclients| maxclients,

@@ -57,7 +57,7 @@ use keyspace::{Database, Layout};
 use pool::Pool;
 use settle::Purge;
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use watch::Watches;
 
 /// Shards per database unless told otherwise.
@@ -102,7 +102,7 @@ pub struct Engine {
     age: AgeClock,
     evictors: Evictors,
     alarms: Alarms,
-    sink: Option<Box<dyn Sink>>,
+    sink: OnceLock<Box<dyn Sink>>,
     /// Whether effects are told to the sink. Changed by who is alone inside the gate.
     recording: AtomicBool,
     /// The last frame that changed which database stands where. Under the gate, too.
@@ -135,7 +135,7 @@ impl Engine {
             alarms: Alarms::new(options.workers),
             recording: AtomicBool::new(sink.is_some()),
             map_frame: AtomicU64::new(0),
-            sink,
+            sink: sink.map_or_else(OnceLock::new, OnceLock::from),
             discarded: Mutex::new(VecDeque::new()),
         }
     }
@@ -156,8 +156,14 @@ impl Engine {
     /// Begins to tell effects to the sink, or ends it: between two steps, whoever is inside.
     pub fn set_recording(&self, on: bool) {
         let _alone = self.gate.exclusive();
-        let on = on && self.sink.is_some();
+        let on = on && self.sink.get().is_some();
         self.recording.store(on, Ordering::Relaxed);
+    }
+
+    /// Gives an engine that has no sink one, which it does not yet tell anything.
+    pub fn set_sink(&self, sink: Box<dyn Sink>) {
+        let had_none = self.sink.set(sink).is_ok();
+        debug_assert!(had_none, "an engine has one sink");
     }
 
     /// Whether effects are told to the sink. Inside the gate it stays what it is.

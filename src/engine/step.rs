@@ -291,7 +291,7 @@ impl Context {
         if self.frame.is_empty() {
             return None;
         }
-        let sink = engine.sink.as_ref()?;
+        let sink = engine.sink.get()?;
         let number = sink.commit(self.side, &self.frame);
         self.frame.clear();
         self.see(number);

@@ -257,7 +257,7 @@ impl Connection {
             && self.awaits.is_none_or(|needs| log.is_met(needs))
         {
             // A place in the backlog is free when anything is written.
-            let needs = first.unwrap_or_else(|| log.next());
+            let needs = first.unwrap_or_else(|| Needs::written(log.written() + 1));
             self.awaits = Some(needs);
             self.local.journal_waits.add(needs, cx.waker());
             log.request(needs);

@@ -272,8 +272,12 @@ async fn tick(local: Rc<Local>) {
         let settings = Arc::clone(local.worker.borrow_mut().settings());
         local.report();
         local.watches.tick(&settings, now.mono_us / 1_000);
-        let stuck_ms = local.server.journal().map_or(0, Log::stuck_ms);
-        local.journal_stuck.set(stuck_ms >= JOURNAL_STUCK_MS_MAX);
+        let stuck_us = local.server.journal().and_then(Log::stuck_since_us);
+        let stuck_ms = stuck_us.map_or(0, |since_us| now.mono_us.saturating_sub(since_us) / 1_000);
+        let is_broken = local.server.journal().is_some_and(Log::is_broken);
+        local
+            .journal_stuck
+            .set(is_broken || stuck_ms >= JOURNAL_STUCK_MS_MAX);
         if local.server.stopping_since_ms().is_some() || local.journal_stuck.get() {
             local.watches.wake_all();
         }

@@ -523,7 +523,7 @@ impl<'e> Turn<'e> {
         }
         if let Some(bytes) = bytes_written(conn, spec, args) {
             match self.server.admit_write(bytes) {
-                Admission::Open => {}
+                Admission::Ok => {}
                 Admission::Behind => return Ok(Admitted::Later),
                 Admission::Full => return Err(error::JOURNAL_FULL),
                 Admission::Broken => return Err(error::JOURNAL_BROKEN),
@@ -832,7 +832,6 @@ mod tests {
             workers: 1,
             shards: 1,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            journal: None,
             sink: None,
             seed: 1,
             clients_fit: |maxclients| maxclients,

@@ -19,7 +19,7 @@ use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use linchpin_protocol::Writer;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// How a server is made.
 pub(crate) struct ServerOptions {
@@ -33,9 +33,7 @@ pub(crate) struct ServerOptions {
     pub(crate) shards: usize,
     /// Where time comes from.
     pub(crate) clock: Arc<dyn Clock>,
-    /// Where effects go: to the journal, if there is one.
-    pub(crate) journal: Option<Arc<Log>>,
-    /// Else here.
+    /// Where effects go, if not into a journal that comes later.
     pub(crate) sink: Option<Box<dyn Sink>>,
     /// The first of the server's random numbers.
     pub(crate) seed: u64,
@@ -48,7 +46,7 @@ pub(crate) struct ServerOptions {
 /// What all workers share.
 pub(crate) struct Server {
     engine: Engine,
-    journal: Option<Arc<Log>>,
+    journal: OnceLock<Arc<Log>>,
     clock: Arc<dyn Clock>,
     settings: Mutex<Arc<Settings>>,
     /// Rises with every change of the settings, so that workers notice.
@@ -121,11 +119,7 @@ impl Server {
             started: options.clock.now(),
             port: AtomicU64::new(u64::from(options.settings.port)),
         };
-        let into_journal = options
-            .journal
-            .as_ref()
-            .map(|log| Box::new(Arc::clone(log)) as _);
-        let engine = Engine::new(engine_options, into_journal.or(options.sink));
+        let engine = Engine::new(engine_options, options.sink);
         engine.set_bound(bound(&options.settings));
         let startup_bytes = BASE_BYTES + options.workers * WORKER_BYTES;
         engine.ledger().change(Account::Fixed, 0, startup_bytes);
@@ -133,7 +127,7 @@ impl Server {
         registry.limit_clients(options.settings.clients_bytes_max());
         Self {
             engine,
-            journal: options.journal,
+            journal: OnceLock::new(),
             clock: options.clock,
             settings: Mutex::new(Arc::new(options.settings)),
             settings_version: AtomicU64::new(0),
@@ -158,21 +152,20 @@ impl Server {
 
     /// The journal, if there is one.
     pub(crate) fn journal(&self) -> Option<&Log> {
-        self.journal.as_deref()
+        self.journal.get().map(|log| &**log)
     }
 
     /// What must be in the journal before somebody may be told of this frame.
     pub(crate) fn needs(&self, frame: u64) -> Needs {
-        match &self.journal {
-            Some(log) if frame > 0 => log.needs(frame),
+        match self.journal() {
+            Some(log) if frame > 0 => log.needs_of(frame),
             _ => Needs::default(),
         }
     }
 
     /// Whether a request that adds about so many bytes to the journal may run.
     pub(crate) fn admit_write(&self, bytes: usize) -> Admission {
-        let journal = self.journal.as_ref();
-        journal.map_or(Admission::Open, |log| log.admit(bytes))
+        self.journal().map_or(Admission::Ok, |log| log.admit(bytes))
     }
 
     /// What has become of a call that waits; `None` while it has to go on waiting.
