@@ -5,7 +5,7 @@
 //! enters the gate, a [`Step`] is one command, a [`Slot`] one key.
 //!
 //! Lock order, never back: gate (`gate.rs`), evictor of the own side (`evict.rs`), shards by
-//! (database, index), pool of pages, watches, sink.
+//! (database, index), remains of flushed databases (`sweep.rs`), pool of pages, watches, sink.
 
 mod alarm;
 mod arena;
@@ -33,7 +33,7 @@ mod walk;
 mod watch;
 
 pub use effect::{Effect, Recorder, Sink};
-pub use evict::Bound;
+pub use evict::{Bound, Need};
 pub use ledger::{Account, Ledger, usable, usable_slots};
 pub use shard::Census;
 pub use step::{Ahead, Batch, Deadline, Free, Locked, Slot, Step, Tally};

@@ -135,7 +135,7 @@ mod loom_tests {
     }
 
     impl Iterator for Pieces {
-        type Item = super::super::shard::Shard;
+        type Item = crate::engine::shard::Shard;
 
         fn next(&mut self) -> Option<Self::Item> {
             self.left = self.left.checked_sub(1)?;
