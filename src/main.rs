@@ -106,6 +106,11 @@ mod server {
         for warning in warnings {
             tracing::warn!("{warning}");
         }
+        if settings.disable_thp
+            && let Err(error) = rustix::thread::disable_transparent_huge_pages(true)
+        {
+            tracing::warn!(%error, "disable-thp: the system refused; growing may stall clients");
+        }
         let cores = available_parallelism().map_or(1, usize::from);
         let workers = settings.io_threads.map_or(cores, |n| n.max(1) as usize);
         if io::stdout().is_terminal() {

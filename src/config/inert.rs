@@ -324,7 +324,6 @@ pub static INERT: &[Inert] = &[
     Inert::absent("crash-memcheck-enabled", FLAG, Some("no"), NO_CRASH_LOG),
     Inert::absent("daemonize", FLAG, Some("no"), FOREGROUND).start(),
     Inert::tuning("dbfilename", TEXT, Some("dump.rdb"), IN_MEMORY).protected(),
-    Inert::absent("disable-thp", FLAG, Some("no"), NO_OS_TUNING).start(),
     Inert::tuning("dynamic-hz", FLAG, Some("yes"), FIXED_HZ),
     Inert::absent(
         "enable-debug-command",

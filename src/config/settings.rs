@@ -196,6 +196,8 @@ pub struct Settings {
     pub proto_max_bulk_len: u64,
     /// `io-threads`: workers; `None` is one per core, until the start puts the number here.
     pub io_threads: Option<u32>,
+    /// `disable-thp`: no transparent huge pages for this process.
+    pub disable_thp: bool,
     /// `loglevel`: how much is logged.
     pub loglevel: LogLevel,
     /// `logfile`: where to; `None` is standard error.
@@ -247,6 +249,7 @@ impl Default for Settings {
             },
             proto_max_bulk_len: 64 * MIB,
             io_threads: None,
+            disable_thp: true,
             loglevel: LogLevel::Notice,
             logfile: None,
             log_format: LogFormat::Text,

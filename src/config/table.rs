@@ -253,6 +253,14 @@ pub static DIRECTIVES: &[Directive] = &[
         },
     },
     Directive {
+        name: "disable-thp",
+        live: Live::Start,
+        doc: "Whether the system is asked to back the process with small pages only. A huge page \
+              is cleared in one go when it is first touched, which was measured to hold up a \
+              growing server for ten milliseconds and more.",
+        field: flag!(disable_thp),
+    },
+    Directive {
         name: "hz",
         live: Live::Live,
         doc: "How often a second, at least, a worker looks whether keys are due, from 1 to 500; \

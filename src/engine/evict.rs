@@ -43,7 +43,7 @@
 use super::entry::Entry;
 use super::occupancy::Kept;
 use super::usage::{Draws, Usage};
-use super::{Engine, Step};
+use super::{Engine, Settler, Step};
 use crate::policy::{Order, Policy};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -53,8 +53,8 @@ use crossbeam_utils::CachePadded;
 const POOL: usize = 16;
 /// Buckets looked at before what has been found must do.
 const BUCKETS_MAX: usize = 1_024;
-/// Pages moved between two looks at the ledger.
-const SETTLED_PAGES: usize = 64;
+/// Effort of settling between two looks at the ledger: some 64 pages moved.
+const SETTLING_EFFORT: usize = 8_192;
 /// Entries that go between two looks whether pages have to be moved.
 const EVICTIONS_PER_SETTLING: usize = 512;
 /// Shards of flushed databases freed between two looks at the ledger.
@@ -278,7 +278,7 @@ impl AgeClock {
     }
 }
 
-/// Hand and pool of each side of the gate.
+/// Hand, pool and settler of each side of the gate.
 #[derive(Debug)]
 pub(super) struct Evictors(Box<[CachePadded<Mutex<Evictor>>]>);
 
@@ -303,6 +303,7 @@ struct Evictor {
     /// Whose candidates the pool has.
     policy: Policy,
     pool: Vec<Candidate>,
+    settler: Settler,
     draws: Draws,
 }
 
@@ -370,6 +371,7 @@ impl Evictor {
             hand,
             policy: Policy::NoEviction,
             pool: Vec::new(),
+            settler: Settler::default(),
             draws,
         }
     }
@@ -504,12 +506,12 @@ impl Step<'_> {
         let engine = self.engine();
         let excess_before = engine.excess();
         while engine.is_over_bound() && engine.free_some(FREED_SHARDS) {}
-        while engine.is_over_bound() && self.settle(SETTLED_PAGES) {}
+        let mut evictor = engine.evictors.of_side(self.side()).lock();
+        while engine.is_over_bound() && evictor.settler.run(self, SETTLING_EFFORT) {}
         let bound = engine.bound();
         if bound.policy == Policy::NoEviction {
             return !engine.is_over_bound();
         }
-        let mut evictor = engine.evictors.of_side(self.side()).lock();
         let mut went = 0;
         while engine.is_over_bound() {
             if went >= STEP_EVICTIONS && engine.grant(need, excess_before) {
@@ -521,7 +523,7 @@ impl Step<'_> {
             went += 1;
             // Evicting frees pages, and too many free pages are memory that is held.
             if went % EVICTIONS_PER_SETTLING == 0 {
-                self.settle(SETTLED_PAGES);
+                evictor.settler.run(self, SETTLING_EFFORT);
             }
         }
         engine.settle_excess();

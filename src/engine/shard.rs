@@ -19,11 +19,12 @@
 use super::deadlines::{BLOCK_BUCKETS, Bounds, NEVER_MS};
 use super::entry::{Entries, Entry, Place};
 use super::hash::KeyHasher;
-use super::index::Index;
+use super::index::{Hashes, Index};
 use super::ledger::{Ledger, Share, usable, usable_slots};
 use super::occupancy::Seat;
 use super::pool::Pool;
 use super::record::Parts;
+use super::settle::Settled;
 use super::usage::{Draws, Rules, Touch, Usage};
 use std::sync::Arc;
 
@@ -121,6 +122,14 @@ impl Shard {
     #[inline]
     pub(super) fn fetch_entry(&self, hash: u64) {
         if let Some(place) = self.table.guess(hash) {
+            self.entries.fetch(place);
+        }
+    }
+
+    /// Has the entry in `bucket` fetched from memory, if there is any.
+    #[inline]
+    pub(super) fn fetch_bucket(&self, bucket: usize) {
+        if let Some(place) = self.table.get(bucket) {
             self.entries.fetch(place);
         }
     }
@@ -224,9 +233,8 @@ impl Shard {
         self.note_deadline(parts.deadline_ms);
         let place = self.entries.add(parts);
         let (entries, rebuilds) = (&self.entries, self.table.rebuilds());
-        let bucket = self
-            .table
-            .insert(hash, place, |place| hasher.hash(entries.get(place).key()));
+        let keys = Keys { entries, hasher };
+        let bucket = self.table.insert(hash, place, &keys);
         self.bound_anew_since(rebuilds);
         self.lower_bound(bucket, parts.deadline_ms);
         self.report();
@@ -337,14 +345,13 @@ impl Shard {
 
     fn shrink_if_sparse(&mut self, hasher: &KeyHasher) {
         let (entries, rebuilds) = (&self.entries, self.table.rebuilds());
-        self.table
-            .shrink_if_sparse(|place| hasher.hash(entries.get(place).key()));
+        self.table.shrink_if_sparse(&Keys { entries, hasher });
         self.bound_anew_since(rebuilds);
     }
 
-    /// Moves pages out of chunks that are to be emptied; answers how many. See `pool.rs`.
-    pub(super) fn settle(&mut self, limit: u32, moves_max: usize) -> usize {
-        self.entries.settle(limit, moves_max)
+    /// Moves pages out of chunks that are to be emptied: see [`Settler`](super::Settler).
+    pub(super) fn settle(&mut self, from: usize, limit: u32, effort_max: usize) -> Settled {
+        self.entries.settle(from, limit, effort_max)
     }
 
     /// Visits up to `buckets` buckets from `from` on; answers the next one to visit, or `None` when
@@ -541,6 +548,22 @@ impl Shard {
             let summed_ms = at.min(DEADLINE_SUMMED_MS_MAX);
             self.deadline_sum_ms = self.deadline_sum_ms.wrapping_sub(summed_ms);
         }
+    }
+}
+
+/// The keys of a shard's entries, for its table.
+struct Keys<'s> {
+    entries: &'s Entries,
+    hasher: &'s KeyHasher,
+}
+
+impl Hashes for Keys<'_> {
+    fn hash(&self, place: Place) -> u64 {
+        self.hasher.hash(self.entries.get(place).key())
+    }
+
+    fn fetch(&self, place: Place) {
+        self.entries.fetch(place);
     }
 }
 

@@ -32,6 +32,7 @@ fn main() -> ExitCode {
     let trials = vec![
         trial("size_classes", exact::size_classes),
         trial("exact_in_every_state", exact::in_every_state),
+        trial("exact_of_pages", exact::of_pages),
         trial("exact_of_clients", clients::exact),
         trial("clients_bounded", clients::bounded),
         trial("exact_as_served", served::exact),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::clock::Now;
-use crate::engine::{Account, Deadline, Effect, Options, Recorder, ValueRef};
+use crate::engine::{Account, Deadline, Effect, Frame, Options, Recorder, ValueRef};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -92,7 +92,8 @@ impl Stage {
         self.bound(policy, 0);
         let frames = self.frames.take();
         assert_eq!(made, !frames.is_empty(), "one goes, or there is no room");
-        match frames.concat().as_slice() {
+        let effects: Vec<Effect<'_>> = frames.iter().flat_map(Frame::effects).collect();
+        match effects.as_slice() {
             [Effect::Remove { key, .. }] => Some(String::from_utf8_lossy(key).into_owned()),
             [] => None,
             more => panic!("one entry was enough: {more:?}"),
@@ -483,12 +484,12 @@ struct Naive {
 
 impl Naive {
     /// Takes over what a command did.
-    fn note(&mut self, effects: &[Effect]) {
-        for effect in effects {
+    fn note(&mut self, frames: &[Frame]) {
+        for effect in frames.iter().flat_map(Frame::effects) {
             match effect {
-                Effect::Put {
+                Effect::PutBytes {
                     key, deadline_ms, ..
-                } => drop(self.entries.insert(key[0], *deadline_ms)),
+                } => drop(self.entries.insert(key[0], deadline_ms)),
                 Effect::Remove { key, .. } => drop(self.entries.remove(&key[0])),
                 other => panic!("no command here does this: {other:?}"),
             }
@@ -501,8 +502,8 @@ impl Naive {
     }
 
     /// Takes over what went from a call of `make_room`; it must have been allowed.
-    fn follow(&mut self, effects: &[Effect], policy: Policy) {
-        for effect in effects {
+    fn follow(&mut self, frames: &[Frame], policy: Policy) {
+        for effect in frames.iter().flat_map(Frame::effects) {
             let Effect::Remove { key, .. } = effect else {
                 panic!("eviction only removes: {effect:?}");
             };
@@ -541,15 +542,17 @@ fn check_ops(ops: &[Op], policy: Policy, shards: usize, room: u64) {
         let went = stage.frames.take();
         assert!(over || went.is_empty(), "something went without need");
         assert_eq!(made, !stage.engine.is_over_bound());
-        naive.follow(&went.concat(), policy);
+        naive.follow(&went, policy);
         assert!(made || !naive.any_may_go(policy), "something could go");
         apply(&mut stage, op);
         let did = stage.frames.take();
-        naive.note(&did.concat());
+        naive.note(&did);
         history.extend(went.into_iter().chain(did));
     }
     let twin = Stage::new(Policy::NoEviction, shards);
-    history.iter().for_each(|frame| twin.engine.apply(frame));
+    for frame in &history {
+        assert_eq!(twin.engine.apply(frame.bytes()), Ok(()));
+    }
     assert_eq!(twin.engine.state_hash(), stage.engine.state_hash());
     assert_eq!(stage.with(|step| step.len(0)), naive.entries.len());
 }

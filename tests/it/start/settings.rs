@@ -17,6 +17,7 @@ pub(super) const CASES: &[Case] = &[
     ("what_is_not_needed_warns", warnings),
     ("databases_bound_select", databases),
     ("dir_is_absolute", directory),
+    ("disable_thp", huge_pages),
 ];
 
 /// Fails unless the server that starts so has all of these settings.
@@ -42,6 +43,19 @@ fn directory() -> Result<(), Failed> {
         check(reply.contains(" /") && !reply.contains("/."), || {
             reply.clone()
         })?;
+    }
+    Ok(())
+}
+
+/// As the kernel sees the process; one that does not know of it says nothing.
+fn huge_pages() -> Result<(), Failed> {
+    for (flags, enabled) in [(&[][..], "0"), (&["--disable-thp", "no"][..], "1")] {
+        let server = Launch::on_free_port(flags)?.start()?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid()))?;
+        let mut lines = status.lines();
+        if let Some(line) = lines.find_map(|line| line.strip_prefix("THP_enabled:")) {
+            check(line.trim() == enabled, || format!("{flags:?}: {line}"))?;
+        }
     }
     Ok(())
 }
