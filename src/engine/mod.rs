@@ -5,7 +5,8 @@
 //! enters the gate, a [`Step`] is one command, a [`Slot`] one key.
 //!
 //! Lock order, never back: gate (`gate.rs`), evictor of the own side (`evict.rs`), shards by
-//! (database, index), pool of pages, watches, sink; the cursor of a purge beside nothing else.
+//! (database, index), remains of flushed databases (`sweep.rs`), pool of pages, watches, sink; the
+//! cursor of a purge beside nothing else.
 
 mod alarm;
 mod arena;
@@ -35,7 +36,7 @@ mod walk;
 mod watch;
 
 pub use effect::{BadFrame, Effect, Effects, Frame, Recorder, Sink};
-pub use evict::Bound;
+pub use evict::{Bound, Need};
 pub use ledger::{Account, Ledger, usable, usable_slots};
 pub use replay::{Cuts, Replay};
 pub use settle::Settler;

@@ -283,19 +283,21 @@ async fn tick(local: Rc<Local>) {
         }
         if local.index == 0 {
             local.server.stats().sample(now.mono_us);
-            local.server.keep_bound(local.index);
             local.server.evict_clients(local.index);
         }
     }
 }
 
-/// Frees what was flushed, closes gaps if it was told to, and gives sparse memory back, each a
-/// little at a time.
+/// Keeps memory at its bound, frees what was flushed, closes gaps if it was told to, and gives
+/// sparse memory back, each a little at a time.
 async fn tidy(local: Rc<Local>) {
     let _vital = Vital;
     let mut settler = Settler::default();
     loop {
         tokio::time::sleep(TICK).await;
+        while local.index == 0 && local.server.keep_bound(local.index) {
+            tokio::task::yield_now().await;
+        }
         while local.server.engine().free_some(FREED_SHARDS) {
             tokio::task::yield_now().await;
         }
