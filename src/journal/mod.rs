@@ -2,7 +2,9 @@
 
 #[cfg(not(loom))]
 pub mod disk;
-#[cfg(not(loom))]
 pub mod frame;
+pub mod log;
 #[cfg(not(loom))]
 pub mod segment;
+#[cfg(not(loom))]
+pub mod writer;
