@@ -38,7 +38,7 @@ impl Rig {
             backlog_bytes_max: 64 * 1024 * 1024,
         };
         let log = Arc::new(Log::new(options, move |why| {
-            tell.lock().push(why.to_owned())
+            tell.lock().push(why.to_owned());
         }));
         let options = Options {
             id: ID,
