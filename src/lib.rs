@@ -8,6 +8,7 @@ pub mod engine;
 pub mod fuzzing;
 pub mod glob;
 pub mod inproc;
+pub mod journal;
 #[cfg(not(loom))]
 pub mod net;
 pub mod observe;
