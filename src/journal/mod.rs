@@ -8,10 +8,10 @@ pub mod disk;
 pub mod error;
 #[cfg(not(loom))]
 mod fields;
-#[cfg(not(loom))]
 pub mod frame;
 #[cfg(not(loom))]
 pub mod identity;
+pub mod log;
 #[cfg(not(loom))]
 pub mod recover;
 #[cfg(not(loom))]
@@ -20,3 +20,5 @@ pub mod segment;
 pub mod snapshot;
 #[cfg(not(loom))]
 pub mod snapshotting;
+#[cfg(not(loom))]
+pub mod writer;

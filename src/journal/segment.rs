@@ -497,8 +497,12 @@ impl<'d> Reader<'d> {
             self.is_done = true;
             return Ok(());
         };
-        if segment.base != self.end.position {
-            let base = segment.base;
+        let base = segment.base;
+        if base < self.end.position && !has_header(self.disk, segment)? {
+            self.segments.pop_front();
+            return Ok(());
+        }
+        if base != self.end.position {
             return self.stop(Reason::Gap { base });
         }
         let Some(segment) = self.segments.pop_front() else {
@@ -733,8 +737,8 @@ fn io_error(file: &str, source: io::Error) -> LogError {
     LogError::Io { file, source }
 }
 
-/// How many of the first of these segments hold nothing but frames up to `number`: those behind
-/// which a segment begins that says so.
+/// How many of the first of these segments hold nothing but frames up to `number`: a sound one
+/// stands behind them and says so.
 ///
 /// # Errors
 ///
@@ -746,23 +750,28 @@ pub fn covered(
     number: u64,
 ) -> Result<usize, LogError> {
     let mut count = 0;
-    for segment in segments.iter().skip(1) {
+    for (before, segment) in segments.iter().enumerate() {
         let mut bytes = [0; HEADER_BYTES];
         let read = disk
             .open(&segment.name, Access::Read)
             .and_then(|file| disk::read_full_at(&*file, 0, &mut bytes))
             .map_err(|source| io_error(&segment.name, source))?;
-        match Header::parse(bytes.get(..read).unwrap_or(&[])) {
-            Ok(header) if header.id == id && header.base == segment.base => {
-                if header.number > number {
-                    break;
-                }
-                count += 1;
-            }
-            _ => break,
+        let is_behind = |header: Header| {
+            header.id == id && header.base == segment.base && header.number <= number
+        };
+        if Header::parse(bytes.get(..read).unwrap_or(&[])).is_ok_and(is_behind) {
+            count = before;
         }
     }
     Ok(count)
+}
+
+/// Whether the file begins as a segment does. One that found no room for its header was given up,
+/// and the log went on in the segment before it; a crash may have brought it back.
+fn has_header(disk: &dyn Disk, segment: &Segment) -> Result<bool, LogError> {
+    let mut open = Open::new(disk, segment.clone())?;
+    open.fill(open.bytes_len.min(HEADER_BYTES as u64))?;
+    Ok(Header::parse(open.unread()) != Err(NoHeader::Damaged))
 }
 
 /// Makes the log end at `position`: cuts the segment that holds it there, removes all that begin
@@ -771,23 +780,29 @@ pub fn covered(
 /// # Errors
 ///
 /// Where the disk fails. It may be called again.
-pub fn cut(disk: &dyn Disk, position: u64) -> io::Result<()> {
-    let segments = list(disk)?;
+pub fn cut(disk: &dyn Disk, position: u64) -> Result<(), LogError> {
+    let failed = |source| io_error("the data directory", source);
+    let segments = list(disk).map_err(failed)?;
     // The newest go first: a crash in between leaves no gap.
     for segment in segments.iter().rev() {
-        if segment.base >= position {
-            disk.remove(&segment.name)?;
-            disk.sync_dir()?;
+        if segment.base >= position || !has_header(disk, segment)? {
+            disk.remove(&segment.name)
+                .and_then(|()| disk.sync_dir())
+                .map_err(failed)?;
             continue;
         }
-        let file = disk.open(&segment.name, Access::Write)?;
-        let bytes_len = position.saturating_sub(segment.base);
-        if file.len()? > bytes_len {
-            file.truncate(bytes_len)?;
-            file.sync()?;
-        }
+        let shortened = shorten(disk, segment, position.saturating_sub(segment.base));
         // Those before it end where the next begins.
-        break;
+        return shortened.map_err(|source| io_error(&segment.name, source));
+    }
+    Ok(())
+}
+
+fn shorten(disk: &dyn Disk, segment: &Segment, bytes_len: u64) -> io::Result<()> {
+    let file = disk.open(&segment.name, Access::Write)?;
+    if file.len()? > bytes_len {
+        file.truncate(bytes_len)?;
+        file.sync()?;
     }
     Ok(())
 }
