@@ -24,7 +24,7 @@ use super::disk::Disk;
 use super::error::{DIRECTORY, Error};
 use super::frame::Kind;
 use super::identity::{Identity, remove_if_there};
-use super::segment::{self, End, Reader, Segment, Torn};
+use super::segment::{self, End, Reader, Segment};
 use super::snapshot::{self, Named, Part, SnapshotReader};
 use super::snapshotting;
 use crate::clock::Now;
@@ -53,16 +53,13 @@ pub struct Progress {
 pub struct Found {
     /// The snapshot, if there was one.
     pub snapshot: Option<Loaded>,
-    /// Number of the last frame. The next is one more.
-    pub number: u64,
-    /// Where the log ends, and goes on.
-    pub position: u64,
+    /// Where the log ends: the writer goes on there, with the next number. What was torn behind it
+    /// has been cut.
+    pub end: End,
     /// Frames of the log that were done again, in whole or in part.
     pub frames: u64,
     /// Whether the log was closed before, or never begun.
     pub is_clean: bool,
-    /// What was cut off the end of the log.
-    pub torn: Option<Torn>,
     /// Engine time never stood above this, in milliseconds, but for what the log had no mark of.
     pub engine_ms: u64,
     /// The latest Unix time known, in milliseconds.
@@ -132,12 +129,14 @@ fn found(identity: &Identity, loaded: Option<Loaded>, end: End, frames: u64) -> 
     let (taken_ms, taken_wall_ms, begin) = loaded.as_ref().map_or((0, 0, 0), |loaded| {
         (loaded.engine_ms, loaded.wall_ms, loaded.begin)
     });
+    let is_new = end.position == 0 && end.torn.is_none();
     Found {
-        number: end.number.max(begin),
-        position: end.position,
         frames,
-        is_clean: end.is_closed || (end.position == 0 && end.torn.is_none()),
-        torn: end.torn,
+        is_clean: end.is_closed || is_new,
+        end: End {
+            number: end.number.max(begin),
+            ..end
+        },
         engine_ms: mark.engine_ms.max(taken_ms).max(identity.engine_ms),
         wall_ms: mark.wall_ms.max(taken_wall_ms),
         snapshot: loaded,
@@ -201,7 +200,7 @@ fn tidy(
     if let Some(loaded) = loaded {
         snapshotting::remove_replaced(disk, identity, loaded.begin)?;
     }
-    segment::cut(disk, end.position).map_err(|source| Error::io("the log", source))
+    Ok(segment::cut(disk, end.position)?)
 }
 
 struct Recovery<'a> {
@@ -326,16 +325,6 @@ impl Recovery<'_> {
         });
         reading?;
         let end = reader.end().clone();
-        let first = reader.first_number().unwrap_or(begin);
-        let file = || {
-            segments
-                .first()
-                .map_or("the log", |first| first.name.as_str())
-        };
-        if first > begin {
-            let reason = format!("the log begins behind frame {first}, not behind {begin}");
-            return Err(Error::corrupt(file(), 0, reason));
-        }
         if end.number.max(begin) < highest || (end.number < begin && !segments.is_empty()) {
             let needed = highest;
             let reason = format!(
@@ -431,6 +420,7 @@ fn read_frames(
             let read_to = reader.end().position;
             block.read_len = read_to.saturating_sub(position);
             position = read_to;
+            connects(reader, begin)?;
             let mut next = emptied.try_recv().unwrap_or_default();
             next.bytes.clear();
             next.bytes.shrink_to(4 * BLOCK_BYTES);
@@ -441,9 +431,21 @@ fn read_frames(
             }
         }
     }
+    connects(reader, begin)?;
     block.read_len = reader.end().position.saturating_sub(position);
     let _ = to_do.send(block);
     Ok(())
+}
+
+/// An error if frames are missing between what ends with `begin` and what was read of the log.
+fn connects(reader: &Reader<'_>, begin: u64) -> Result<(), Error> {
+    match reader.first_number() {
+        Some(first) if first > begin => {
+            let reason = format!("the log begins behind frame {first}, not behind {begin}");
+            Err(Error::corrupt("the log", 0, reason))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

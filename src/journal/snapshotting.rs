@@ -27,8 +27,8 @@ use std::sync::Arc;
 
 /// A cut goes on until it has so many bytes, and then to the end of the shard.
 const CUT_BYTES: usize = 64 * 1024;
-/// Or until it has looked at so many shards that are empty.
-const CUT_SHARDS_MAX: usize = 1_024;
+/// Or, where both are done in one step, until it has looked at so many shards.
+const STEP_SHARDS_MAX: usize = 1_024;
 /// A buffer that grew beyond this is given back.
 const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -94,19 +94,20 @@ impl Snapshotting {
         })
     }
 
-    /// Cuts the shards that come next; answers whether there are more. Waits for no disk.
+    /// Cuts the shards that come next, at most `shards_max`; answers whether there are more. Waits
+    /// for no disk.
     ///
     /// # Panics
     ///
     /// If the engine is not that of the identity.
-    pub fn cut(&mut self, batch: &Batch<'_>) -> bool {
+    pub fn cut(&mut self, batch: &Batch<'_>, shards_max: usize) -> bool {
         let step = batch.step();
         let (ids, map_frame) = step.map();
         let begin = self.header.begin;
         let shards = self.header.shards as usize;
         assert_eq!(step.shards(), shards, "an engine of this identity");
         assert_eq!(ids.len() * shards, self.total, "an engine of this identity");
-        for _ in 0..CUT_SHARDS_MAX {
+        for _ in 0..shards_max {
             if self.next == self.total || self.items.len() >= CUT_BYTES {
                 break;
             }
@@ -152,7 +153,7 @@ impl Snapshotting {
     ///
     /// Where the disk fails.
     pub fn step(&mut self, engine: &Engine, side: usize, now: Now) -> Result<bool, Error> {
-        let has_more = self.cut(&engine.shared(side, now));
+        let has_more = self.cut(&engine.shared(side, now), STEP_SHARDS_MAX);
         self.write()?;
         Ok(has_more)
     }
