@@ -6,7 +6,9 @@
 
 use crate::clock::{Clock, ManualClock};
 use crate::config::Settings;
-use crate::engine::{Engine, Frame, Recorder, SHARDS_DEFAULT, Sink, Sweeper, Tally, usable};
+use crate::engine::{
+    Engine, Frame, Recorder, SHARDS_DEFAULT, Settler, Sink, Sweeper, Tally, usable,
+};
 use crate::session::outbox::Post;
 use crate::session::registry::{Client, Origin};
 use crate::session::server::{Server, ServerOptions};
@@ -93,7 +95,6 @@ impl Inproc {
             workers: options.workers,
             shards: options.shards,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            journal: None,
             sink,
             seed: SEED,
             clients_fit: |maxclients| maxclients,
@@ -239,7 +240,9 @@ impl Inproc {
         let engine = self.server.engine();
         while engine.free_some(usize::MAX) {}
         let batch = engine.shared(0, self.clock.now());
-        while batch.step().settle(usize::MAX) {}
+        while batch.step().purge_some(usize::MAX) {}
+        let mut settler = Settler::default();
+        while settler.run(&batch.step(), usize::MAX) {}
     }
 
     /// Takes out the frames recorded since the last call, having applied them to the replica.

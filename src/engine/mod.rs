@@ -5,7 +5,8 @@
 //! enters the gate, a [`Step`] is one command, a [`Slot`] one key.
 //!
 //! Lock order, never back: gate (`gate.rs`), evictor of the own side (`evict.rs`), shards by
-//! (database, index), pool of pages, watches, sink.
+//! (database, index), remains of flushed databases (`sweep.rs`), pool of pages, watches, sink; the
+//! cursor of a purge beside nothing else.
 
 mod alarm;
 mod arena;
@@ -25,6 +26,7 @@ mod pool;
 mod prefetch;
 mod record;
 mod replay;
+mod settle;
 mod shard;
 mod step;
 mod sweep;
@@ -34,9 +36,10 @@ mod walk;
 mod watch;
 
 pub use effect::{BadFrame, Effect, Effects, Frame, Recorder, Sink};
-pub use evict::Bound;
+pub use evict::{Bound, Need};
 pub use ledger::{Account, Ledger, usable, usable_slots};
 pub use replay::{Cuts, Replay};
+pub use settle::Settler;
 pub use shard::Census;
 pub use step::{Ahead, Batch, Deadline, Free, Locked, Slot, Step, Tally};
 pub use sweep::{Sweeper, Swept};
@@ -53,8 +56,9 @@ use gate::Gate;
 use hash::KeyHasher;
 use keyspace::{Database, Layout};
 use pool::Pool;
+use settle::Purge;
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use watch::Watches;
 
 /// Shards per database unless told otherwise.
@@ -94,11 +98,12 @@ pub struct Engine {
     watches: Watches,
     ledger: Arc<Ledger>,
     pool: Arc<Pool>,
+    purge: Purge,
     bound: BoundCell,
     age: AgeClock,
     evictors: Evictors,
     alarms: Alarms,
-    sink: Option<Box<dyn Sink>>,
+    sink: OnceLock<Box<dyn Sink>>,
     /// Whether effects are told to the sink. Changed by who is alone inside the gate.
     recording: AtomicBool,
     /// The last frame that changed which database stands where. Under the gate, too.
@@ -124,13 +129,14 @@ impl Engine {
             watches: Watches::new(&ledger),
             ledger,
             pool,
+            purge: Purge::new(),
             bound: BoundCell::new(Bound::default()),
             age: AgeClock::new(),
             evictors: Evictors::new(options.workers, options.hash_seed),
             alarms: Alarms::new(options.workers),
             recording: AtomicBool::new(sink.is_some()),
             map_frame: AtomicU64::new(0),
-            sink,
+            sink: sink.map_or_else(OnceLock::new, OnceLock::from),
             discarded: Mutex::new(VecDeque::new()),
         }
     }
@@ -151,8 +157,14 @@ impl Engine {
     /// Begins to tell effects to the sink, or ends it: between two steps, whoever is inside.
     pub fn set_recording(&self, on: bool) {
         let _alone = self.gate.exclusive();
-        let on = on && self.sink.is_some();
+        let on = on && self.sink.get().is_some();
         self.recording.store(on, Ordering::Relaxed);
+    }
+
+    /// Gives an engine that has no sink one, which it does not yet tell anything.
+    pub fn set_sink(&self, sink: Box<dyn Sink>) {
+        let had_none = self.sink.set(sink).is_ok();
+        debug_assert!(had_none, "an engine has one sink");
     }
 
     /// Whether effects are told to the sink. Inside the gate it stays what it is.

@@ -257,7 +257,7 @@ impl Connection {
             && self.awaits.is_none_or(|needs| log.is_met(needs))
         {
             // A place in the backlog is free when anything is written.
-            let needs = first.unwrap_or_else(|| log.next());
+            let needs = first.unwrap_or_else(|| Needs::written(log.written() + 1));
             self.awaits = Some(needs);
             self.local.journal_waits.add(needs, cx.waker());
             log.request(needs);
@@ -354,7 +354,9 @@ impl Connection {
             self.runnable = self.input.len() - self.input_at >= self.session.input_needed();
             self.watch
                 .note_partial(self.input.len(), false, local.now_ms.get());
-            self.report();
+            let (held_bytes, input_bytes) = (self.held_bytes(), self.input.capacity());
+            self.session
+                .report_arrival(&local.worker.borrow(), held_bytes, input_bytes);
         }
         Poll::Ready(Ok(()))
     }

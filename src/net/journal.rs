@@ -1,61 +1,84 @@
 //! Connections of one worker that wait for the journal, and the task that wakes them.
 //!
-//! The journal's writer wakes the task, at most once for each time that a mark rises; the task wakes
-//! those whose time has come. So the writer wakes one task for each worker, however many wait.
+//! ```text
+//!   connection --add--> waits          writer's thread: a mark rises
+//!                         |                 | wakes, once
+//!                       relay <-------------+
+//!                         | wakes those whose needs are met, and waits for what comes next
+//! ```
+//!
+//! So the writer wakes one task for each worker, however many wait.
 
 use super::local::Local;
 use crate::journal::{Log, Needs};
-use crate::sync::{Mutex, Wake};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 /// Who waits for what.
 #[derive(Debug, Default)]
-pub(super) struct Waits(RefCell<Vec<(Needs, Waker)>>);
+pub(super) struct Waits {
+    waits: RefCell<Vec<(Needs, Waker)>>,
+    /// What the relay waits for: the least of each mark; 0 for nothing.
+    awaited: Cell<Needs>,
+    relay: RefCell<Option<Waker>>,
+}
 
 impl Waits {
     /// Has a task woken when `needs` is met.
     pub(super) fn add(&self, needs: Needs, task: &Waker) {
-        self.0.borrow_mut().push((needs, task.clone()));
+        self.waits.borrow_mut().push((needs, task.clone()));
+        if self.awaited.get() != self.awaited.get().least(needs)
+            && let Some(relay) = &*self.relay.borrow()
+        {
+            relay.wake_by_ref();
+        }
     }
 
-    /// Wakes whose needs are met. O(those that wait).
-    fn wake_met(&self, log: &Log) {
-        self.0.borrow_mut().retain(|(needs, task)| {
+    /// Wakes whose needs are met, and answers what the others need first. O(those that wait).
+    fn wake_met(&self, log: &Log) -> Needs {
+        let mut least = Needs::default();
+        self.waits.borrow_mut().retain(|(needs, task)| {
             let is_met = log.is_met(*needs);
             if is_met {
                 task.wake_by_ref();
+            } else {
+                least = least.least(*needs);
             }
             !is_met
         });
+        self.awaited.set(least);
+        least
     }
-}
 
-/// Wakes the task below from the writer's thread.
-struct Relay(Mutex<Option<Waker>>);
-
-impl Wake for Relay {
-    fn wake(&self) {
-        if let Some(task) = &*self.0.lock() {
-            task.wake_by_ref();
+    /// One turn of the relay.
+    fn poll(&self, worker: usize, log: &Log, cx: &Context<'_>) {
+        if self.relay.borrow().is_none() {
+            let task = cx.waker().clone();
+            log.watch(worker, move || task.wake_by_ref());
+            *self.relay.borrow_mut() = Some(cx.waker().clone());
+        }
+        loop {
+            let least = self.wake_met(log);
+            if least == Needs::default() || !log.wait(worker, least) {
+                return;
+            }
+            if log.is_broken() {
+                // No mark will rise again; what waits is given up by the tick.
+                return;
+            }
         }
     }
 }
 
 /// Wakes connections as the journal comes on, for as long as the worker runs.
 pub(super) async fn relay(local: Rc<Local>) {
-    let Some(log) = local.server.journal() else {
-        return;
-    };
-    let relay = Arc::new(Relay(Mutex::new(None)));
-    log.watch(local.index, Arc::clone(&relay) as Arc<dyn Wake>);
     std::future::poll_fn(|cx| {
-        relay.0.lock().get_or_insert_with(|| cx.waker().clone());
-        // First, so that a mark that rises from here on wakes this task again.
-        log.wait(local.index);
-        local.journal_waits.wake_met(log);
+        let waits = &local.journal_waits;
+        match local.server.journal() {
+            Some(log) => waits.poll(local.index, log, cx),
+            None => *waits.relay.borrow_mut() = None,
+        }
         Poll::<()>::Pending
     })
     .await;

@@ -132,7 +132,6 @@ async fn serve(start: Start<'_>) -> Result<(), NetError> {
         workers: start.workers,
         shards: SHARDS_DEFAULT,
         clock: Arc::new(SystemClock::new()),
-        journal: None,
         sink: None,
         seed: rand::random(),
         clients_fit: accept::clients_fit,

@@ -6,6 +6,7 @@ use super::expiry;
 use super::journal;
 use super::local::Local;
 use super::stream::Unattached;
+use crate::engine::{Settler, Step};
 use crate::journal::Log;
 use crate::session::registry::Origin;
 use crate::session::server::Server;
@@ -25,8 +26,11 @@ const ARRIVALS_MAX: usize = 1_024;
 const POLLS_PER_EVENT_POLL: u32 = 256;
 /// Shards of flushed databases freed between two looks at the clients.
 const FREED_SHARDS: usize = 1;
-/// Pages moved between two looks at the clients, about 100 microseconds' worth.
-const SETTLED_PAGES: usize = 256;
+/// Effort of settling between two looks at the clients: some 64 pages moved, or 8,192 looked at.
+/// What this and a purge's step take is in docs/decisions/0020-pages.md.
+const SETTLING_EFFORT: usize = 8_192;
+/// Shards in which a purge closes gaps between two looks at the clients.
+const PURGED_SHARDS: usize = 4;
 /// Replies that waited so long for a journal that did not come on are given up.
 const JOURNAL_STUCK_MS_MAX: u64 = 30_000;
 /// Time-outs are looked at, and statistics sampled, this often.
@@ -268,43 +272,49 @@ async fn tick(local: Rc<Local>) {
         let settings = Arc::clone(local.worker.borrow_mut().settings());
         local.report();
         local.watches.tick(&settings, now.mono_us / 1_000);
-        let stuck_ms = local.server.journal().map_or(0, Log::stuck_ms);
-        local.journal_stuck.set(stuck_ms >= JOURNAL_STUCK_MS_MAX);
+        let stuck_us = local.server.journal().and_then(Log::stuck_since_us);
+        let stuck_ms = stuck_us.map_or(0, |since_us| now.mono_us.saturating_sub(since_us) / 1_000);
+        let is_broken = local.server.journal().is_some_and(Log::is_broken);
+        local
+            .journal_stuck
+            .set(is_broken || stuck_ms >= JOURNAL_STUCK_MS_MAX);
         if local.server.stopping_since_ms().is_some() || local.journal_stuck.get() {
             local.watches.wake_all();
         }
         if local.index == 0 {
             local.server.stats().sample(now.mono_us);
-            local.server.keep_bound(local.index);
             local.server.evict_clients(local.index);
         }
     }
 }
 
-/// Frees what was flushed and gives sparse memory back, a little at a time.
+/// Keeps memory at its bound, frees what was flushed, closes gaps if it was told to, and gives
+/// sparse memory back, each a little at a time.
 async fn tidy(local: Rc<Local>) {
     let _vital = Vital;
+    let mut settler = Settler::default();
     loop {
         tokio::time::sleep(TICK).await;
+        while local.index == 0 && local.server.keep_bound(local.index) {
+            tokio::task::yield_now().await;
+        }
         while local.server.engine().free_some(FREED_SHARDS) {
             tokio::task::yield_now().await;
         }
-        while settle(&local) {
+        while tidy_some(&local, |step| step.purge_some(PURGED_SHARDS)) {
+            tokio::task::yield_now().await;
+        }
+        while tidy_some(&local, |step| settler.run(step, SETTLING_EFFORT)) {
             tokio::task::yield_now().await;
         }
     }
 }
 
-/// One step of the latter; answers whether there is more to do.
-fn settle(local: &Local) -> bool {
+/// One step of the latter two; answers whether there is more to do.
+fn tidy_some(local: &Local, tidy: impl FnOnce(&Step<'_>) -> bool) -> bool {
     let clock = local.server.clock();
     let now = clock.now();
-    let more = local
-        .server
-        .engine()
-        .shared(local.index, now)
-        .step()
-        .settle(SETTLED_PAGES);
+    let more = tidy(&local.server.engine().shared(local.index, now).step());
     let busy_us = clock.mono_us().saturating_sub(now.mono_us);
     local.server.stats().note_step(local.index, busy_us);
     more

@@ -32,7 +32,7 @@ use crate::command::cx::find;
 use crate::command::error::{self, ReplyError};
 use crate::command::host::{ClientState, Host};
 use crate::command::spec::{Flags, Group, Spec};
-use crate::command::{Cx, Park, resolve, table};
+use crate::command::{Cx, Park, make_room, resolve, table};
 use crate::config::Settings;
 use crate::engine::{Ahead, Batch, usable};
 use crate::journal::{Admission, Needs};
@@ -175,6 +175,7 @@ impl Session {
         let (calls, pipeline) = (&mut worker.calls, &mut worker.pipeline);
         let out_start = out.len();
         let mut turn = Turn::new(server, &settings, worker.index, self.client.state(), calls);
+        turn.client_bytes = self.client.holding().bytes();
         turn.out_len_max = out_start.saturating_add(output_bytes_max(&settings));
         turn.out_len_soft_max = out_start + OUTPUT_BYTES_SOFT_MAX;
         let mut at = 0;
@@ -363,6 +364,17 @@ impl Session {
         }
     }
 
+    /// Tells that half a request is held, in a buffer of `input_bytes`.
+    pub(crate) fn report_arrival(
+        &mut self,
+        worker: &Worker,
+        driver_bytes: usize,
+        input_bytes: usize,
+    ) {
+        self.report(worker, driver_bytes);
+        worker.server.engine().allow_arrival(input_bytes);
+    }
+
     /// The least length of input at which another call of `run` can do something.
     pub(crate) fn input_needed(&self) -> usize {
         self.parser.bytes_needed()
@@ -425,6 +437,8 @@ struct Turn<'e> {
     settings: &'e Settings,
     worker: usize,
     state: ClientState,
+    /// What the client reported last: its input among it.
+    client_bytes: usize,
     batch: Option<Batch<'e>>,
     batch_started_us: u64,
     batch_commands: u32,
@@ -460,6 +474,7 @@ impl<'e> Turn<'e> {
             settings,
             worker,
             state,
+            client_bytes: 0,
             batch: None,
             batch_started_us: 0,
             batch_commands: 0,
@@ -518,12 +533,15 @@ impl<'e> Turn<'e> {
         let Some(spec) = recognize(conn, args)? else {
             return Ok(Admitted::HangUp);
         };
-        if self.server.engine().is_over_bound() && !self.make_room() && needs_memory(conn, spec) {
+        if self.server.engine().is_over_bound()
+            && !self.make_room(spec, args)
+            && needs_memory(conn, spec)
+        {
             return Err(error::OUT_OF_MEMORY);
         }
         if let Some(bytes) = bytes_written(conn, spec, args) {
             match self.server.admit_write(bytes) {
-                Admission::Open => {}
+                Admission::Ok => {}
                 Admission::Behind => return Ok(Admitted::Later),
                 Admission::Full => return Err(error::JOURNAL_FULL),
                 Admission::Broken => return Err(error::JOURNAL_BROKEN),
@@ -532,16 +550,16 @@ impl<'e> Turn<'e> {
         enqueue_or_run(conn, spec, args)
     }
 
-    /// Has the engine evict what the policy allows; answers whether memory is now within its bound.
+    /// Has the engine evict what the policy allows; answers whether a request may run.
     #[cold]
-    fn make_room(&mut self) -> bool {
+    fn make_room(&mut self, spec: &Spec, args: Args<'_>) -> bool {
+        let (server, counted_bytes) = (self.server, self.client_bytes);
         let mut step = self.batch(false).step();
-        let made = step.make_room();
+        let may_run = make_room(&mut step, server, spec, args, counted_bytes);
         let tally = step.take_tally();
         drop(step);
         self.counts.add_tally(&tally);
-        self.server.note_room(made);
-        made
+        may_run
     }
 
     /// Counts a request that was refused, and answers what the client is told.
@@ -832,7 +850,6 @@ mod tests {
             workers: 1,
             shards: 1,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            journal: None,
             sink: None,
             seed: 1,
             clients_fit: |maxclients| maxclients,

@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::command::host::{Clients, Durability, Host, MemoryFacts};
 use crate::command::{Park, ReplyError};
 use crate::config::{SettingError, Settings};
-use crate::engine::{Account, Bound, Census, Engine, Sink, Tally};
+use crate::engine::{Account, Bound, Census, Engine, Need, Sink, Tally};
 use crate::journal::{Admission, Log, Needs};
 use crate::observe::calls::CallStats;
 use crate::observe::exceeded::Exceeded;
@@ -19,7 +19,7 @@ use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use linchpin_protocol::Writer;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// How a server is made.
 pub(crate) struct ServerOptions {
@@ -33,9 +33,7 @@ pub(crate) struct ServerOptions {
     pub(crate) shards: usize,
     /// Where time comes from.
     pub(crate) clock: Arc<dyn Clock>,
-    /// Where effects go: to the journal, if there is one.
-    pub(crate) journal: Option<Arc<Log>>,
-    /// Else here.
+    /// Where effects go, if not into a journal that comes later.
     pub(crate) sink: Option<Box<dyn Sink>>,
     /// The first of the server's random numbers.
     pub(crate) seed: u64,
@@ -48,7 +46,7 @@ pub(crate) struct ServerOptions {
 /// What all workers share.
 pub(crate) struct Server {
     engine: Engine,
-    journal: Option<Arc<Log>>,
+    journal: OnceLock<Arc<Log>>,
     clock: Arc<dyn Clock>,
     settings: Mutex<Arc<Settings>>,
     /// Rises with every change of the settings, so that workers notice.
@@ -121,11 +119,7 @@ impl Server {
             started: options.clock.now(),
             port: AtomicU64::new(u64::from(options.settings.port)),
         };
-        let into_journal = options
-            .journal
-            .as_ref()
-            .map(|log| Box::new(Arc::clone(log)) as _);
-        let engine = Engine::new(engine_options, into_journal.or(options.sink));
+        let engine = Engine::new(engine_options, options.sink);
         engine.set_bound(bound(&options.settings));
         let startup_bytes = BASE_BYTES + options.workers * WORKER_BYTES;
         engine.ledger().change(Account::Fixed, 0, startup_bytes);
@@ -133,7 +127,7 @@ impl Server {
         registry.limit_clients(options.settings.clients_bytes_max());
         Self {
             engine,
-            journal: options.journal,
+            journal: OnceLock::new(),
             clock: options.clock,
             settings: Mutex::new(Arc::new(options.settings)),
             settings_version: AtomicU64::new(0),
@@ -158,21 +152,20 @@ impl Server {
 
     /// The journal, if there is one.
     pub(crate) fn journal(&self) -> Option<&Log> {
-        self.journal.as_deref()
+        self.journal.get().map(|log| &**log)
     }
 
     /// What must be in the journal before somebody may be told of this frame.
     pub(crate) fn needs(&self, frame: u64) -> Needs {
-        match &self.journal {
-            Some(log) if frame > 0 => log.needs(frame),
+        match self.journal() {
+            Some(log) if frame > 0 => log.needs_of(frame),
             _ => Needs::default(),
         }
     }
 
     /// Whether a request that adds about so many bytes to the journal may run.
     pub(crate) fn admit_write(&self, bytes: usize) -> Admission {
-        let journal = self.journal.as_ref();
-        journal.map_or(Admission::Open, |log| log.admit(bytes))
+        self.journal().map_or(Admission::Ok, |log| log.admit(bytes))
     }
 
     /// What has become of a call that waits; `None` while it has to go on waiting.
@@ -218,24 +211,20 @@ impl Server {
         self.identity.port.store(u64::from(port), Ordering::Relaxed);
     }
 
-    /// Notes whether memory was within its bound after room was asked for.
-    pub(crate) fn note_room(&self, is_there: bool) {
-        self.exceeded.note(self.clock.mono_us(), !is_there);
-    }
-
     /// Has worker `worker` make room where memory is above its bound and no command asks: after the
-    /// bound was lowered, or while clients only read. To be called about ten times a second.
-    pub(crate) fn keep_bound(&self, worker: usize) {
-        let mut is_over = self.engine.is_over_bound();
-        if is_over {
-            let batch = self.engine.shared(worker, self.clock.now());
-            let mut step = batch.step();
-            is_over = !step.make_room();
-            let mut counts = Counts::default();
-            counts.add_tally(&step.take_tally());
-            self.stats.add(worker, &counts);
-        }
-        self.note_room(!is_over);
+    /// bound was lowered, after a command that took much, or while nobody writes. To be called
+    /// about ten times a second, and again where the answer is that more can go.
+    pub(crate) fn keep_bound(&self, worker: usize) -> bool {
+        let batch = self.engine.shared(worker, self.clock.now());
+        let mut step = batch.step();
+        let made = step.make_room(Need::NOTHING);
+        let has_room = step.has_room();
+        let mut counts = Counts::default();
+        counts.add_tally(&step.take_tally());
+        drop(step);
+        self.stats.add(worker, &counts);
+        self.note_room(has_room);
+        made && !has_room
     }
 
     /// Writes, at most once a minute, that a client was cut off at a limit, and which.
@@ -325,6 +314,10 @@ fn bound(settings: &Settings) -> Bound {
 }
 
 impl Host for Server {
+    fn note_room(&self, is_there: bool) {
+        self.exceeded.note(self.clock.mono_us(), !is_there);
+    }
+
     fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.settings.lock())
     }

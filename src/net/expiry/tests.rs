@@ -57,7 +57,6 @@ impl Stage {
             workers: 1,
             shards: SHARDS_DEFAULT,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            journal: None,
             sink: Some(Box::new(Arc::clone(&sink))),
             seed: 1,
             clients_fit: |maxclients| maxclients,
