@@ -46,7 +46,7 @@ impl Settings {
     ) -> Result<Outcome, SettingError> {
         may_set(directive.live, phase)?;
         let before = directive.field.get(self);
-        directive.field.set(self, words)?;
+        directive.field.set(self, words, phase)?;
         let changed = directive.field.get(self) != before;
         Ok(if changed {
             Outcome::Changed

@@ -149,7 +149,14 @@ const PERCENT99: Kind = Kind::Integer { min: 1, max: 99 };
 const BYTE_ORDER: &str = "text is compared byte by byte, whatever the locale";
 const FIXED_HZ: &str = "the pace of the periodic work is hz, however many clients there are";
 const FOREGROUND: &str = "the server stays in the foreground; let a service manager keep it";
-const IN_MEMORY: &str = "this version keeps its keys in memory only, nothing is written to disk";
+const JOURNAL_FILES: &str = "the server's files have names and a form of their own";
+const JOURNAL_CHECKED: &str = "journal and snapshots always carry checksums";
+const JOURNAL_PACE: &str = "snapshots are written in steps that leave the journal its syncs";
+const JOURNAL_PURE: &str = "snapshots are not compressed";
+const JOURNAL_STOPS: &str =
+    "a failed snapshot leaves the journal whole; writes stop when the journal cannot be written";
+const JOURNAL_TAIL: &str = "a torn tail is always cut, and damage before it always refused";
+const JOURNAL_TIMES: &str = "the journal always has the times of its writes";
 const FREED_AT_ONCE: &str =
     "no effect in this version: a value's memory goes back in constant time";
 const NO_ACL: &str = "there is one user, default, whose password is requirepass";
@@ -233,33 +240,25 @@ pub static INERT: &[Inert] = &[
     Inert::absent("activedefrag", FLAG, Some("no"), NO_DEFRAG),
     Inert::tuning("activerehashing", FLAG, Some("yes"), OWN_TABLES),
     Inert::absent("always-show-logo", FLAG, Some("no"), NO_LOGO).start(),
-    Inert::tuning("aof-disable-auto-gc", FLAG, Some("no"), IN_MEMORY),
-    Inert::tuning("aof-load-truncated", FLAG, Some("yes"), IN_MEMORY),
+    Inert::tuning("aof-disable-auto-gc", FLAG, Some("no"), JOURNAL_FILES),
+    Inert::tuning("aof-load-truncated", FLAG, Some("yes"), JOURNAL_TAIL),
     Inert::tuning(
         "aof-rewrite-incremental-fsync",
         FLAG,
         Some("yes"),
-        IN_MEMORY,
+        JOURNAL_PACE,
     ),
-    Inert::tuning("aof-timestamp-enabled", FLAG, Some("no"), IN_MEMORY),
-    Inert::tuning("aof-use-rdb-preamble", FLAG, Some("yes"), IN_MEMORY),
+    Inert::tuning("aof-timestamp-enabled", FLAG, Some("no"), JOURNAL_TIMES),
+    Inert::tuning("aof-use-rdb-preamble", FLAG, Some("yes"), JOURNAL_FILES),
     Inert::absent("aof_rewrite_cpulist", TEXT, Some(""), NO_PINNING).start(),
-    Inert::tuning("appenddirname", TEXT, Some("appendonlydir"), IN_MEMORY).start(),
-    Inert::tuning("appendfilename", TEXT, Some("appendonly.aof"), IN_MEMORY).start(),
+    Inert::tuning("appenddirname", TEXT, Some("appendonlydir"), JOURNAL_FILES).start(),
     Inert::tuning(
-        "appendfsync",
-        Kind::Choice(&["everysec", "always", "no"]),
-        Some("everysec"),
-        IN_MEMORY,
-    ),
-    Inert::absent("appendonly", FLAG, Some("no"), IN_MEMORY),
-    Inert::tuning(
-        "auto-aof-rewrite-min-size",
-        BYTES,
-        Some("67108864"),
-        IN_MEMORY,
-    ),
-    Inert::tuning("auto-aof-rewrite-percentage", COUNT, Some("100"), IN_MEMORY),
+        "appendfilename",
+        TEXT,
+        Some("appendonly.aof"),
+        JOURNAL_FILES,
+    )
+    .start(),
     Inert::absent("bgsave_cpulist", TEXT, Some(""), NO_PINNING).start(),
     Inert::absent("bind-source-addr", TEXT, Some(""), NO_OUTGOING),
     Inert::absent("bio_cpulist", TEXT, Some(""), NO_PINNING).start(),
@@ -323,7 +322,7 @@ pub static INERT: &[Inert] = &[
     Inert::absent("crash-log-enabled", FLAG, Some("no"), NO_CRASH_LOG),
     Inert::absent("crash-memcheck-enabled", FLAG, Some("no"), NO_CRASH_LOG),
     Inert::absent("daemonize", FLAG, Some("no"), FOREGROUND).start(),
-    Inert::tuning("dbfilename", TEXT, Some("dump.rdb"), IN_MEMORY).protected(),
+    Inert::tuning("dbfilename", TEXT, Some("dump.rdb"), JOURNAL_FILES).protected(),
     Inert::tuning("dynamic-hz", FLAG, Some("yes"), FIXED_HZ),
     Inert::absent(
         "enable-debug-command",
@@ -410,7 +409,7 @@ pub static INERT: &[Inert] = &[
         .alias("min-slaves-max-lag"),
     Inert::absent("min-replicas-to-write", COUNT, Some("0"), NO_REPLICATION)
         .alias("min-slaves-to-write"),
-    Inert::tuning("no-appendfsync-on-rewrite", FLAG, Some("no"), IN_MEMORY),
+    Inert::tuning("no-appendfsync-on-rewrite", FLAG, Some("no"), JOURNAL_PACE),
     Inert::absent("notify-keyspace-events", TEXT, Some(""), NO_NOTIFICATIONS).check(event_classes),
     Inert::absent(
         "oom-score-adj",
@@ -440,10 +439,15 @@ pub static INERT: &[Inert] = &[
         Some("ignore"),
         NO_REPLICATION,
     ),
-    Inert::tuning("rdb-del-sync-files", FLAG, Some("no"), IN_MEMORY),
-    Inert::tuning("rdb-save-incremental-fsync", FLAG, Some("yes"), IN_MEMORY),
-    Inert::tuning("rdbchecksum", FLAG, Some("yes"), IN_MEMORY).start(),
-    Inert::tuning("rdbcompression", FLAG, Some("yes"), IN_MEMORY),
+    Inert::tuning("rdb-del-sync-files", FLAG, Some("no"), NO_REPLICATION),
+    Inert::tuning(
+        "rdb-save-incremental-fsync",
+        FLAG,
+        Some("yes"),
+        JOURNAL_PACE,
+    ),
+    Inert::tuning("rdbchecksum", FLAG, Some("yes"), JOURNAL_CHECKED).start(),
+    Inert::tuning("rdbcompression", FLAG, Some("yes"), JOURNAL_PURE),
     Inert::refused(
         "rename-command",
         Kind::Words {
@@ -539,15 +543,6 @@ pub static INERT: &[Inert] = &[
         Some("no"),
         NO_RESTORE,
     ),
-    Inert::absent(
-        "save",
-        Kind::Words {
-            form: "seconds changes ...",
-        },
-        Some(""),
-        IN_MEMORY,
-    )
-    .check(save_points),
     Inert::refused("sentinel", Kind::Words { form: "..." }, None, NO_SENTINEL).start(),
     Inert::absent("server_cpulist", TEXT, Some(""), NO_PINNING).start(),
     Inert::tuning("set-max-intset-entries", LONG, Some("512"), OWN_ENCODINGS),
@@ -593,7 +588,12 @@ pub static INERT: &[Inert] = &[
         NO_OS_TUNING,
     )
     .start(),
-    Inert::tuning("stop-writes-on-bgsave-error", FLAG, Some("yes"), IN_MEMORY),
+    Inert::tuning(
+        "stop-writes-on-bgsave-error",
+        FLAG,
+        Some("yes"),
+        JOURNAL_STOPS,
+    ),
     Inert::tuning("stream-node-max-bytes", BYTES, Some("4096"), OWN_ENCODINGS),
     Inert::tuning("stream-node-max-entries", LONG, Some("100"), OWN_ENCODINGS),
     Inert::absent(
@@ -664,22 +664,6 @@ pub static INERT: &[Inert] = &[
     Inert::tuning("zset-max-listpack-value", BYTES, Some("64"), OWN_ENCODINGS)
         .alias("zset-max-ziplist-value"),
 ];
-
-/// `seconds changes` pairs; a single empty word is none.
-fn save_points(words: &[&str]) -> Result<String, SettingError> {
-    let wrong = || invalid("Invalid save parameters");
-    if words == [""] {
-        return Ok(String::new());
-    }
-    if !words.len().is_multiple_of(2) {
-        return Err(wrong());
-    }
-    for pair in words.chunks_exact(2) {
-        value::integer(pair[0], 1, i64::MAX).map_err(|_| wrong())?;
-        value::integer(pair[1], 0, INT_MAX).map_err(|_| wrong())?;
-    }
-    Ok(words.join(" "))
-}
 
 /// The letters Redis 7 knows for classes of keyspace events.
 fn event_classes(words: &[&str]) -> Result<String, SettingError> {

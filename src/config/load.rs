@@ -668,13 +668,13 @@ mod tests {
             .run();
             assert_eq!(warnings, expect, "{file}");
         };
-        check("appendonly no\nsave \"\"\nmaxmemory 0\nport 1", &[]);
+        check("appendonly no\nsave 1 1\nmaxmemory 0\nport 1", &[]);
         check("daemonize yes\nDaemonize no", &[]);
         check(
-            "appendonly yes",
+            "notify-keyspace-events KEA",
             &[
-                "f:1: appendonly yes has no effect: this version keeps its keys in memory only, \
-               nothing is written to disk",
+                "f:1: notify-keyspace-events KEA has no effect: changes of keys are not \
+               published",
             ],
         );
         check(

@@ -44,8 +44,8 @@ pub use inert::{Class, INERT, Inert};
 pub use load::{FILE_BYTES_MAX, Reload, Sources, Startup, load, read_source, reload};
 pub use reference::{help_text, reference_markdown, version_text};
 pub use settings::{
-    ClientsMemory, Live, LogFormat, LogLevel, Outcome, OutputLimit, OutputLimits, Phase, Secret,
-    Settings,
+    AppendFsync, ClientsMemory, Live, LogFormat, LogLevel, Outcome, OutputLimit, OutputLimits,
+    Phase, SavePoint, Secret, Settings,
 };
 pub use table::{DIRECTIVES, Directive};
 pub use value::Kind;

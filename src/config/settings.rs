@@ -114,6 +114,26 @@ pub enum LogFormat {
     Json,
 }
 
+/// When what is written to the journal is synced to the disk, and so what a reply waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendFsync {
+    /// Before a reply tells of it.
+    Always,
+    /// Once a second; a reply waits until the kernel has it.
+    Everysec,
+    /// When the kernel likes; a reply waits until the kernel has it.
+    No,
+}
+
+/// A rule of `save`: a snapshot is due when both have come about since the last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SavePoint {
+    /// So many seconds have passed; at least 1.
+    pub seconds: u64,
+    /// So many changes were made.
+    pub changes: u64,
+}
+
 /// When a directive may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Live {
@@ -160,7 +180,7 @@ pub struct Settings {
     pub unixsocket: Option<PathBuf>,
     /// `unixsocketperm`: permission bits of that socket; without it the umask decides.
     pub unixsocketperm: Option<u32>,
-    /// `dir`: where the server keeps its files.
+    /// `dir`: where identity, journal and snapshots are kept.
     pub dir: PathBuf,
     /// `databases`: how many numbered keyspaces there are.
     pub databases: u32,
@@ -208,6 +228,19 @@ pub struct Settings {
     pub hz: u32,
     /// `active-expire-effort`: how hard expired keys are looked for, from 1 to 10.
     pub active_expire_effort: u32,
+    /// `appendonly`: whether changes go to the journal.
+    pub appendonly: bool,
+    /// `appendfsync`: when they are synced, and so what replies wait for.
+    pub appendfsync: AppendFsync,
+    /// `save`: when snapshots are due, beside those that keep the journal short.
+    pub save: Vec<SavePoint>,
+    /// `auto-aof-rewrite-percentage`: growth of the journal since the last snapshot, in hundredths
+    /// of what it was, at which the next is due; 0 is never.
+    pub auto_rewrite_percentage: u32,
+    /// `auto-aof-rewrite-min-size`: bytes of the journal below which none is due for its growth.
+    pub auto_rewrite_min_bytes: u64,
+    /// `journal-backlog-limit`: most bytes on their way to the journal before write commands wait.
+    pub journal_backlog_bytes: u64,
     /// `lazyfree-lazy-user-flush`: FLUSHDB and FLUSHALL are ASYNC unless told SYNC.
     pub lazyfree_lazy_user_flush: bool,
     /// Knobs without effect that were set to something else than their default, to be answered.
@@ -255,6 +288,12 @@ impl Default for Settings {
             log_format: LogFormat::Text,
             hz: 10,
             active_expire_effort: 1,
+            appendonly: true,
+            appendfsync: AppendFsync::Everysec,
+            save: Vec::new(),
+            auto_rewrite_percentage: 100,
+            auto_rewrite_min_bytes: 64 * MIB,
+            journal_backlog_bytes: 64 * MIB,
             lazyfree_lazy_user_flush: false,
             tuned: BTreeMap::new(),
         }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use super::error::SettingError;
 use super::settings::{
-    Live, LogFormat, LogLevel, OutputLimit, PASSWORD_BYTES_MAX, Secret, Settings,
+    AppendFsync, Live, LogFormat, LogLevel, OutputLimit, PASSWORD_BYTES_MAX, Phase, SavePoint,
+    Secret, Settings,
 };
 use super::value::{self, INT_MAX, Kind, invalid};
 use crate::policy::Policy;
@@ -66,7 +67,7 @@ pub(super) enum Field {
     Words {
         form: &'static str,
         get: fn(&Settings) -> String,
-        set: fn(&mut Settings, &[&str]) -> Result<(), SettingError>,
+        set: fn(&mut Settings, &[&str], Phase) -> Result<(), SettingError>,
     },
 }
 
@@ -82,9 +83,14 @@ impl Field {
         }
     }
 
-    pub(super) fn set(&self, settings: &mut Settings, words: &[&str]) -> Result<(), SettingError> {
+    pub(super) fn set(
+        &self,
+        settings: &mut Settings,
+        words: &[&str],
+        phase: Phase,
+    ) -> Result<(), SettingError> {
         if let Self::Words { set, .. } = self {
-            return set(settings, &value::split_single(words));
+            return set(settings, &value::split_single(words), phase);
         }
         let word = value::single(words)?;
         match self {
@@ -180,6 +186,8 @@ const PATH_BYTES_MAX: usize = 4095;
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Most addresses `bind` takes.
 const BIND_ADDRESSES_MAX: usize = 16;
+/// Most rules of `save`.
+const SAVE_POINTS_MAX: usize = 64;
 /// Most databases: each costs an entry of a table, used or not.
 const DATABASES_MAX: i64 = 65_536;
 
@@ -193,6 +201,12 @@ const LOG_LEVELS: &[(&str, LogLevel)] = &[
 
 const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
 
+const APPEND_FSYNCS: &[(&str, AppendFsync)] = &[
+    ("everysec", AppendFsync::Everysec),
+    ("always", AppendFsync::Always),
+    ("no", AppendFsync::No),
+];
+
 /// The real settings, sorted by name. Everything said of a setting anywhere comes from its row.
 pub static DIRECTIVES: &[Directive] = &[
     Directive {
@@ -201,6 +215,44 @@ pub static DIRECTIVES: &[Directive] = &[
         doc: "How much of its time a worker may spend on removing keys past their deadline when \
               more are due than it can remove at once: 25 % at 1, up to 43 % at 10.",
         field: integer!(active_expire_effort, 1, 10),
+    },
+    Directive {
+        name: "appendfsync",
+        live: Live::Live,
+        doc: "What a reply waits for, and when the disk is synced. Under always a reply that tells \
+              of a change waits until the disk has it for good. Under everysec and no it waits \
+              until the kernel has it: the end of the process loses nothing, a power cut may lose \
+              the last second (everysec) or whatever the kernel had not written (no).",
+        field: Field::Choice {
+            names: &["everysec", "always", "no"],
+            get: |s| name_of(APPEND_FSYNCS, s.appendfsync),
+            set: |s, index| s.appendfsync = APPEND_FSYNCS[index].1,
+        },
+    },
+    Directive {
+        name: "appendonly",
+        live: Live::Live,
+        doc: "Whether every change goes to the journal before a reply tells of it. Without it a \
+              restart finds what the last snapshot had.",
+        field: flag!(appendonly),
+    },
+    Directive {
+        name: "auto-aof-rewrite-min-size",
+        live: Live::Live,
+        doc: "Bytes of the journal below which no snapshot is begun for its growth.",
+        field: Field::Memory {
+            min: 0,
+            max: i64::MAX as u64,
+            get: |s| s.auto_rewrite_min_bytes,
+            set: |s, bytes| s.auto_rewrite_min_bytes = bytes,
+        },
+    },
+    Directive {
+        name: "auto-aof-rewrite-percentage",
+        live: Live::Live,
+        doc: "Growth of the journal since the last snapshot, in hundredths of its size then, at \
+              which a snapshot is begun to take its place; 0 is never.",
+        field: integer!(auto_rewrite_percentage, 0, INT_MAX),
     },
     Directive {
         name: "bind",
@@ -244,8 +296,8 @@ pub static DIRECTIVES: &[Directive] = &[
     Directive {
         name: "dir",
         live: Live::Protected,
-        doc: "Directory for the server's files. This version writes none, as it keeps everything \
-              in memory.",
+        doc: "Directory where the server's identity, its journal and its snapshots are kept; made \
+              if it is not there. It belongs to one server at a time.",
         field: Field::Text {
             kind: Kind::Text,
             get: |s| s.dir.display().to_string(),
@@ -285,6 +337,14 @@ pub static DIRECTIVES: &[Directive] = &[
             get: |s| i64::from(s.io_threads.unwrap_or(0)),
             set: |s, workers| s.io_threads = u32::try_from(workers).ok(),
         },
+    },
+    Directive {
+        name: "journal-backlog-limit",
+        live: Live::Live,
+        doc: "Most bytes of changes on their way to the journal: while there are more, because the \
+              disk is slow, commands that write wait before they run. The memory is only taken \
+              then.",
+        field: memory!(journal_backlog_bytes),
     },
     Directive {
         name: "lazyfree-lazy-user-flush",
@@ -424,6 +484,19 @@ pub static DIRECTIVES: &[Directive] = &[
         },
     },
     Directive {
+        name: "save",
+        live: Live::Live,
+        doc: "When a snapshot is begun by itself: `900 1` after 900 seconds with at least 1 change \
+              since the last. Several pairs, up to 64, are several rules, and so are several lines \
+              of a file or several flags; an empty text takes back those before it. Empty by \
+              default: the journal keeps everything, and begins snapshots as it grows.",
+        field: Field::Words {
+            form: "seconds changes ...",
+            get: save_points_text,
+            set: set_save_points,
+        },
+    },
+    Directive {
         name: "tcp-backlog",
         live: Live::Start,
         doc: "Connections the kernel may hold ready before they are accepted; its own limit \
@@ -469,7 +542,7 @@ fn name_of<T: Copy + PartialEq>(choices: &[(&'static str, T)], value: T) -> &'st
         .map_or("", |(name, _)| name)
 }
 
-fn set_bind(settings: &mut Settings, words: &[&str]) -> Result<(), SettingError> {
+fn set_bind(settings: &mut Settings, words: &[&str], _: Phase) -> Result<(), SettingError> {
     if words.len() > BIND_ADDRESSES_MAX {
         return Err(invalid("Too many bind addresses specified."));
     }
@@ -484,6 +557,47 @@ fn set_bind(settings: &mut Settings, words: &[&str]) -> Result<(), SettingError>
         return Err(invalid("an address is empty"));
     }
     settings.bind = words.iter().map(|word| (*word).to_owned()).collect();
+    Ok(())
+}
+
+fn save_points_text(settings: &Settings) -> String {
+    let pair = |point: &SavePoint| format!("{} {}", point.seconds, point.changes);
+    let pairs: Vec<String> = settings.save.iter().map(pair).collect();
+    pairs.join(" ")
+}
+
+/// At start, rules add up, as they do in Redis' files; CONFIG SET replaces them.
+fn set_save_points(
+    settings: &mut Settings,
+    words: &[&str],
+    phase: Phase,
+) -> Result<(), SettingError> {
+    if words == [""] {
+        settings.save.clear();
+        return Ok(());
+    }
+    let wrong = || invalid("Invalid save parameters");
+    if !words.len().is_multiple_of(2) {
+        return Err(wrong());
+    }
+    let number = |word: &str, min, max| {
+        let number = value::integer(word, min, max).map_err(|_| wrong())?;
+        u64::try_from(number).map_err(|_| wrong())
+    };
+    let mut points = match phase {
+        Phase::Start => settings.save.clone(),
+        Phase::Live => Vec::new(),
+    };
+    for pair in words.chunks_exact(2) {
+        if points.len() == SAVE_POINTS_MAX {
+            return Err(invalid("Too many save points specified."));
+        }
+        points.push(SavePoint {
+            seconds: number(pair[0], 1, i64::MAX)?,
+            changes: number(pair[1], 0, INT_MAX)?,
+        });
+    }
+    settings.save = points;
     Ok(())
 }
 
@@ -526,7 +640,11 @@ fn output_limits_text(settings: &Settings) -> String {
     .join(" ")
 }
 
-fn set_output_limits(settings: &mut Settings, words: &[&str]) -> Result<(), SettingError> {
+fn set_output_limits(
+    settings: &mut Settings,
+    words: &[&str],
+    _: Phase,
+) -> Result<(), SettingError> {
     if words == [""] {
         return Ok(());
     }

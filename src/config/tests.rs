@@ -38,7 +38,7 @@ fn every_directive_of_redis_is_answered() {
         .map(|(name, _)| name)
         .chain(["cluster-announce-human-nodename", "locale-collate"])
         .chain(["set-max-listpack-entries", "set-max-listpack-value"])
-        .chain(["log-format"])
+        .chain(["journal-backlog-limit", "log-format"])
         .map(str::to_owned)
         .collect();
     let all = Settings::default().matching(&[b"*"]);
@@ -125,6 +125,11 @@ fn values_as_config_get_shows_them() {
     check("loglevel", &["Nothing"], "nothing");
     check("log-format", &["json"], "json");
     check("logfile", &["a.log"], "a.log");
+    check("appendonly", &["No"], "no");
+    check("appendfsync", &["ALWAYS"], "always");
+    check("auto-aof-rewrite-percentage", &["0"], "0");
+    check("auto-aof-rewrite-min-size", &["1kb"], "1024");
+    check("journal-backlog-limit", &["2mb"], "2097152");
     check("requirepass", &["s e"], "s e");
     check("protected-mode", &["NO"], "no");
     check(
@@ -156,6 +161,13 @@ fn values_out_of_bounds() {
     check("active-expire-effort", &["11"]);
     check("proto-max-bulk-len", &["1048575"]);
     check("dir", &[""]);
+    check("journal-backlog-limit", &["1048575"]);
+    check("auto-aof-rewrite-percentage", &["-1"]);
+    check("save", &["0 1"]);
+    check("save", &["1 -1"]);
+    check("save", &["1 2147483648"]);
+    check("save", &["9223372036854775808 1"]);
+    check("save", &[["1 1"; 65].join(" ").as_str()]);
     check("dir", &["a\0b"]);
     check("unixsocket", &["x".repeat(108).as_str()]);
     check("logfile", &["x".repeat(4096).as_str()]);
@@ -241,6 +253,11 @@ fn errors_of_several_words() {
     let check = |name: &str, value: &str, reason: &str| refused(&[(name, value)], name, reason);
     check("save", "x", "Invalid save parameters");
     check("save", "1 2 3", "Invalid save parameters");
+    check("save", "0 1", "Invalid save parameters");
+    check("save", "1 x", "Invalid save parameters");
+    let fsync = "argument(s) must be one of the following: everysec, always, no";
+    check("appendfsync", "sometimes", fsync);
+    check("appendonly", "1", "argument must be 'yes' or 'no'");
     check("oom-score-adj-values", "1 2", "wrong number of arguments");
     let score = "Invalid oom-score-adj-values, elements must be between -2000 and 2000.";
     check("oom-score-adj-values", "1 2 5000", score);
@@ -342,10 +359,25 @@ fn features_that_are_absent_stay_off() {
         assert!(matches!(start, Ok(Outcome::Ignored(_))), "{name} {start:?}");
         assert_eq!(settings.get(name).as_deref(), Some(off), "{name}");
     };
-    check("appendonly", "no", "yes");
-    check("save", "", "3600 1");
     check("notify-keyspace-events", "", "KEA");
     check("slowlog-log-slower-than", "-1", "10000");
+}
+
+/// As in Redis: lines of a file add up, CONFIG SET says all of it.
+#[test]
+fn rules_of_save_add_up_at_start() {
+    let mut settings = Settings::default();
+    let mut check = |words: &[&str], phase, expect: &str| {
+        settings.set("save", words, phase).expect("a rule");
+        let shown = settings.get("save");
+        assert_eq!(shown.as_deref(), Some(expect), "{words:?}");
+    };
+    check(&["900", "1"], Phase::Start, "900 1");
+    check(&["300 10 60 0"], Phase::Start, "900 1 300 10 60 0");
+    check(&[""], Phase::Start, "");
+    check(&["60", "10000"], Phase::Start, "60 10000");
+    check(&["3600 1"], Phase::Live, "3600 1");
+    check(&[""], Phase::Live, "");
 }
 
 #[test]

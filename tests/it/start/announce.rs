@@ -108,7 +108,7 @@ fn workers() -> Result<(), Failed> {
 
 /// A log pipe whose reader has gone, as behind `| head`: the server loses its words, not its life.
 fn unheard() -> Result<(), Failed> {
-    let launch = Launch::on_free_port(&["--loglevel", "debug", "--appendonly", "yes"])?;
+    let launch = Launch::on_free_port(&["--loglevel", "debug", "--crash-log-enabled", "yes"])?;
     let mut server = launch.unheard().start()?;
     let mut client = Client::connect(server.port())?;
     for _ in 0..10 {

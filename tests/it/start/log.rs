@@ -30,7 +30,7 @@ fn json() -> Result<(), Failed> {
         "json",
         "--loglevel",
         "debug",
-        "--appendonly",
+        "--crash-log-enabled",
         "yes",
     ])?
     .start()?;

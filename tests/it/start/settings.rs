@@ -92,7 +92,11 @@ fn defaults() -> Result<(), Failed> {
             ("lazyfree-lazy-user-flush", "no"),
             ("maxmemory", "0"),
             ("save", ""),
-            ("appendonly", "no"),
+            ("appendonly", "yes"),
+            ("appendfsync", "everysec"),
+            ("auto-aof-rewrite-percentage", "100"),
+            ("auto-aof-rewrite-min-size", "67108864"),
+            ("journal-backlog-limit", "67108864"),
         ],
     )
 }
@@ -164,11 +168,16 @@ fn included() -> Result<(), Failed> {
     let launch = Launch::new(&["linchpin.conf"])?
         .file(
             "linchpin.conf",
-            "port 0\nbind 127.0.0.1\ntimeout 1\nhz 11\ninclude more.conf\nhz 13\n",
+            "port 0\nbind 127.0.0.1\ntimeout 1\nhz 11\ninclude more.conf\nhz 13\nsave 60 1000\n",
         )?
         .file("more.conf", "timeout 2\nhz 12\ninclude most.conf\n")?
-        .file("most.conf", "tcp-keepalive 3\n")?;
-    let expected = [("timeout", "2"), ("hz", "13"), ("tcp-keepalive", "3")];
+        .file("most.conf", "tcp-keepalive 3\nsave 900 1\nsave 300 10\n")?;
+    let expected = [
+        ("timeout", "2"),
+        ("hz", "13"),
+        ("tcp-keepalive", "3"),
+        ("save", "900 1 300 10 60 1000"),
+    ];
     expect_settings(launch, &expected)
 }
 
@@ -188,8 +197,8 @@ fn precedence() -> Result<(), Failed> {
 /// set to what is the case anyway is nothing to speak of.
 fn warnings() -> Result<(), Failed> {
     let launch = Launch::on_free_port(&[
-        "--appendonly",
-        "yes",
+        "--notify-keyspace-events",
+        "KEA",
         "--rdbcompression",
         "no",
         "--activerehashing",
@@ -199,14 +208,17 @@ fn warnings() -> Result<(), Failed> {
     ])?;
     let server = launch.start()?;
     let mut client = Client::connect(server.port())?;
-    client.expect("CONFIG GET appendonly", "*2 $10 appendonly $2 no")?;
-    let line = server.log_line("appendonly yes has no effect")?;
+    client.expect(
+        "CONFIG GET notify-keyspace-events",
+        "*2 $22 notify-keyspace-events $0 ",
+    )?;
+    let line = server.log_line("notify-keyspace-events KEA has no effect")?;
     check(line.contains("WARN"), || line)?;
     server.log_line("accepted without effect here: activerehashing, rdbcompression")?;
     let log = server.log().join("\n");
     check(!log.contains("daemonize"), || log.clone())?;
-    client.expect("CONFIG SET appendonly no", "+OK")?;
-    let refusal = client.call("CONFIG SET appendonly yes")?;
+    client.expect("CONFIG SET notify-keyspace-events \"\"", "+OK")?;
+    let refusal = client.call("CONFIG SET notify-keyspace-events KEA")?;
     check(refusal.starts_with("-ERR CONFIG SET failed"), || refusal)
 }
 
