@@ -97,6 +97,7 @@ impl Inproc {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             sink,
             seed: SEED,
+            hash_seed: SEED,
             clients_fit: |maxclients| maxclients,
             on_shut_down: Box::new(|| {}),
         }));

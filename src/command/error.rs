@@ -99,6 +99,8 @@ pub const JOURNAL_BROKEN: ReplyError = coded(
     "MISCONF",
     "Errors writing to the AOF file: Input/output error; the server is about to exit",
 );
+/// `BGSAVE` while a snapshot is being written.
+pub const SNAPSHOT_UNDER_WAY: ReplyError = err("Background save already in progress");
 /// A reply that waited for the journal in vain.
 pub const JOURNAL_STUCK: ReplyError = coded(
     "UNKNOWN",

@@ -57,6 +57,9 @@ pub enum Error {
         /// The newest version known.
         known: u32,
     },
+    /// It was given up because the server stops.
+    #[error("given up: the server stops")]
+    Stopped,
     /// The settings leave out databases that have keys.
     #[error(
         "databases {configured}: the data directory has keys in database {}; set databases to at \
@@ -107,7 +110,7 @@ impl Error {
         match self {
             Self::Corrupt { .. } => 65,
             Self::Owned { .. } => 73,
-            Self::Io { .. } => 74,
+            Self::Io { .. } | Self::Stopped => 74,
             Self::Denied { .. } => 77,
             Self::Newer { .. } | Self::TooFewDatabases { .. } => 78,
         }

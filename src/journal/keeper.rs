@@ -217,7 +217,7 @@ impl Keeper {
                 break;
             }
             if self.is_stopping() {
-                return Err(Error::stopped());
+                return Err(Error::Stopped);
             }
             let step_us = self.clock.mono_us().saturating_sub(started.mono_us);
             if step_us >= REST_US_MIN {
@@ -231,7 +231,7 @@ impl Keeper {
                 return Ok(published);
             }
             if self.is_stopping() || self.log.is_broken() {
-                return Err(Error::stopped());
+                return Err(Error::Stopped);
             }
             self.log.request(Needs::synced(highest));
             park_timeout(SAFE_LOOK);

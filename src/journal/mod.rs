@@ -1,26 +1,17 @@
 //! The journal: what the engine did, kept on disk in the order in which it became visible.
 
-#[cfg(not(loom))]
 pub mod check;
-#[cfg(not(loom))]
 pub mod disk;
-#[cfg(not(loom))]
 pub mod error;
-#[cfg(not(loom))]
 mod fields;
 pub mod frame;
-#[cfg(not(loom))]
 pub mod identity;
+pub mod keeper;
 pub mod log;
-#[cfg(not(loom))]
 pub mod recover;
-#[cfg(not(loom))]
 pub mod segment;
-#[cfg(not(loom))]
 pub mod snapshot;
-#[cfg(not(loom))]
 pub mod snapshotting;
-#[cfg(not(loom))]
 pub mod writer;
 
 pub use log::{Admission, Log, Needs, Policy};

@@ -28,7 +28,7 @@ use super::segment::{self, End, Reader, Segment};
 use super::snapshot::{self, Named, Part, SnapshotReader};
 use super::snapshotting;
 use crate::clock::Now;
-use crate::engine::{BadFrame, Cuts, Engine, Replay};
+use crate::engine::{BadFrame, Cuts, Effects, Engine};
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread;
 
@@ -58,6 +58,11 @@ pub struct Found {
     pub end: End,
     /// Frames of the log that were done again, in whole or in part.
     pub frames: u64,
+    /// Bytes of the log that is needed besides the snapshot.
+    pub log_bytes: u64,
+    /// The log ended before frames that build on changes that are in none: the journal had been
+    /// switched on, and no snapshot was written after that.
+    pub has_gap: bool,
     /// Whether the log was closed before, or never begun.
     pub is_clean: bool,
     /// Engine time never stood above this, in milliseconds, but for what the log had no mark of.
@@ -85,7 +90,7 @@ pub struct Loaded {
 
 /// Puts the state of the directory into `engine`, which is new and made with the identity's number
 /// of databases, shards and hash seed. `databases` is what the settings say: those that have keys
-/// must be among them. The caller owns the directory. Ends any recording: what is done is old.
+/// must be among them. The caller owns the directory; the engine does not record.
 ///
 /// # Errors
 ///
@@ -98,12 +103,11 @@ pub fn recover(
     databases: u32,
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<Found, Error> {
-    engine.set_recording(false);
     let snapshot = snapshot::list(disk)?.pop();
     let mut recovery = Recovery {
         disk,
         identity,
-        replay: engine.replay(),
+        engine,
         cuts: cuts_at(identity, 0),
         progress: Progress::default(),
         on_progress,
@@ -117,14 +121,30 @@ pub fn recover(
     let segments = list_segments(disk)?;
     let covered = segment::covered(disk, identity.log_id(), &segments, begin)?;
     let segments = segments.get(covered..).unwrap_or_default().to_vec();
-    let (end, frames) = recovery.replay_log(segments, loaded.as_ref())?;
+    let first = segments.first().map(|segment| segment.base);
+    let replayed = recovery.replay_log(segments, loaded.as_ref())?;
     drop(recovery);
+    let end = &replayed.end;
+    let log_bytes = first.map_or(0, |base| end.position.saturating_sub(base));
     refuse_databases_beyond(engine, databases)?;
-    tidy(disk, identity, loaded.as_ref(), &end)?;
-    Ok(found(identity, loaded, end, frames))
+    tidy(disk, identity, loaded.as_ref(), end)?;
+    Ok(found(identity, loaded, replayed, log_bytes))
 }
 
-fn found(identity: &Identity, loaded: Option<Loaded>, end: End, frames: u64) -> Found {
+/// What came of the log.
+struct Replayed {
+    end: End,
+    frames: u64,
+    /// It ends before frames that build on changes that are in none.
+    has_gap: bool,
+}
+
+fn found(identity: &Identity, loaded: Option<Loaded>, replayed: Replayed, log_bytes: u64) -> Found {
+    let Replayed {
+        end,
+        frames,
+        has_gap,
+    } = replayed;
     let mark = end.mark.unwrap_or_default();
     let (taken_ms, taken_wall_ms, begin) = loaded.as_ref().map_or((0, 0, 0), |loaded| {
         (loaded.engine_ms, loaded.wall_ms, loaded.begin)
@@ -132,6 +152,8 @@ fn found(identity: &Identity, loaded: Option<Loaded>, end: End, frames: u64) -> 
     let is_new = end.position == 0 && end.torn.is_none();
     Found {
         frames,
+        log_bytes,
+        has_gap,
         is_clean: end.is_closed || is_new,
         end: End {
             number: end.number.max(begin),
@@ -206,7 +228,7 @@ fn tidy(
 struct Recovery<'a> {
     disk: &'a dyn Disk,
     identity: &'a Identity,
-    replay: Replay<'a>,
+    engine: &'a Engine,
     cuts: Cuts,
     progress: Progress,
     on_progress: &'a mut dyn FnMut(Progress),
@@ -279,7 +301,7 @@ impl Recovery<'_> {
                 if !self.cuts.set(part.db, part.shard as usize, part.cut) {
                     return Err(BadFrame);
                 }
-                self.replay.apply_all(&portion.items)
+                self.engine.replay().apply_all(&portion.items)
             }
             Part::Map { cut, ids } => {
                 self.cuts.set_map(*cut);
@@ -290,17 +312,16 @@ impl Recovery<'_> {
                     .copied()
                     .chain(known..self.identity.databases)
                     .collect();
-                self.replay.arrange(&all)
+                self.engine.replay().arrange(&all)
             }
         }
     }
 
-    /// Answers where the log ends, and how many frames were done.
     fn replay_log(
         &mut self,
         segments: Vec<Segment>,
         loaded: Option<&Loaded>,
-    ) -> Result<(End, u64), Error> {
+    ) -> Result<Replayed, Error> {
         let (begin, highest) = loaded.map_or((0, 0), |loaded| (loaded.begin, loaded.highest));
         let mut reader = Reader::over(self.disk, self.identity.log_id(), segments.clone());
         let (to_do, blocks) = sync_channel(BLOCKS_AHEAD);
@@ -323,8 +344,9 @@ impl Recovery<'_> {
             }
             outcome.and(joined(reading.join()))
         });
-        reading?;
-        let end = reader.end().clone();
+        let gap = reading?;
+        let has_gap = gap.is_some();
+        let end = gap.unwrap_or_else(|| reader.end().clone());
         if end.number.max(begin) < highest || (end.number < begin && !segments.is_empty()) {
             let needed = highest;
             let reason = format!(
@@ -333,19 +355,25 @@ impl Recovery<'_> {
             );
             return Err(Error::corrupt(&segment::name(end.position), 0, reason));
         }
-        Ok((end, frames))
+        Ok(Replayed {
+            end,
+            frames,
+            has_gap,
+        })
     }
 
     /// Does the frames of a block; where one cannot be done, answers its position.
     fn do_block(&mut self, block: &Block, highest: u64) -> Result<(), u64> {
         let mut start = 0;
+        // Let go between two blocks, so that others can look at what is there.
+        let mut replay = self.engine.replay();
         for piece in &block.frames {
             let frame = block.bytes.get(start..piece.end).unwrap_or_default();
             start = piece.end;
             let outcome = if piece.number > highest {
-                self.replay.apply_all(frame)
+                replay.apply_all(frame)
             } else {
-                self.replay.apply(piece.number, frame, &self.cuts)
+                replay.apply(piece.number, frame, &self.cuts)
             };
             outcome.map_err(|BadFrame| piece.position)?;
         }
@@ -398,17 +426,30 @@ fn read_parts(
     }
 }
 
-/// Hands on all frames of effects above `begin`.
+/// Hands on all frames of effects above `begin`, up to one that says that the state it builds on
+/// is in no log: answers where the log has to end then.
 fn read_frames(
     reader: &mut Reader<'_>,
     begin: u64,
     to_do: &SyncSender<Block>,
     emptied: &Receiver<Block>,
-) -> Result<(), Error> {
+) -> Result<Option<End>, Error> {
     let mut block = Block::default();
     let mut position = reader.end().position;
-    while let Some(entry) = reader.next()? {
+    let mut gap = None;
+    loop {
+        let before = reader.end().clone();
+        let Some(entry) = reader.next()? else {
+            break;
+        };
         if entry.kind == Kind::Effects && entry.number > begin {
+            if Effects::tell_of_a_gap(entry.payload) {
+                gap = Some(End {
+                    is_closed: false,
+                    ..before
+                });
+                break;
+            }
             block.bytes.extend_from_slice(entry.payload);
             block.frames.push(Piece {
                 number: entry.number,
@@ -427,14 +468,14 @@ fn read_frames(
             next.frames.clear();
             if to_do.send(std::mem::replace(&mut block, next)).is_err() {
                 // The other side failed, and says why.
-                return Ok(());
+                return Ok(None);
             }
         }
     }
     connects(reader, begin)?;
     block.read_len = reader.end().position.saturating_sub(position);
     let _ = to_do.send(block);
-    Ok(())
+    Ok(gap)
 }
 
 /// An error if frames are missing between what ends with `begin` and what was read of the log.

@@ -8,7 +8,8 @@
 //!          writer, syncer (journal) + keeper (snapshots) ---> close: final sync, closing record
 //! ```
 
-use crate::clock::Clock;
+use super::NetError;
+use crate::clock::{Clock, SystemClock};
 use crate::engine::SHARDS_DEFAULT;
 use crate::journal::disk::Disk;
 use crate::journal::error::Error;
@@ -16,10 +17,9 @@ use crate::journal::identity::{self, Identity, Owner, Random, Shape};
 use crate::journal::keeper::{Keeper, Report};
 use crate::journal::log::{Log, Options};
 use crate::journal::recover::{Found, Progress, recover};
-use crate::journal::segment::End;
 use crate::journal::writer::{self, SEGMENT_BYTES_DEFAULT, Threads, Writer};
+use crate::session::kept;
 use crate::session::server::Server;
-use super::NetError;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -69,13 +69,14 @@ pub(super) fn open(path: &std::path::Path, databases: u32) -> Result<Directory, 
 pub(super) fn start_loading(
     directory: Directory,
     server: &Arc<Server>,
+    clock: &Arc<SystemClock>,
 ) -> std::io::Result<Pin<Box<dyn Future<Output = std::io::Result<Result<Running, Error>>>>>> {
     let (done, is_done) = tokio::sync::oneshot::channel();
-    let server = Arc::clone(server);
+    let (server, clock) = (Arc::clone(server), Arc::clone(clock));
     let thread = std::thread::Builder::new().name("loading".to_owned());
     thread.spawn(move || {
         // Nobody waits any more if the server stops meanwhile.
-        let _ = done.send(load(directory, &server));
+        let _ = done.send(load(directory, &server, clock));
     })?;
     let panicked = |_| std::io::Error::other("the thread that loads panicked");
     Ok(Box::pin(async move { is_done.await.map_err(panicked) }))
@@ -84,7 +85,7 @@ pub(super) fn start_loading(
 /// Ends what keeps the directory, if it was loaded, after the last connection has gone.
 pub(super) fn close(running: Option<Running>, server: &Server) -> Result<(), NetError> {
     let closed = running.map_or(Ok(()), |running| running.close(server));
-    match server.failure() {
+    match server.disk().failure() {
         Some(why) => Err(NetError::JournalFailed { why }),
         None => Ok(closed?),
     }
@@ -92,7 +93,11 @@ pub(super) fn close(running: Option<Running>, server: &Server) -> Result<(), Net
 
 /// Puts what is in the directory into the server's engine, and from there on what happens in the
 /// engine into the directory. Takes as long as that takes.
-fn load(directory: Directory, server: &Arc<Server>) -> Result<Running, Error> {
+fn load(
+    directory: Directory,
+    server: &Arc<Server>,
+    clock: Arc<SystemClock>,
+) -> Result<Running, Error> {
     let Directory {
         disk,
         owner,
@@ -102,8 +107,8 @@ fn load(directory: Directory, server: &Arc<Server>) -> Result<Running, Error> {
     let settings = crate::command::host::Host::settings(&**server);
     let options = Options {
         workers: server.workers() + 1,
-        number: found.number,
-        policy: settings.appendfsync,
+        number: found.end.number,
+        policy: kept::policy(&settings),
         backlog_bytes_max: settings.journal_backlog_bytes,
     };
     let failing = Arc::downgrade(server);
@@ -112,27 +117,23 @@ fn load(directory: Directory, server: &Arc<Server>) -> Result<Running, Error> {
             server.fail(why);
         }
     }));
-    let end = End {
-        position: found.position,
-        number: found.number,
-        ..End::default()
-    };
     let writer_options = writer::Options {
         id: identity.log_id(),
         segment_bytes_max: SEGMENT_BYTES_DEFAULT,
     };
-    let clock = server.clock_arc();
+    clock.resume_engine_at(found.engine_ms);
+    let clock: Arc<dyn Clock> = clock;
     let writer = Writer::open(
         Arc::clone(&log),
         Arc::clone(&disk),
         Arc::clone(&clock),
         writer_options,
-        &end,
+        &found.end,
     );
     let io_error = |source| Error::io(crate::journal::error::DIRECTORY, source);
     let threads = writer::spawn(writer.map_err(io_error)?).map_err(io_error)?;
     let keeper = Arc::new(Keeper::new(disk, identity, Arc::clone(&log), clock));
-    server.keep(Arc::clone(&log), Arc::clone(&keeper), found);
+    server.begin_keeping(Arc::clone(&log), Arc::clone(&keeper), found);
     let keeping = keep(server, &keeper).map_err(io_error)?;
     Ok(Running {
         threads,
@@ -148,7 +149,7 @@ fn read(disk: &dyn Disk, identity: &Identity, server: &Server) -> Result<Found, 
     let started_us = server.clock().mono_us();
     let mut told_us = started_us;
     let mut tell = |progress: Progress| {
-        server.note_loading(progress);
+        server.disk().note_loading(progress);
         let now_us = server.clock().mono_us();
         if now_us.saturating_sub(told_us) >= PROGRESS_LINE_US {
             told_us = now_us;
@@ -157,13 +158,19 @@ fn read(disk: &dyn Disk, identity: &Identity, server: &Server) -> Result<Found, 
         }
     };
     let found = recover(disk, identity, server.engine(), databases, &mut tell)?;
-    if let Some(torn) = &found.torn {
+    if let Some(torn) = &found.end.torn {
         tracing::warn!(
             bytes = torn.bytes_len,
             file = torn.file,
             offset = torn.offset,
             reason = %torn.reason,
             "the log ended in the middle of a write that nobody was told of; cut off"
+        );
+    }
+    if found.has_gap {
+        tracing::warn!(
+            "the journal had been switched on and the server ended before a snapshot was written; \
+             what changed since then is lost"
         );
     }
     let ms = server.clock().mono_us().saturating_sub(started_us) / 1_000;

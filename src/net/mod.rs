@@ -23,7 +23,7 @@ mod stream;
 mod timers;
 mod worker;
 
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::config::{Reload, Settings, Sources, StartError};
 use crate::engine::SHARDS_DEFAULT;
 use crate::session::server::{Server, ServerOptions};
@@ -139,12 +139,13 @@ async fn serve(start: Start<'_>) -> Result<(), NetError> {
         let stop = Arc::clone(&stop);
         Box::new(move || stop.notify_one())
     };
+    let clock = Arc::new(SystemClock::new());
     let server = Arc::new(Server::new(ServerOptions {
         settings,
         config_file: start.config_file,
         workers: start.workers,
         shards: SHARDS_DEFAULT,
-        clock: Arc::new(SystemClock::new()),
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
         sink: None,
         seed: rand::random(),
         hash_seed: directory.identity.hash_seed,
@@ -152,7 +153,9 @@ async fn serve(start: Start<'_>) -> Result<(), NetError> {
         on_shut_down,
     }));
     server.set_port(listeners.port());
-    server.begin_loading();
+    server
+        .disk()
+        .begin_loading(server.clock().now().wall_ms / 1_000);
     let place = listeners.place();
     let workers = worker::start(start.workers, &server)
         .await
@@ -160,7 +163,7 @@ async fn serve(start: Start<'_>) -> Result<(), NetError> {
     let mut signals = Signals::new().map_err(NetError::system("cannot listen for signals"))?;
     let acceptor = Acceptor::new(Arc::clone(&server), workers.doors());
     let accepting = acceptor.start(listeners);
-    let mut loading = durable::start_loading(directory, &server)
+    let mut loading = durable::start_loading(directory, &server, &clock)
         .map_err(NetError::system("cannot start loading"))?;
     let mut running = None;
     let mut base = start.settings;

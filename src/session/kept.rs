@@ -96,9 +96,8 @@ impl Disk {
         let unsaved = changes.saturating_sub(self.changes_saved.load(Ordering::Relaxed));
         let waited_s = now_s.saturating_sub(report.saved_s);
         let mut points = settings.save.iter();
-        let is_point_met = points.any(|point| {
-            unsaved >= point.changes.max(1) && waited_s >= point.seconds
-        });
+        let is_point_met =
+            points.any(|point| unsaved >= point.changes.max(1) && waited_s >= point.seconds);
         let grown = kept.log_bytes_since(report);
         let base = report.bytes.max(kept.found_bytes());
         let percentage = u64::from(settings.auto_rewrite_percentage);

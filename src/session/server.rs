@@ -2,12 +2,15 @@
 //!
 //! One value, shared by all workers; the `Host` that commands see.
 
+use super::kept::{self, Disk};
 use super::registry::{Client, Registry};
 use crate::clock::Clock;
 use crate::command::host::{Clients, Durability, Host, MemoryFacts};
 use crate::command::{Park, ReplyError};
 use crate::config::{SettingError, Settings};
 use crate::engine::{Account, Bound, Census, Engine, Need, Sink, Tally};
+use crate::journal::keeper::{Keeper, Report};
+use crate::journal::recover::Found;
 use crate::journal::{Admission, Log, Needs};
 use crate::observe::calls::CallStats;
 use crate::observe::exceeded::Exceeded;
@@ -19,7 +22,7 @@ use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use linchpin_protocol::Writer;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// How a server is made.
 pub(crate) struct ServerOptions {
@@ -37,6 +40,8 @@ pub(crate) struct ServerOptions {
     pub(crate) sink: Option<Box<dyn Sink>>,
     /// The first of the server's random numbers.
     pub(crate) seed: u64,
+    /// Seed of the hash of keys.
+    pub(crate) hash_seed: u64,
     /// How many of so many clients the process can have, which is asked before `maxclients` rises.
     pub(crate) clients_fit: fn(u32) -> u32,
     /// Called once, when somebody asks the server to stop.
@@ -46,7 +51,7 @@ pub(crate) struct ServerOptions {
 /// What all workers share.
 pub(crate) struct Server {
     engine: Engine,
-    journal: OnceLock<Arc<Log>>,
+    disk: Disk,
     clock: Arc<dyn Clock>,
     settings: Mutex<Arc<Settings>>,
     /// Rises with every change of the settings, so that workers notice.
@@ -108,7 +113,7 @@ impl Server {
             databases: options.settings.databases,
             workers: options.workers,
             shards: options.shards,
-            hash_seed: random.next_u64(),
+            hash_seed: options.hash_seed,
         };
         let mut run_id = [0; 20];
         random.fill_bytes(&mut run_id);
@@ -127,7 +132,7 @@ impl Server {
         registry.limit_clients(options.settings.clients_bytes_max());
         Self {
             engine,
-            journal: OnceLock::new(),
+            disk: Disk::default(),
             clock: options.clock,
             settings: Mutex::new(Arc::new(options.settings)),
             settings_version: AtomicU64::new(0),
@@ -150,9 +155,48 @@ impl Server {
         &self.engine
     }
 
-    /// The journal, if there is one.
+    /// What is kept on disk.
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// The journal, once it runs.
+    #[inline]
     pub(crate) fn journal(&self) -> Option<&Log> {
-        self.journal.get().map(|log| &**log)
+        self.disk.log()
+    }
+
+    /// From now on what changes is kept: `log` knows all that is in the engine.
+    pub(crate) fn begin_keeping(&self, log: Arc<Log>, keeper: Arc<Keeper>, found: Found) {
+        let records = self.settings.lock().appendonly;
+        self.engine.set_sink(Box::new(Arc::clone(&log)), records);
+        self.disk.begin(log, keeper, found);
+    }
+
+    /// Nothing can be kept any more: notes why, and begins to stop.
+    pub(crate) fn fail(&self, why: &str) {
+        tracing::error!("the journal failed; nothing is acknowledged any more: {why}");
+        self.disk.fail(why);
+        Host::shut_down(self);
+    }
+
+    /// Whether the settings want a snapshot now.
+    pub(crate) fn is_snapshot_due(&self, report: &Report) -> bool {
+        let (settings, changes) = (Host::settings(self), self.stats.sum().changes);
+        let now_s = self.clock.now().wall_ms / 1_000;
+        self.disk.is_snapshot_due(report, &settings, changes, now_s)
+    }
+
+    /// Whether a snapshot is to be written when the server stops: where no journal has what changed
+    /// since the last one, and there are rules that say when to write one.
+    pub(crate) fn wants_last_snapshot(&self) -> bool {
+        let settings = Host::settings(self);
+        !settings.appendonly && !settings.save.is_empty()
+    }
+
+    /// Number of workers.
+    pub(crate) fn workers(&self) -> usize {
+        self.identity.workers
     }
 
     /// What must be in the journal before somebody may be told of this frame.
@@ -292,6 +336,9 @@ impl Server {
         let mut current = self.settings.lock();
         let (next, result) = change(&current)?;
         self.engine.set_bound(bound(&next));
+        if let Some(log) = self.disk.log() {
+            log.set_policy(kept::policy(&next));
+        }
         self.registry.limit_clients(next.clients_bytes_max());
         *current = Arc::new(next);
         #[cfg(not(loom))]
@@ -402,7 +449,7 @@ impl Host for Server {
     }
 
     fn durability(&self) -> Option<&dyn Durability> {
-        None
+        self.journal().map(|_| &self.disk as _)
     }
 
     fn random(&self) -> u64 {

@@ -59,6 +59,7 @@ impl Stage {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             sink: Some(Box::new(Arc::clone(&sink))),
             seed: 1,
+            hash_seed: 1,
             clients_fit: |maxclients| maxclients,
             on_shut_down: Box::new(|| {}),
         });
