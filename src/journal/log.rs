@@ -11,7 +11,7 @@
 //! the end of its batch it says with [`Log::request`] what its replies wait for.
 //!
 //! Invariants, each run through every interleaving in `loom_tests`:
-//! - Frames leave [`Gather`] in the order of their numbers, none missing: it stops where a number
+//! - Frames leave `Gather` in the order of their numbers, none missing: it stops where a number
 //!   was taken whose frame came into a queue after the look at it, and goes on in its next turn.
 //! - A request that is not met wakes the writer, or is seen by it before it sleeps.
 //! - A mark that rises to what a worker waits for wakes it, or is seen by it before it sleeps.
