@@ -6,7 +6,9 @@
 
 use crate::clock::{Clock, ManualClock};
 use crate::config::Settings;
-use crate::engine::{Effect, Engine, Recorder, SHARDS_DEFAULT, Sink, Sweeper, Tally, usable};
+use crate::engine::{
+    Engine, Frame, Recorder, SHARDS_DEFAULT, Settler, Sink, Sweeper, Tally, usable,
+};
 use crate::session::outbox::Post;
 use crate::session::registry::{Client, Origin};
 use crate::session::server::{Server, ServerOptions};
@@ -238,14 +240,17 @@ impl Inproc {
         let engine = self.server.engine();
         while engine.free_some(usize::MAX) {}
         let batch = engine.shared(0, self.clock.now());
-        while batch.step().settle(usize::MAX) {}
+        while batch.step().purge_some(usize::MAX) {}
+        let mut settler = Settler::default();
+        while settler.run(&batch.step(), usize::MAX) {}
     }
 
     /// Takes out the frames recorded since the last call, having applied them to the replica.
-    fn replay(&self) -> Vec<Vec<Effect>> {
+    fn replay(&self) -> Vec<Frame> {
         let frames = self.recorder.take();
         for frame in &frames {
-            self.replica.apply(frame);
+            let applied = self.replica.apply(frame.bytes());
+            applied.expect("an engine can read what an engine wrote");
         }
         frames
     }
@@ -257,9 +262,10 @@ impl Inproc {
     pub fn check_replay(&self) {
         let frames = self.replay();
         let same = self.server.engine().state_hash() == self.replica.state_hash();
+        let effects: Vec<_> = frames.iter().map(Frame::effects).collect();
         assert!(
             same,
-            "the effects do not lead to the same state; the last were {frames:?}"
+            "the effects do not lead to the same state; the last were {effects:?}"
         );
     }
 

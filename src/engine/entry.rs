@@ -8,6 +8,7 @@ use super::large::Large;
 use super::ledger::usable_slots;
 use super::pool::Pool;
 use super::record::{self, Parts, Record};
+use super::settle::Settled;
 use super::usage::Usage;
 use super::value::{Encoding, ValueRef};
 use std::sync::Arc;
@@ -97,12 +98,18 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// Whether the value grew in place.
+    pub(super) fn is_grown(self) -> bool {
+        matches!(self, Self::Large(large) if large.is_grown())
+    }
+
     /// How the value is held, in Redis' words.
     pub(super) fn encoding(self) -> Encoding {
-        let grown = matches!(self, Self::Large(large) if large.is_grown());
         match self.value() {
             ValueRef::Int(_) => Encoding::Int,
-            ValueRef::Bytes(bytes) if !grown && bytes.len() <= EMBSTR_BYTES_MAX => Encoding::Embstr,
+            ValueRef::Bytes(bytes) if !self.is_grown() && bytes.len() <= EMBSTR_BYTES_MAX => {
+                Encoding::Embstr
+            }
             ValueRef::Bytes(_) => Encoding::Raw,
         }
     }
@@ -141,8 +148,8 @@ impl Entries {
     }
 
     /// See [`Arena::settle`].
-    pub(super) fn settle(&mut self, limit: u32, moves_max: usize) -> usize {
-        self.arena.settle(limit, moves_max)
+    pub(super) fn settle(&mut self, from: usize, limit: u32, effort_max: usize) -> Settled {
+        self.arena.settle(from, limit, effort_max)
     }
 
     /// The entry at `place`.

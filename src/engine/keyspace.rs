@@ -15,6 +15,7 @@ use super::occupancy::{Kept, Occupancy, Seat};
 use super::pool::Pool;
 use super::shard::{Census, Shard};
 use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 use std::sync::{Arc, OnceLock};
 
@@ -30,6 +31,8 @@ pub(crate) struct Database {
     ledger: Arc<Ledger>,
     pool: Arc<Pool>,
     rooms: OnceLock<Rooms>,
+    /// The last frame that changed it as a whole.
+    since: AtomicU64,
 }
 
 /// What a database has once it is used.
@@ -38,6 +41,8 @@ struct Rooms {
     shards: Box<[CachePadded<Mutex<Shard>>]>,
     occupancy: Arc<Occupancy>,
     earliest: Earliest,
+    /// The last frame that changed each shard. Close together: most steps ask one of them.
+    frames: Box<[AtomicU64]>,
     /// What the lists themselves hold.
     held: Share,
 }
@@ -52,6 +57,7 @@ impl Database {
             ledger: Arc::clone(ledger),
             pool: Arc::clone(pool),
             rooms: OnceLock::new(),
+            since: AtomicU64::new(0),
         }
     }
 
@@ -74,13 +80,20 @@ impl Database {
         };
         let shards = (0..self.shard_count).map(shard).collect();
         let earliest = Earliest::new(self.shard_count);
+        let since = self.since.load(Ordering::Relaxed);
+        let frames = (0..self.shard_count)
+            .map(|_| AtomicU64::new(since))
+            .collect();
         let mut held = Share::new(&self.ledger);
         let shards_bytes = usable_slots::<CachePadded<Mutex<Shard>>>(self.shard_count);
-        held.set(shards_bytes + usable(earliest.heap_bytes()) + occupancy.heap_bytes());
+        let frames_bytes = usable_slots::<AtomicU64>(self.shard_count);
+        let lists_bytes = usable(earliest.heap_bytes()) + occupancy.heap_bytes();
+        held.set(shards_bytes + frames_bytes + lists_bytes);
         Rooms {
             shards,
             occupancy,
             earliest,
+            frames,
             held,
         }
     }
@@ -94,6 +107,38 @@ impl Database {
     #[inline]
     pub(crate) fn earliest(&self) -> Option<&Earliest> {
         Some(&self.rooms.get()?.earliest)
+    }
+
+    /// Number of shards, made or not.
+    pub(super) fn shard_count(&self) -> usize {
+        self.shard_count
+    }
+
+    /// The last frame that changed this shard. Told by whoever holds the shard, or is alone inside
+    /// the gate: its lock orders this, not the number.
+    #[inline]
+    pub(super) fn frame_of(&self, shard: usize) -> u64 {
+        match self.rooms.get() {
+            Some(rooms) => rooms.frames[shard].load(Ordering::Relaxed),
+            None => self.since.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Notes that a frame changed this shard. Under the same lock.
+    #[inline]
+    pub(super) fn note_frame(&self, shard: usize, number: u64) {
+        if let Some(rooms) = self.rooms.get() {
+            rooms.frames[shard].store(number, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that a frame changed the database as a whole. Alone inside the gate.
+    pub(super) fn note_frame_of_all(&self, number: u64) {
+        self.since.store(number, Ordering::Relaxed);
+        let frames = self.rooms.get().map_or(&[][..], |rooms| &rooms.frames);
+        for frame in frames {
+            frame.store(number, Ordering::Relaxed);
+        }
     }
 
     /// The first shard from `from` on that has such entries.

@@ -5,10 +5,12 @@
 //! enters the gate, a [`Step`] is one command, a [`Slot`] one key.
 //!
 //! Lock order, never back: gate (`gate.rs`), evictor of the own side (`evict.rs`), shards by
-//! (database, index), pool of pages, watches, sink.
+//! (database, index), remains of flushed databases (`sweep.rs`), pool of pages, watches, sink; the
+//! cursor of a purge beside nothing else.
 
 mod alarm;
 mod arena;
+mod cut;
 mod deadlines;
 mod effect;
 mod entry;
@@ -24,6 +26,7 @@ mod pool;
 mod prefetch;
 mod record;
 mod replay;
+mod settle;
 mod shard;
 mod step;
 mod sweep;
@@ -32,9 +35,11 @@ mod value;
 mod walk;
 mod watch;
 
-pub use effect::{Effect, Recorder, Sink};
-pub use evict::Bound;
+pub use effect::{BadFrame, Effect, Effects, Frame, Recorder, Sink};
+pub use evict::{Bound, Need};
 pub use ledger::{Account, Ledger, usable, usable_slots};
+pub use replay::{Cuts, Replay};
+pub use settle::Settler;
 pub use shard::Census;
 pub use step::{Ahead, Batch, Deadline, Free, Locked, Slot, Step, Tally};
 pub use sweep::{Sweeper, Swept};
@@ -44,12 +49,14 @@ pub use watch::{WatchName, Watched};
 
 use crate::clock::Now;
 use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use alarm::Alarms;
 use evict::{AgeClock, BoundCell, Evictors};
 use gate::Gate;
 use hash::KeyHasher;
 use keyspace::{Database, Layout};
 use pool::Pool;
+use settle::Purge;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use watch::Watches;
@@ -91,11 +98,16 @@ pub struct Engine {
     watches: Watches,
     ledger: Arc<Ledger>,
     pool: Arc<Pool>,
+    purge: Purge,
     bound: BoundCell,
     age: AgeClock,
     evictors: Evictors,
     alarms: Alarms,
     sink: Option<Box<dyn Sink>>,
+    /// Whether effects are told to the sink. Changed by who is alone inside the gate.
+    recording: AtomicBool,
+    /// The last frame that changed which database stands where. Under the gate, too.
+    map_frame: AtomicU64,
     discarded: Mutex<VecDeque<Remains>>,
 }
 
@@ -117,10 +129,13 @@ impl Engine {
             watches: Watches::new(&ledger),
             ledger,
             pool,
+            purge: Purge::new(),
             bound: BoundCell::new(Bound::default()),
             age: AgeClock::new(),
             evictors: Evictors::new(options.workers, options.hash_seed),
             alarms: Alarms::new(options.workers),
+            recording: AtomicBool::new(sink.is_some()),
+            map_frame: AtomicU64::new(0),
             sink,
             discarded: Mutex::new(VecDeque::new()),
         }
@@ -137,6 +152,18 @@ impl Engine {
     #[must_use]
     pub fn alone(&self, now: Now) -> Batch<'_> {
         Batch::alone(self, now)
+    }
+
+    /// Begins to tell effects to the sink, or ends it: between two steps, whoever is inside.
+    pub fn set_recording(&self, on: bool) {
+        let _alone = self.gate.exclusive();
+        let on = on && self.sink.is_some();
+        self.recording.store(on, Ordering::Relaxed);
+    }
+
+    /// Whether effects are told to the sink. Inside the gate it stays what it is.
+    fn is_recording(&self) -> bool {
+        self.recording.load(Ordering::Relaxed)
     }
 
     /// Ends a watch.

@@ -1,21 +1,98 @@
 //! Doing a history again from its effects, and telling whether two engines hold the same state.
+//!
+//! A history may begin with what was *cut* out of another engine (`cut.rs`): shard after shard,
+//! each at a moment of its own. An effect is then done again only where its frame is younger than
+//! what it would change, so that everything ends at the same moment.
+//!
+//! Cost: an effect is one look-up, and the copy of key and value. Nothing is decided here: no
+//! deadline is compared with any clock.
 
-use super::effect::Effect;
-use super::step::{Deadline, Free, Slot, Step};
-use super::value::{Value, ValueRef};
+use super::effect::{BadFrame, Effect, Effects};
+use super::hash::KeyHasher;
+use super::step::{Batch, Deadline, Free, Slot, Step};
+use super::value::ValueRef;
 use super::{Encoding, Engine};
 use crate::clock::Now;
 use xxhash_rust::xxh3::xxh3_128;
 
-impl Engine {
-    /// Applies one frame, as recorded by another engine, through the same operations that made it.
-    /// Nothing is decided here: no deadline is compared with any clock.
-    pub fn apply(&self, frame: &[Effect]) {
-        let batch = self.alone(Now::default());
-        let mut step = batch.step();
-        for effect in frame {
-            apply_one(&mut step, effect);
+/// More than this no vector holds.
+const VALUE_BYTES_MAX: usize = isize::MAX as usize;
+
+/// The frames at which the parts of a snapshot were cut: what is younger is not in it.
+#[derive(Clone, Debug)]
+pub struct Cuts {
+    hasher: KeyHasher,
+    shards: usize,
+    /// By identity of the database, and shard.
+    frames: Vec<Vec<u64>>,
+    map: u64,
+}
+
+impl Cuts {
+    /// Those of a snapshot that holds nothing, of an engine with so many shards to a database and
+    /// this seed.
+    #[must_use]
+    pub fn new(databases: u32, shards: usize, hash_seed: u64) -> Self {
+        Self {
+            hasher: KeyHasher::seeded(hash_seed),
+            shards: shards.next_power_of_two(),
+            frames: vec![vec![0; shards.next_power_of_two()]; databases as usize],
+            map: 0,
         }
+    }
+
+    /// Notes where a shard was cut; answers whether there is such a shard.
+    #[must_use]
+    pub fn set(&mut self, db_id: u32, shard: usize, frame: u64) -> bool {
+        let shards = self.frames.get_mut(db_id as usize);
+        let Some(place) = shards.and_then(|shards| shards.get_mut(shard)) else {
+            return false;
+        };
+        *place = frame;
+        true
+    }
+
+    /// Notes where the map of databases was cut.
+    pub fn set_map(&mut self, frame: u64) {
+        self.map = frame;
+    }
+
+    /// The lowest of all: frames up to here are of no use to whoever has the snapshot.
+    #[must_use]
+    pub fn lowest(&self) -> u64 {
+        let shards = self.frames.iter().flatten();
+        shards.copied().min().unwrap_or(0).min(self.map)
+    }
+
+    /// Where the shard of a key was cut.
+    fn of_key(&self, db_id: u32, key: &[u8]) -> Option<u64> {
+        let shard = (self.hasher.hash(key) >> 32) as usize & (self.shards - 1);
+        self.frames.get(db_id as usize)?.get(shard).copied()
+    }
+}
+
+/// Puts a state into an engine that nobody else uses yet.
+pub struct Replay<'e> {
+    batch: Batch<'e>,
+    places: Vec<u32>,
+}
+
+impl Engine {
+    /// Begins to put a state into the engine; alone inside the gate. What is done is told to no
+    /// sink if [`Engine::set_recording`] says so.
+    #[must_use]
+    pub fn replay(&self) -> Replay<'_> {
+        let batch = self.alone(Now::default());
+        let places = places(&batch.step());
+        Replay { batch, places }
+    }
+
+    /// Applies one frame, as recorded by another engine, through the same operations that made it.
+    ///
+    /// # Errors
+    /// See [`Replay::apply`].
+    pub fn apply(&self, frame: &[u8]) -> Result<(), BadFrame> {
+        self.replay().apply_all(frame)
     }
 
     /// A hash of everything that a restart has to bring back: keys, types, values, deadlines, and
@@ -39,6 +116,195 @@ impl Engine {
     }
 }
 
+impl Replay<'_> {
+    /// Does again what a part of a snapshot, or a frame that nothing was cut from, tells.
+    ///
+    /// # Errors
+    /// [`BadFrame`]: something is no effect, or not one of this engine. What came before it is
+    /// done.
+    pub fn apply_all(&mut self, effects: &[u8]) -> Result<(), BadFrame> {
+        for effect in Effects::of(effects) {
+            self.apply_one(&effect?)?;
+        }
+        Ok(())
+    }
+
+    /// Does again what frame `number` tells, where that is younger than what was cut.
+    ///
+    /// # Errors
+    /// As [`Replay::apply_all`].
+    pub fn apply(&mut self, number: u64, frame: &[u8], cuts: &Cuts) -> Result<(), BadFrame> {
+        for effect in Effects::of(frame) {
+            let effect = effect?;
+            match effect {
+                Effect::Swap { .. } if number <= cuts.map => {}
+                Effect::Clear { db } => self.clear_cut_below(db, number, cuts)?,
+                Effect::Swap { .. } => self.apply_one(&effect)?,
+                Effect::PutBytes { db, key, .. }
+                | Effect::PutInt { db, key, .. }
+                | Effect::Append { db, key, .. }
+                | Effect::WriteRange { db, key, .. }
+                | Effect::Deadline { db, key, .. }
+                | Effect::Remove { db, key } => {
+                    if number > cuts.of_key(db, key).ok_or(BadFrame)? {
+                        self.apply_one(&effect)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the databases with these identities, each once, where `SELECT` finds them.
+    ///
+    /// # Errors
+    /// [`BadFrame`]: they are not those of this engine.
+    pub fn arrange(&mut self, ids: &[u32]) -> Result<(), BadFrame> {
+        if ids.len() != self.places.len() {
+            return Err(BadFrame);
+        }
+        for (place, &id) in (0..).zip(ids) {
+            let from = self.place_of(id)?;
+            self.swap(place, from);
+        }
+        Ok(())
+    }
+
+    /// A database is emptied where it was cut before that.
+    fn clear_cut_below(&mut self, id: u32, number: u64, cuts: &Cuts) -> Result<(), BadFrame> {
+        let frames = cuts.frames.get(id as usize).ok_or(BadFrame)?;
+        if frames.iter().all(|cut| *cut < number) {
+            return self.apply_one(&Effect::Clear { db: id });
+        }
+        let place = self.place_of(id)?;
+        let mut old: Vec<Box<[u8]>> = Vec::new();
+        self.batch.step().each_key(place, |key| {
+            if cuts.of_key(id, key).is_some_and(|cut| cut < number) {
+                old.push(key.into());
+            }
+        });
+        old.iter()
+            .try_for_each(|key| self.apply_one(&Effect::Remove { db: id, key }))
+    }
+
+    fn apply_one(&mut self, effect: &Effect<'_>) -> Result<(), BadFrame> {
+        match *effect {
+            Effect::PutBytes {
+                db,
+                key,
+                bytes,
+                deadline_ms,
+            } => {
+                let deadline = deadline_ms.map_or(Deadline::None, Deadline::At);
+                let value = ValueRef::Bytes(bytes);
+                self.on_key(db, key, |slot| slot.put(value, deadline))
+            }
+            Effect::PutInt {
+                db,
+                key,
+                number,
+                deadline_ms,
+            } => {
+                let deadline = deadline_ms.map_or(Deadline::None, Deadline::At);
+                let value = ValueRef::Int(number);
+                self.on_key(db, key, |slot| slot.put(value, deadline))
+            }
+            Effect::Append { db, key, suffix } => self.on_entry(db, key, |slot| {
+                slot.append(suffix);
+            }),
+            Effect::WriteRange {
+                db,
+                key,
+                offset,
+                bytes,
+            } => {
+                let offset = usize::try_from(offset).map_err(|_| BadFrame)?;
+                if offset
+                    .checked_add(bytes.len())
+                    .is_none_or(|end| end > VALUE_BYTES_MAX)
+                {
+                    return Err(BadFrame);
+                }
+                self.on_entry(db, key, |slot| {
+                    slot.write_range(offset, bytes);
+                })
+            }
+            Effect::Deadline {
+                db,
+                key,
+                deadline_ms,
+            } => self.on_entry(db, key, |slot| slot.set_deadline(deadline_ms)),
+            Effect::Remove { db, key } => self.on_key(db, key, |slot| {
+                slot.remove();
+            }),
+            Effect::Clear { db } => {
+                let place = self.place_of(db)?;
+                self.batch.step().clear(place, Free::Now);
+                Ok(())
+            }
+            Effect::Swap { a, b } => {
+                let (a, b) = (self.place_of(a)?, self.place_of(b)?);
+                self.swap(a, b);
+                Ok(())
+            }
+        }
+    }
+
+    fn swap(&mut self, a: u32, b: u32) {
+        let mut step = self.batch.step();
+        step.swap(a, b);
+        self.places = places(&step);
+    }
+
+    fn on_key(
+        &self,
+        id: u32,
+        key: &[u8],
+        change: impl FnOnce(&mut Slot<'_>),
+    ) -> Result<(), BadFrame> {
+        let db = self.place_of(id)?;
+        change(&mut self.batch.step().lock(db, key).slot(db, key));
+        Ok(())
+    }
+
+    /// The same, for what can only be done to a key that is there.
+    fn on_entry(
+        &self,
+        id: u32,
+        key: &[u8],
+        change: impl FnOnce(&mut Slot<'_>),
+    ) -> Result<(), BadFrame> {
+        let mut is_there = true;
+        self.on_key(id, key, |slot| {
+            is_there = slot.exists();
+            if is_there {
+                change(slot);
+            }
+        })?;
+        if is_there { Ok(()) } else { Err(BadFrame) }
+    }
+
+    /// The number under which `SELECT` finds the database with this identity.
+    fn place_of(&self, id: u32) -> Result<u32, BadFrame> {
+        self.places.get(id as usize).copied().ok_or(BadFrame)
+    }
+}
+
+impl std::fmt::Debug for Replay<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replay").finish_non_exhaustive()
+    }
+}
+
+/// Where the databases stand, by identity.
+fn places(step: &Step<'_>) -> Vec<u32> {
+    let mut places = vec![0; step.databases() as usize];
+    for place in 0..step.databases() {
+        places[step.database(place).id as usize] = place;
+    }
+    places
+}
+
 /// The hash of one entry. The sum over all entries does not depend on their order.
 fn hash(
     (db, id): (u32, u32),
@@ -57,65 +323,5 @@ fn hash(
     xxh3_128(&bytes)
 }
 
-fn apply_one(step: &mut Step<'_>, effect: &Effect) {
-    match effect {
-        Effect::Put {
-            db,
-            key,
-            value,
-            deadline_ms,
-        } => {
-            let deadline = deadline_ms.map_or(Deadline::None, Deadline::At);
-            on_key(step, *db, key, |slot| {
-                slot.put(Value::as_ref(value), deadline);
-            });
-        }
-        Effect::Append { db, key, suffix } => {
-            on_key(step, *db, key, |slot| {
-                slot.append(suffix);
-            });
-        }
-        Effect::WriteRange {
-            db,
-            key,
-            offset,
-            bytes,
-        } => {
-            on_key(step, *db, key, |slot| {
-                slot.write_range(*offset, bytes);
-            });
-        }
-        Effect::Deadline {
-            db,
-            key,
-            deadline_ms,
-        } => {
-            on_key(step, *db, key, |slot| slot.set_deadline(*deadline_ms));
-        }
-        Effect::Remove { db, key } => {
-            on_key(step, *db, key, |slot| {
-                slot.remove();
-            });
-        }
-        Effect::Clear { db } => {
-            let place = place_of(step, *db);
-            step.clear(place, Free::Now);
-        }
-        Effect::Swap { a, b } => {
-            let (a, b) = (place_of(step, *a), place_of(step, *b));
-            step.swap(a, b);
-        }
-    }
-}
-
-fn on_key(step: &mut Step<'_>, id: u32, key: &[u8], change: impl FnOnce(&mut Slot<'_>)) {
-    let db = place_of(step, id);
-    change(&mut step.lock(db, key).slot(db, key));
-}
-
-/// The number under which `SELECT` finds the database with this identity.
-fn place_of(step: &Step<'_>, id: u32) -> u32 {
-    (0..step.databases())
-        .find(|&db| step.database(db).id == id)
-        .expect("an effect names a database of this engine")
-}
+#[cfg(all(test, not(loom)))]
+mod tests;

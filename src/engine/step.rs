@@ -32,12 +32,16 @@ use super::watch::Watched;
 use crate::clock::Now;
 use crate::policy::Policy;
 use crate::sync::MutexGuard;
-use std::cell::RefCell;
+use crate::sync::atomic::Ordering;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 /// Keys that [`Batch::fetch`] has fetched at a time: some 200 cache lines are then on their way,
 /// more than a core can have under way, and far fewer than the first cache holds.
 const FETCHED_MAX: usize = 32;
+
+/// A longer frame's room is not kept for the next step.
+const SCRATCH_BYTES_MAX: usize = 64 << 10;
 
 /// The keys [`Batch::fetch_next`] has begun to fetch for, by database and hash: the last one, whose
 /// shard is on its way, and the one before, whose place in the table is.
@@ -51,6 +55,9 @@ pub struct Batch<'e> {
     side: usize,
     now: Now,
     rules: Rules,
+    recording: bool,
+    /// Room for frames, lent to one step after the other.
+    scratch: RefCell<Vec<u8>>,
 }
 
 /// How uses are noted from `now` on.
@@ -82,22 +89,24 @@ impl Alone for RefCell<gate::Exclusive<'_, Layout>> {
 
 impl<'e> Batch<'e> {
     pub(super) fn shared(engine: &'e Engine, side: usize, now: Now) -> Self {
-        Self {
-            engine,
-            hold: Hold::Shared(engine.gate.shared(side)),
-            side,
-            now,
-            rules: rules(engine, now),
-        }
+        let hold = Hold::Shared(engine.gate.shared(side));
+        Self::inside(engine, hold, side, now)
     }
 
     pub(super) fn alone(engine: &'e Engine, now: Now) -> Self {
+        let hold = Hold::Alone(RefCell::new(engine.gate.exclusive()));
+        Self::inside(engine, hold, 0, now)
+    }
+
+    fn inside(engine: &'e Engine, hold: Hold<'e>, side: usize, now: Now) -> Self {
         Self {
             engine,
-            hold: Hold::Alone(RefCell::new(engine.gate.exclusive())),
-            side: 0,
+            hold,
+            side,
             now,
             rules: rules(engine, now),
+            recording: engine.is_recording(),
+            scratch: RefCell::default(),
         }
     }
 
@@ -172,21 +181,22 @@ impl<'e> Batch<'e> {
             Hold::Shared(side) => View::Shared(side.get()),
             Hold::Alone(sides) => View::Alone(sides, sides.layout()),
         };
-        let alone = self.is_alone();
-        let recording = self.engine.sink.is_some();
-        let tally = Tally::default();
         let ctx = Context {
             now: self.now,
             rules: self.rules,
-            frame: Vec::new(),
-            recording,
-            alone,
-            tally,
+            frame: self.scratch.take(),
+            recording: self.recording,
+            alone: self.is_alone(),
+            side: self.side,
+            tally: Tally::default(),
+            seen: Cell::new(0),
+            changed: Vec::new(),
+            changed_bytes: 0,
         };
         Step {
             engine: self.engine,
             view,
-            side: self.side,
+            scratch: &self.scratch,
             ctx,
         }
     }
@@ -244,35 +254,87 @@ impl View<'_> {
 struct Context {
     now: Now,
     rules: Rules,
-    frame: Vec<Effect>,
+    /// The effects that are not yet committed.
+    frame: Vec<u8>,
     recording: bool,
     alone: bool,
+    side: usize,
     tally: Tally,
+    /// The highest frame that this step made, or that changed something it looked at.
+    seen: Cell<u64>,
+    /// Alone: what the frame changed.
+    changed: Vec<Changed>,
+    /// Bytes of the frame whose changes are listed there.
+    changed_bytes: usize,
+}
+
+/// Something a frame changed. Databases by their identity.
+#[derive(Clone, Copy, Debug)]
+enum Changed {
+    Shard(u32, usize),
+    Database(u32),
+    Map,
 }
 
 impl Context {
     #[inline]
-    fn emit(&mut self, effect: impl FnOnce() -> Effect) {
+    fn emit(&mut self, effect: &Effect<'_>) {
         self.tally.changes += 1;
         if self.recording {
-            self.frame.push(effect());
+            effect.push_to(&mut self.frame);
         }
     }
 
-    fn commit(&mut self, engine: &Engine) {
-        if !self.frame.is_empty()
-            && let Some(sink) = &engine.sink
-        {
-            sink.commit(std::mem::take(&mut self.frame));
+    /// Hands the frame over, if there is one; answers its number.
+    #[inline]
+    fn commit(&mut self, engine: &Engine) -> Option<u64> {
+        if self.frame.is_empty() {
+            return None;
+        }
+        let sink = engine.sink.as_ref()?;
+        let number = sink.commit(self.side, &self.frame);
+        self.frame.clear();
+        self.see(number);
+        Some(number)
+    }
+
+    #[inline]
+    fn see(&self, number: u64) {
+        self.seen.set(self.seen.get().max(number));
+    }
+
+    /// Commits what was done with a shard that is held, and notes in it which frame that was; or
+    /// notes which frame it was in before. Alone, the frame goes on.
+    #[inline]
+    fn settle(&mut self, engine: &Engine, layout: &Layout, places: &[Place]) {
+        if self.alone && self.frame.len() > self.changed_bytes {
+            self.changed_bytes = self.frame.len();
+            let changed = |place: &Place| Changed::Shard(layout[place.0 as usize].id, place.1);
+            self.changed.extend(places.iter().map(changed));
+        }
+        let number = if self.alone {
+            None
+        } else {
+            self.commit(engine)
+        };
+        for &(db, shard) in places {
+            let database = &layout[db as usize];
+            match number {
+                Some(number) => database.note_frame(shard, number),
+                None => self.see(database.frame_of(shard)),
+            }
         }
     }
 }
+
+/// A shard: the database as `SELECT` numbers it, and the number in it.
+type Place = (u32, usize);
 
 /// One unit of change: a command, an EXEC, a timer's turn.
 pub struct Step<'b> {
     engine: &'b Engine,
     view: View<'b>,
-    side: usize,
+    scratch: &'b RefCell<Vec<u8>>,
     ctx: Context,
 }
 
@@ -298,7 +360,7 @@ impl<'b> Step<'b> {
 
     /// The side of the gate it is on.
     pub(super) fn side(&self) -> usize {
-        self.side
+        self.ctx.side
     }
 
     /// How uses are noted and entries compared.
@@ -328,6 +390,50 @@ impl<'b> Step<'b> {
         std::mem::take(&mut self.ctx.tally)
     }
 
+    /// Commits what the step did, if it did not go with the locks, and answers the highest frame
+    /// that it made or that changed something it looked at: whoever is told of this step is told of
+    /// that frame. 0 where nothing is recorded.
+    pub fn commit(&mut self) -> u64 {
+        if let Some(number) = self.ctx.commit(self.engine) {
+            for changed in std::mem::take(&mut self.ctx.changed) {
+                self.note_frame(changed, number);
+            }
+            self.ctx.changed_bytes = 0;
+        }
+        self.ctx.seen.get()
+    }
+
+    fn note_frame(&self, changed: Changed, number: u64) {
+        let layout = self.view.layout();
+        let find = |id| layout.iter().find(|database| database.id == id);
+        match changed {
+            Changed::Shard(id, shard) => {
+                if let Some(database) = find(id) {
+                    database.note_frame(shard, number);
+                }
+            }
+            Changed::Database(id) => {
+                if let Some(database) = find(id) {
+                    database.note_frame_of_all(number);
+                }
+            }
+            Changed::Map => self.engine.map_frame.store(number, Ordering::Relaxed),
+        }
+    }
+
+    /// Notes that the step looked at a shard.
+    #[inline]
+    pub(super) fn see(&self, db: u32, shard: usize) {
+        if self.ctx.recording {
+            self.ctx.see(self.database(db).frame_of(shard));
+        }
+    }
+
+    /// Notes that the step looked at a whole database.
+    fn see_all(&self, db: u32) {
+        (0..self.database(db).shard_count()).for_each(|shard| self.see(db, shard));
+    }
+
     /// Locks the shard of one key.
     #[inline]
     pub fn lock(&mut self, db: u32, key: &[u8]) -> Locked<'_> {
@@ -339,11 +445,12 @@ impl<'b> Step<'b> {
     pub(super) fn lock_hash(&mut self, db: u32, hash: u64) -> Locked<'_> {
         let layout = self.view.layout();
         let database = &layout[db as usize];
-        let shard = database.shards()[database.shard_of(hash)].lock();
+        let number = database.shard_of(hash);
+        let shard = database.shards()[number].lock();
         Locked {
             engine: self.engine,
             layout,
-            held: Held::One(shard, hash),
+            held: Held::One(shard, hash, (db, number)),
             ctx: &mut self.ctx,
         }
     }
@@ -362,15 +469,15 @@ impl<'b> Step<'b> {
                 layout[db as usize].shard_of(self.engine.hasher.hash(key)),
             )
         };
-        let mut places: Vec<(u32, usize)> = keys.map(place).collect();
+        let mut places: Vec<Place> = keys.map(place).collect();
         places.sort_unstable();
         places.dedup();
-        let lock = |place: (u32, usize)| (place, layout[place.0 as usize].shards()[place.1].lock());
-        let shards = places.into_iter().map(lock).collect();
+        let lock = |&(db, number): &Place| layout[db as usize].shards()[number].lock();
+        let shards = places.iter().map(lock).collect();
         Locked {
             engine: self.engine,
             layout,
-            held: Held::Many(shards),
+            held: Held::Many(shards, places),
             ctx: &mut self.ctx,
         }
     }
@@ -387,10 +494,10 @@ impl<'b> Step<'b> {
         let mut locked = Locked {
             engine: self.engine,
             layout,
-            held: Held::Whole(guard),
+            held: Held::Whole(guard, (db, shard)),
             ctx: &mut self.ctx,
         };
-        locked.expire(db, shard, effort_max)
+        locked.expire(effort_max)
     }
 
     /// The database that `SELECT db` picks.
@@ -401,6 +508,7 @@ impl<'b> Step<'b> {
     /// Number of keys in a database, those due but not yet removed among them.
     #[must_use]
     pub fn len(&self, db: u32) -> usize {
+        self.see_all(db);
         self.database(db)
             .shards_in_use()
             .iter()
@@ -436,43 +544,12 @@ impl<'b> Step<'b> {
         self.note_changes_of_watched(&[db]);
         let fresh = Arc::new(old.emptied());
         self.replace_layout(|databases| databases[db as usize] = fresh);
-        self.ctx.emit(|| Effect::Clear { db: old.id });
+        self.ctx.emit(&Effect::Clear { db: old.id });
+        self.ctx.changed.push(Changed::Database(old.id));
         match free {
             Free::Now => drop(old),
             Free::Later => self.engine.discard(old),
         }
-    }
-
-    /// Frees the databases that were flushed, and in each shard moves the records of the page with
-    /// most holes if it has any, so that the page is freed. O(shards), up to 4 KiB moved in each.
-    pub fn purge(&mut self) {
-        while self.engine.free_some(usize::MAX) {}
-        for database in self.view.layout().iter() {
-            for shard in database.shards_in_use() {
-                shard.lock().purge(&self.engine.hasher);
-            }
-        }
-        while self.settle(usize::MAX) {}
-    }
-
-    /// Moves up to about `moves_max` pages of 4 KiB, so that memory whose neighbours are in use can
-    /// be given back to the system; answers whether there is more to do. O(shards) where there is
-    /// anything to do, else one load.
-    pub fn settle(&mut self, moves_max: usize) -> bool {
-        let Some(limit) = self.engine.pool.limit() else {
-            return false;
-        };
-        let mut left = moves_max;
-        for database in self.view.layout().iter() {
-            for shard in database.shards_in_use() {
-                left -= shard.lock().settle(limit, left);
-                if left == 0 {
-                    return true;
-                }
-            }
-        }
-        // What is beyond the limit still belongs to databases that were flushed.
-        false
     }
 
     /// Lets two databases change places.
@@ -486,7 +563,10 @@ impl<'b> Step<'b> {
         self.note_changes_of_watched(&[a, b]);
         let (a_id, b_id) = (self.database(a).id, self.database(b).id);
         self.replace_layout(|databases| databases.swap(a as usize, b as usize));
-        self.ctx.emit(|| Effect::Swap { a: a_id, b: b_id });
+        self.ctx.emit(&Effect::Swap { a: a_id, b: b_id });
+        let changed = [a_id, b_id].map(Changed::Database);
+        self.ctx.changed.extend(changed);
+        self.ctx.changed.push(Changed::Map);
     }
 
     /// Whether any of these keys changed since it was watched. Opens each key first, so one that
@@ -531,9 +611,12 @@ impl<'b> Step<'b> {
 
 impl Drop for Step<'_> {
     fn drop(&mut self) {
-        // With a shared batch the frame went with the locks; what is left is that of a step alone.
-        self.ctx.commit(self.engine);
         abort_if_panicking_with(!self.ctx.frame.is_empty() || self.ctx.alone);
+        // With a shared batch the frame went with the locks; what is left is that of a step alone.
+        self.commit();
+        if self.ctx.frame.capacity() <= SCRATCH_BYTES_MAX {
+            self.scratch.replace(std::mem::take(&mut self.ctx.frame));
+        }
     }
 }
 
@@ -555,10 +638,19 @@ pub struct Locked<'s> {
 
 enum Held<'s> {
     /// One shard, and the hash of the key it was locked for.
-    One(MutexGuard<'s, Shard>, u64),
-    Many(Vec<((u32, usize), MutexGuard<'s, Shard>)>),
+    One(MutexGuard<'s, Shard>, u64, Place),
+    Many(Vec<MutexGuard<'s, Shard>>, Vec<Place>),
     /// One shard, for the sake of no key in particular.
-    Whole(MutexGuard<'s, Shard>),
+    Whole(MutexGuard<'s, Shard>, Place),
+}
+
+impl Held<'_> {
+    fn places(&self) -> &[Place] {
+        match self {
+            Self::One(_, _, place) | Self::Whole(_, place) => std::slice::from_ref(place),
+            Self::Many(_, places) => places,
+        }
+    }
 }
 
 impl Locked<'_> {
@@ -570,7 +662,7 @@ impl Locked<'_> {
     pub fn slot<'l>(&'l mut self, db: u32, key: &'l [u8]) -> Slot<'l> {
         let database = &self.layout[db as usize];
         let (shard, hash) = match &mut self.held {
-            Held::One(shard, hash) => {
+            Held::One(shard, hash, _) => {
                 debug_assert_eq!(
                     *hash,
                     self.engine.hasher.hash(key),
@@ -578,13 +670,12 @@ impl Locked<'_> {
                 );
                 (&mut **shard, *hash)
             }
-            Held::Many(shards) => {
+            Held::Many(shards, places) => {
                 let hash = self.engine.hasher.hash(key);
-                let place = (db, database.shard_of(hash));
-                let at = shards.binary_search_by_key(&place, |(place, _)| *place);
-                (&mut *shards[at.expect("this key was not named")].1, hash)
+                let at = places.binary_search(&(db, database.shard_of(hash)));
+                (&mut *shards[at.expect("this key was not named")], hash)
             }
-            Held::Whole(_) => panic!("this key was not named"),
+            Held::Whole(..) => panic!("this key was not named"),
         };
         let bucket = shard.find(hash, key);
         let engine = self.engine;
@@ -608,10 +699,11 @@ impl Locked<'_> {
         self.engine.watches.add(db, key)
     }
 
-    fn expire(&mut self, db: u32, number: usize, effort_max: usize) -> Expired {
-        let Held::Whole(shard) = &mut self.held else {
+    fn expire(&mut self, effort_max: usize) -> Expired {
+        let Held::Whole(shard, (db, number)) = &mut self.held else {
             unreachable!("expiry locks a whole shard");
         };
+        let (db, number) = (*db, *number);
         let database = &self.layout[db as usize];
         let (engine, ctx) = (self.engine, &mut *self.ctx);
         let now_ms = ctx.now.wall_ms;
@@ -627,7 +719,7 @@ impl Locked<'_> {
     /// Lets an entry go whose shard was locked by its hash, if it is there and still what it was.
     /// One past its deadline counts as expired.
     pub(super) fn evict(&mut self, candidate: &Candidate, policy: Policy) -> Fate {
-        let Held::One(shard, hash) = &mut self.held else {
+        let Held::One(shard, hash, _) = &mut self.held else {
             unreachable!("an eviction locks one shard");
         };
         let (engine, ctx, hash) = (self.engine, &mut *self.ctx, *hash);
@@ -655,8 +747,9 @@ impl Locked<'_> {
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
         abort_if_panicking_with(true);
-        if !self.ctx.alone {
-            self.ctx.commit(self.engine);
+        if self.ctx.recording {
+            let (engine, layout) = (self.engine, self.layout);
+            self.ctx.settle(engine, layout, self.held.places());
         }
     }
 }
@@ -680,10 +773,7 @@ fn note_expired(engine: &Engine, ctx: &mut Context, db: u32, id: u32, key: &[u8]
 }
 
 fn note_removed(engine: &Engine, ctx: &mut Context, db: u32, id: u32, key: &[u8]) {
-    ctx.emit(|| Effect::Remove {
-        db: id,
-        key: key.into(),
-    });
+    ctx.emit(&Effect::Remove { db: id, key });
     engine.watches.note_change(db, key);
 }
 
@@ -822,12 +912,7 @@ impl Slot<'_> {
         }
         self.note_deadline(deadline_ms);
         let (db, key) = (self.database.id, self.key);
-        self.ctx.emit(|| Effect::Put {
-            db,
-            key: key.into(),
-            value: value.into(),
-            deadline_ms,
-        });
+        self.ctx.emit(&Effect::put(db, key, value, deadline_ms));
         self.note_change();
     }
 
@@ -838,11 +923,7 @@ impl Slot<'_> {
     pub fn append(&mut self, suffix: &[u8]) -> usize {
         let len = self.grow(|text| text.extend_from_slice(suffix));
         let (db, key) = (self.database.id, self.key);
-        self.ctx.emit(|| Effect::Append {
-            db,
-            key: key.into(),
-            suffix: suffix.into(),
-        });
+        self.ctx.emit(&Effect::Append { db, key, suffix });
         self.note_change();
         len
     }
@@ -861,11 +942,12 @@ impl Slot<'_> {
             text[offset..end].copy_from_slice(bytes);
         });
         let (db, key) = (self.database.id, self.key);
-        self.ctx.emit(|| Effect::WriteRange {
+        let offset = offset as u64;
+        self.ctx.emit(&Effect::WriteRange {
             db,
-            key: key.into(),
+            key,
             offset,
-            bytes: bytes.into(),
+            bytes,
         });
         self.note_change();
         len
@@ -881,9 +963,9 @@ impl Slot<'_> {
             .set_deadline_ms(bucket, deadline_ms, &self.engine.hasher);
         self.note_deadline(deadline_ms);
         let (db, key) = (self.database.id, self.key);
-        self.ctx.emit(|| Effect::Deadline {
+        self.ctx.emit(&Effect::Deadline {
             db,
-            key: key.into(),
+            key,
             deadline_ms,
         });
         self.note_change();
@@ -896,10 +978,7 @@ impl Slot<'_> {
         };
         self.shard.remove(bucket, &self.engine.hasher);
         let (db, key) = (self.database.id, self.key);
-        self.ctx.emit(|| Effect::Remove {
-            db,
-            key: key.into(),
-        });
+        self.ctx.emit(&Effect::Remove { db, key });
         self.note_change();
         true
     }

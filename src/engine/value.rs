@@ -77,7 +77,7 @@ impl std::fmt::Debug for IntText {
     }
 }
 
-/// A value that owns its bytes: what a frame keeps.
+/// A value that owns its bytes: what is carried from one key to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     /// See [`ValueRef::Int`].

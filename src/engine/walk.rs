@@ -78,8 +78,12 @@ impl Step<'_> {
         let mut at = Cursor::decode(cursor);
         let (mut keys, mut buckets) = (0, 0);
         let shards = self.database(db).shards_in_use();
+        if shards.is_empty() {
+            self.see(db, 0);
+        }
         while let Some(shard) = shards.get(at.shard) {
             let shard = shard.lock();
+            self.see(db, at.shard);
             if low_bits(u64::from(shard.generation()), GENERATION_BITS) != u64::from(at.generation)
             {
                 at.bucket = 0;
@@ -112,8 +116,11 @@ impl Step<'_> {
     /// Visits every key of a database once, without those past their deadline.
     pub fn each_key(&self, db: u32, mut visit: impl FnMut(&[u8])) {
         let now_ms = self.now().wall_ms;
-        for shard in self.database(db).shards_in_use() {
-            shard.lock().walk(0, usize::MAX, |entry| {
+        self.see(db, 0);
+        for (number, shard) in self.database(db).shards_in_use().iter().enumerate() {
+            let shard = shard.lock();
+            self.see(db, number);
+            shard.walk(0, usize::MAX, |entry| {
                 if entry.deadline_ms().is_none_or(|deadline| deadline > now_ms) {
                     visit(entry.key());
                 }

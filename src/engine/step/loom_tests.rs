@@ -4,7 +4,7 @@
 //! its key and a frame tells what its step saw.
 
 use super::*;
-use crate::engine::{Effect, Options, Recorder, Value};
+use crate::engine::{Effect, Frame, Options, Recorder};
 use loom::thread;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -95,16 +95,13 @@ impl Stage {
     /// what the frames before its own had left, and which ends at the state that is there.
     fn check_frames(&self) {
         let mut history: HashMap<Box<[u8]>, Vec<u8>> = HashMap::new();
-        for effect in self.recorder.take().into_iter().flatten() {
+        let frames = self.recorder.take();
+        for effect in frames.iter().flat_map(Frame::effects) {
             match effect {
-                Effect::Put {
-                    key,
-                    value: Value::Bytes(value),
-                    ..
-                } => {
-                    let before = history.entry(key).or_default();
-                    assert_eq!(before[..], value[..value.len() - 1], "a frame out of order");
-                    *before = value.into();
+                Effect::PutBytes { key, bytes, .. } => {
+                    let before = history.entry(key.into()).or_default();
+                    assert_eq!(before[..], bytes[..bytes.len() - 1], "a frame out of order");
+                    *before = bytes.into();
                 }
                 Effect::Clear { .. } => history.clear(),
                 other => panic!("no step here leaves {other:?}"),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::clock::Now;
-use crate::engine::{Deadline, Effect, Options, Recorder, Slot, ValueRef};
+use crate::engine::{Deadline, Effect, Frame, Options, Recorder, Slot, ValueRef};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -137,7 +137,9 @@ impl Stage {
         let batch = self.engine.shared(worker, self.now());
         let swept = self.sweepers[worker].run(&batch, effort_max, &mut tally);
         drop(batch);
-        let removed: Vec<Key> = self.recorder.take().concat().iter().map(name_of).collect();
+        let frames = self.recorder.take();
+        let effects = frames.iter().flat_map(Frame::effects);
+        let removed: Vec<Key> = effects.map(name_of).collect();
         assert_eq!(removed.len() as u64, tally.expired);
         for name in removed {
             let at = self.naive.remove(&name).expect("removed what is not there");
@@ -220,11 +222,11 @@ impl Stage {
     }
 }
 
-fn name_of(effect: &Effect) -> Key {
+fn name_of(effect: Effect<'_>) -> Key {
     let Effect::Remove { db, key } = effect else {
         panic!("expiry leaves {effect:?}");
     };
-    (*db, u16::from_be_bytes(key[..].try_into().expect("a key")))
+    (db, u16::from_be_bytes(key.try_into().expect("a key")))
 }
 
 proptest! {

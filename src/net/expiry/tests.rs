@@ -3,7 +3,7 @@
 use super::*;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
-use crate::engine::{Census, Deadline, Effect, SHARDS_DEFAULT, Sink, ValueRef};
+use crate::engine::{Census, Deadline, Effect, Effects, SHARDS_DEFAULT, Sink, ValueRef};
 use crate::session::server::{Server, ServerOptions};
 use crate::sync::Mutex;
 use rustix::time::{ClockId, clock_gettime};
@@ -20,15 +20,16 @@ struct Lateness {
 }
 
 impl Sink for Lateness {
-    fn commit(&self, frame: Vec<Effect>) {
+    fn commit(&self, _: usize, frame: &[u8]) -> u64 {
         let now_us = self.clock.now().wall_us();
-        for effect in &frame {
-            if let Effect::Remove { key, .. } = effect {
+        for effect in Effects::of(frame) {
+            if let Ok(Effect::Remove { key, .. }) = effect {
                 let deadline_ms = u64::from_be_bytes(key[..8].try_into().expect("a deadline"));
                 let late_us = now_us.checked_sub(deadline_ms * 1_000);
                 self.late_us.lock().push(late_us.expect("went early"));
             }
         }
+        0
     }
 }
 

@@ -1,0 +1,298 @@
+//! Whole histories done again, from the beginning and from what was cut out of them on the way.
+
+use super::*;
+use crate::engine::{Options, Recorder};
+use proptest::prelude::*;
+use std::sync::Arc;
+
+const SHARDS: usize = 4;
+const DATABASES: u32 = 3;
+
+fn options() -> Options {
+    Options {
+        databases: DATABASES,
+        shards: SHARDS,
+        hash_seed: 5,
+        ..Options::default()
+    }
+}
+
+/// What happens to one engine.
+#[derive(Clone, Debug)]
+enum Op {
+    Put(u32, u8, Option<u64>),
+    PutInt(u32, u8),
+    Append(u32, u8),
+    Write(u32, u8, usize),
+    Deadline(u32, u8, Option<u64>),
+    Remove(u32, u8),
+    /// Two keys in one step.
+    Both(u32, u8, u8),
+    Clear(u32),
+    Swap(u32, u32),
+    /// Two keys and a flush in one step, alone.
+    Alone(u32, u8),
+    Time(u64),
+    /// The next shard is cut.
+    Cut,
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let db = || 0..DATABASES;
+    let key = || 0u8..12;
+    let at = || prop::option::of(1u64..200);
+    let op = prop_oneof![
+        6 => (db(), key(), at()).prop_map(|(db, key, at)| Op::Put(db, key, at)),
+        2 => (db(), key()).prop_map(|(db, key)| Op::PutInt(db, key)),
+        4 => (db(), key()).prop_map(|(db, key)| Op::Append(db, key)),
+        3 => (db(), key(), 0usize..300).prop_map(|(db, key, at)| Op::Write(db, key, at)),
+        3 => (db(), key(), at()).prop_map(|(db, key, at)| Op::Deadline(db, key, at)),
+        3 => (db(), key()).prop_map(|(db, key)| Op::Remove(db, key)),
+        3 => (db(), key(), key()).prop_map(|(db, a, b)| Op::Both(db, a, b)),
+        1 => db().prop_map(Op::Clear),
+        1 => (db(), db()).prop_map(|(a, b)| Op::Swap(a, b)),
+        1 => (db(), key()).prop_map(|(db, key)| Op::Alone(db, key)),
+        2 => (1u64..40).prop_map(Op::Time),
+        8 => Just(Op::Cut),
+    ];
+    prop::collection::vec(op, 1..160)
+}
+
+/// An engine with its history, and a snapshot that is being cut out of it.
+struct Stage {
+    engine: Engine,
+    recorder: Arc<Recorder>,
+    now_ms: u64,
+    frames: Vec<crate::engine::Frame>,
+    cuts: Cuts,
+    /// Shards that were cut, by identity of their database, of which some move meanwhile.
+    parts: Vec<(u32, usize, Vec<u8>)>,
+    map: Option<Vec<u32>>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let recorder = Arc::new(Recorder::new());
+        let engine = Engine::new(options(), Some(Box::new(Arc::clone(&recorder))));
+        let cuts = Cuts::new(DATABASES, SHARDS, options().hash_seed);
+        Self {
+            engine,
+            recorder,
+            now_ms: 0,
+            frames: Vec::new(),
+            cuts,
+            parts: Vec::new(),
+            map: None,
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            wall_ms: self.now_ms,
+            ..Now::default()
+        }
+    }
+
+    fn on(&self, db: u32, key: u8, act: impl FnOnce(&mut Slot<'_>)) {
+        let batch = self.engine.shared(0, self.now());
+        let mut step = batch.step();
+        act(&mut step.lock(db, &[key]).slot(db, &[key]));
+    }
+
+    fn run(&mut self, op: &Op) {
+        let text = self.frames.len().to_string();
+        let value = ValueRef::Bytes(text.as_bytes());
+        let deadline = |at: &Option<u64>| at.map_or(Deadline::None, Deadline::At);
+        match op {
+            Op::Put(db, key, at) => self.on(*db, *key, |slot| slot.put(value, deadline(at))),
+            Op::PutInt(db, key) => {
+                self.on(*db, *key, |slot| {
+                    slot.put(ValueRef::Int(-7), Deadline::Keep);
+                });
+            }
+            Op::Append(db, key) => self.on(*db, *key, |slot| {
+                if slot.exists() {
+                    slot.append(text.as_bytes());
+                }
+            }),
+            Op::Write(db, key, at) => self.on(*db, *key, |slot| {
+                if slot.exists() {
+                    slot.write_range(*at, text.as_bytes());
+                }
+            }),
+            Op::Deadline(db, key, at) => self.on(*db, *key, |slot| {
+                if slot.exists() {
+                    slot.set_deadline(*at);
+                }
+            }),
+            Op::Remove(db, key) => self.on(*db, *key, |slot| {
+                slot.remove();
+            }),
+            Op::Both(db, a, b) => {
+                let batch = self.engine.shared(0, self.now());
+                let mut step = batch.step();
+                let (a, b) = (&[*a][..], &[*b][..]);
+                let mut locked = step.lock_all(*db, [a, b].into_iter());
+                locked.slot(*db, a).put(value, Deadline::None);
+                locked.slot(*db, b).put(value, Deadline::Keep);
+            }
+            Op::Clear(db) => self.engine.alone(self.now()).step().clear(*db, Free::Now),
+            Op::Swap(a, b) => self.engine.alone(self.now()).step().swap(*a, *b),
+            Op::Alone(db, key) => {
+                let batch = self.engine.alone(self.now());
+                let mut step = batch.step();
+                step.lock(*db, &[*key])
+                    .slot(*db, &[*key])
+                    .put(value, Deadline::None);
+                step.clear((*db + 1) % DATABASES, Free::Now);
+                let other = (*db + 1) % DATABASES;
+                step.lock(other, &[*key])
+                    .slot(other, &[*key])
+                    .put(value, Deadline::None);
+            }
+            Op::Time(ms) => self.now_ms += ms,
+            Op::Cut => self.cut(),
+        }
+        self.frames.extend(self.recorder.take());
+    }
+
+    /// Cuts the map first, and then one shard at a time; each database by its identity, for it may
+    /// stand elsewhere by now.
+    fn cut(&mut self) {
+        let batch = self.engine.shared(0, self.now());
+        let step = batch.step();
+        let (ids, frame) = step.map();
+        if self.map.is_none() {
+            self.cuts.set_map(frame);
+            self.map = Some(ids);
+            return;
+        }
+        let next = self.parts.len();
+        let (id, shard) = (next / SHARDS, next % SHARDS);
+        let Some(place) = (0..DATABASES).find(|place| ids[*place as usize] == id as u32) else {
+            return;
+        };
+        let mut part = Vec::new();
+        let (id, frame) = step.cut(place, shard, &mut part);
+        assert!(self.cuts.set(id, shard, frame));
+        self.parts.push((id, shard, part));
+    }
+
+    fn finish_cutting(&mut self) {
+        while self.map.is_none() || self.parts.len() < DATABASES as usize * SHARDS {
+            self.cut();
+        }
+    }
+}
+
+proptest! {
+    /// Goes red when `apply` takes no notice of the cuts, when `Clear` empties what was cut after
+    /// it, when `note_frame_of_all` is left out of SWAPDB or FLUSHDB, when a step alone does not
+    /// note what it changed, and when `cut` leaves out that a value grew.
+    #[test]
+    fn a_snapshot_and_the_frames_behind_it_are_the_state(ops in ops()) {
+        let mut stage = Stage::new();
+        ops.iter().for_each(|op| stage.run(op));
+        stage.finish_cutting();
+        let twin = Engine::new(options(), None);
+        let mut replay = twin.replay();
+        for (_, _, part) in &stage.parts {
+            prop_assert_eq!(replay.apply_all(part), Ok(()));
+        }
+        prop_assert_eq!(replay.arrange(stage.map.as_deref().unwrap_or_default()), Ok(()));
+        for (number, frame) in (1..).zip(&stage.frames) {
+            prop_assert_eq!(replay.apply(number, frame.bytes(), &stage.cuts), Ok(()));
+        }
+        drop(replay);
+        prop_assert_eq!(twin.state_hash(), stage.engine.state_hash());
+    }
+
+    #[test]
+    fn all_frames_are_the_state(ops in ops()) {
+        let mut stage = Stage::new();
+        ops.iter().for_each(|op| stage.run(op));
+        let twin = Engine::new(options(), None);
+        for frame in &stage.frames {
+            prop_assert_eq!(twin.apply(frame.bytes()), Ok(()));
+        }
+        prop_assert_eq!(twin.state_hash(), stage.engine.state_hash());
+    }
+
+    /// Whatever a frame holds, it is done or refused.
+    #[test]
+    fn no_frame_does_harm(effects in prop::collection::vec((0u8..8, 0u32..5, any::<u8>()), 1..20)) {
+        let twin = Engine::new(options(), None);
+        let mut frame = Vec::new();
+        for (kind, db, byte) in effects {
+            let key: &[u8] = &[byte % 3];
+            let effect = match kind {
+                0 => Effect::put(db, key, ValueRef::Int(1), None),
+                1 => Effect::Append { db, key, suffix: b"s" },
+                2 => Effect::WriteRange { db, key, offset: u64::from(byte), bytes: b"r" },
+                3 => Effect::WriteRange { db, key, offset: u64::MAX, bytes: b"r" },
+                4 => Effect::Deadline { db, key, deadline_ms: None },
+                5 => Effect::Remove { db, key },
+                6 => Effect::Clear { db },
+                _ => Effect::Swap { a: db, b: u32::from(byte) },
+            };
+            effect.push_to(&mut frame);
+        }
+        let _ = twin.apply(&frame);
+    }
+}
+
+/// The frame that made it, of whoever looks at a key.
+fn seen(engine: &Engine, act: impl FnOnce(&mut Step<'_>)) -> u64 {
+    let batch = engine.shared(0, Now::default());
+    let mut step = batch.step();
+    act(&mut step);
+    step.commit()
+}
+
+fn put(step: &mut Step<'_>, db: u32, key: &[u8]) {
+    let value = ValueRef::Int(1);
+    step.lock(db, key).slot(db, key).put(value, Deadline::None);
+}
+
+fn look(step: &mut Step<'_>, db: u32, key: &[u8]) {
+    let _ = step.lock(db, key).slot(db, key).peek();
+}
+
+#[test]
+fn whoever_looks_is_told_of_the_last_frame_of_what_it_saw_and_of_no_later_one() {
+    let recorder = Arc::new(Recorder::new());
+    let engine = Engine::new(options(), Some(Box::new(Arc::clone(&recorder))));
+    assert_eq!(seen(&engine, |step| look(step, 0, b"a")), 0);
+    assert_eq!(seen(&engine, |step| put(step, 0, b"a")), 1);
+    let shard_of = |key: &[u8]| {
+        let hash = engine.hasher.hash(key);
+        engine
+            .shared(0, Now::default())
+            .step()
+            .database(0)
+            .shard_of(hash)
+    };
+    let elsewhere = (0u8..).find(|key| shard_of(&[*key]) != shard_of(b"a"));
+    let elsewhere = &[elsewhere.unwrap_or_default()][..];
+    assert_eq!(seen(&engine, |step| put(step, 0, elsewhere)), 2);
+    assert_eq!(seen(&engine, |step| look(step, 0, b"a")), 1);
+    assert_eq!(seen(&engine, |step| look(step, 0, elsewhere)), 2);
+    assert_eq!(seen(&engine, |step| look(step, 1, elsewhere)), 0);
+    assert_eq!(seen(&engine, |step| assert_eq!(step.len(0), 2)), 2);
+    let alone = |act: &dyn Fn(&mut Step<'_>)| {
+        let batch = engine.alone(Now::default());
+        let mut step = batch.step();
+        act(&mut step);
+        step.commit()
+    };
+    assert_eq!(alone(&|step| look(step, 0, b"a")), 1);
+    assert_eq!(alone(&|step| put(step, 1, b"a")), 3);
+    assert_eq!(seen(&engine, |step| look(step, 1, b"a")), 3);
+    assert_eq!(seen(&engine, |step| look(step, 0, b"a")), 1);
+    assert_eq!(alone(&|step| step.clear(0, Free::Now)), 4);
+    assert_eq!(seen(&engine, |step| look(step, 0, b"a")), 4);
+    assert_eq!(seen(&engine, |step| look(step, 1, b"a")), 3);
+    assert_eq!(alone(&|step| step.swap(1, 2)), 5);
+    assert_eq!(seen(&engine, |step| look(step, 2, elsewhere)), 5);
+    assert_eq!(recorder.take().len(), 5);
+}
