@@ -1,7 +1,7 @@
 //! Looking through a data directory that no server has, and repairing it when told to.
 //!
-//! Everything is read that a start would read, and more: all snapshots, and every effect of the log.
-//! What is found is one line each, with file and offset.
+//! Everything is read that a start would read, and more: all snapshots, and every effect of the
+//! log. What is found is one line each, with file and offset.
 //!
 //! A repair leaves a directory that starts, and says what that costs:
 //!
@@ -216,7 +216,7 @@ fn read_snapshot(disk: &dyn Disk, named: &Named, identity: &Identity) -> Result<
             Some(Part::Map { .. }) => {}
             Some(Part::Shard(_)) => {
                 if let Some(bad) = Effects::of(&items).find_map(Result::err) {
-                    return Err(Error::corrupt(&named.name, offset, bad));
+                    return Err(Error::corrupt(&named.name, offset, bad.to_string()));
                 }
             }
         }
@@ -251,7 +251,7 @@ fn read_log(
                     damage = Some(Error::corrupt(
                         &name_at(&segments, &sound),
                         sound.position,
-                        bad,
+                        bad.to_string(),
                     ));
                     break;
                 }
@@ -270,6 +270,24 @@ fn read_log(
         reader.end().clone()
     };
     let first = reader.first_number().unwrap_or(begin);
+    let scanned = Scanned {
+        segments,
+        first,
+        end,
+        damage,
+    };
+    tell_log(&scanned, frames, marks, report);
+    Ok(scanned)
+}
+
+/// What there is to say of the log, which has so many frames and marks.
+fn tell_log(scanned: &Scanned, frames: u64, marks: u64, report: &mut Report) {
+    let Scanned {
+        segments,
+        first,
+        end,
+        damage,
+    } = scanned;
     let (count, number) = (segments.len(), end.number);
     let how = if end.is_closed {
         "closed"
@@ -289,15 +307,9 @@ fn read_log(
         let text = format!("{file}: a torn tail of {len} bytes from byte {offset} on: {reason}");
         report.add(Grade::Leftover, text);
     }
-    if let Some(damage) = &damage {
+    if let Some(damage) = damage {
         report.add(Grade::Damage, damage.to_string());
     }
-    Ok(Scanned {
-        segments,
-        first,
-        end,
-        damage,
-    })
 }
 
 fn name_at(segments: &[Segment], end: &End) -> String {

@@ -104,7 +104,12 @@ pub fn recover(
         disk,
         identity,
         replay: engine.replay(),
-        cuts: cuts_at(identity, 0),
+        // Frames up to the snapshot's begin are left out anyhow.
+        cuts: Cuts::new(
+            identity.databases,
+            identity.shards as usize,
+            identity.hash_seed,
+        ),
         progress: Progress::default(),
         on_progress,
     };
@@ -116,7 +121,7 @@ pub fn recover(
     let begin = loaded.as_ref().map_or(0, |loaded| loaded.begin);
     let segments = list_segments(disk)?;
     let covered = segment::covered(disk, identity.log_id(), &segments, begin)?;
-    let segments = segments.get(covered..).unwrap_or_default().to_vec();
+    let segments = segments.get(covered..).unwrap_or_default();
     let (end, frames) = recovery.replay_log(segments, loaded.as_ref())?;
     drop(recovery);
     refuse_databases_beyond(engine, databases)?;
@@ -141,20 +146,6 @@ fn found(identity: &Identity, loaded: Option<Loaded>, end: End, frames: u64) -> 
         wall_ms: mark.wall_ms.max(taken_wall_ms),
         snapshot: loaded,
     }
-}
-
-/// The cuts of a snapshot in which every shard is empty.
-fn cuts_at(identity: &Identity, begin: u64) -> Cuts {
-    let shards = identity.shards as usize;
-    let mut cuts = Cuts::new(identity.databases, shards, identity.hash_seed);
-    cuts.set_map(begin);
-    for db in 0..identity.databases {
-        for shard in 0..shards {
-            // There is such a shard: they were made of the same numbers.
-            let _ = cuts.set(db, shard, begin);
-        }
-    }
-    cuts
 }
 
 fn list_segments(disk: &dyn Disk) -> Result<Vec<Segment>, Error> {
@@ -243,16 +234,15 @@ impl Recovery<'_> {
     fn load(&mut self, named: &Named) -> Result<Loaded, Error> {
         let reader = SnapshotReader::open(self.disk, named, self.identity)?;
         let (header, bytes_len) = (*reader.header(), reader.bytes_len());
-        self.cuts = cuts_at(self.identity, header.begin);
         let (to_do, portions) = sync_channel(BLOCKS_AHEAD);
         let (done, emptied) = channel();
         let summary = thread::scope(|scope| {
             let reading = scope.spawn(move || read_parts(reader, &to_do, &emptied));
             let mut outcome = Ok(());
             for portion in portions {
-                outcome = self
-                    .do_part(&portion)
-                    .map_err(|BadFrame| Error::corrupt(&named.name, portion.offset, BadFrame));
+                outcome = self.do_part(&portion).map_err(|BadFrame| {
+                    Error::corrupt(&named.name, portion.offset, BadFrame.to_string())
+                });
                 if outcome.is_err() {
                     break;
                 }
@@ -298,11 +288,11 @@ impl Recovery<'_> {
     /// Answers where the log ends, and how many frames were done.
     fn replay_log(
         &mut self,
-        segments: Vec<Segment>,
+        segments: &[Segment],
         loaded: Option<&Loaded>,
     ) -> Result<(End, u64), Error> {
         let (begin, highest) = loaded.map_or((0, 0), |loaded| (loaded.begin, loaded.highest));
-        let mut reader = Reader::over(self.disk, self.identity.log_id(), segments.clone());
+        let mut reader = Reader::over(self.disk, self.identity.log_id(), segments.to_vec());
         let (to_do, blocks) = sync_channel(BLOCKS_AHEAD);
         let (done, emptied) = channel();
         let mut frames = 0u64;
@@ -313,7 +303,7 @@ impl Recovery<'_> {
             for block in blocks {
                 outcome = self
                     .do_block(&block, highest)
-                    .map_err(|position| bad_frame(&segments, position));
+                    .map_err(|position| bad_frame(segments, position));
                 if outcome.is_err() {
                     break;
                 }
@@ -365,7 +355,7 @@ fn bad_frame(segments: &[Segment], position: u64) -> Error {
         .iter()
         .rfind(|segment| segment.base <= position)
         .map_or(("the log", 0), |segment| (&segment.name, segment.base));
-    Error::corrupt(of.0, position.saturating_sub(of.1), BadFrame)
+    Error::corrupt(of.0, position.saturating_sub(of.1), BadFrame.to_string())
 }
 
 /// What a thread answered; its panic becomes this thread's.

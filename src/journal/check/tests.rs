@@ -31,7 +31,8 @@ fn put(key: u64) -> Vec<u8> {
 /// A directory whose log has two segments, frames 1 to 4 and 5 to 8, all of it safe but frame 8.
 fn directory() -> (SimDisk, Identity) {
     let disk = SimDisk::new();
-    let identity = Identity::begin(&disk, RANDOM, SHAPE).unwrap();
+    let identity = Identity::new(RANDOM, SHAPE);
+    identity.store(&disk).unwrap();
     let mut base = 0;
     for first in [0, 4] {
         let mut bytes = segment(&identity, base, first);
