@@ -6,7 +6,9 @@
 
 use crate::clock::{Clock, ManualClock};
 use crate::config::Settings;
-use crate::engine::{Engine, Frame, Recorder, SHARDS_DEFAULT, Sink, Sweeper, Tally, usable};
+use crate::engine::{
+    Engine, Frame, Recorder, SHARDS_DEFAULT, Settler, Sink, Sweeper, Tally, usable,
+};
 use crate::session::outbox::Post;
 use crate::session::registry::{Client, Origin};
 use crate::session::server::{Server, ServerOptions};
@@ -238,7 +240,9 @@ impl Inproc {
         let engine = self.server.engine();
         while engine.free_some(usize::MAX) {}
         let batch = engine.shared(0, self.clock.now());
-        while batch.step().settle(usize::MAX) {}
+        while batch.step().purge_some(usize::MAX) {}
+        let mut settler = Settler::default();
+        while settler.run(&batch.step(), usize::MAX) {}
     }
 
     /// Takes out the frames recorded since the last call, having applied them to the replica.

@@ -6,7 +6,7 @@ use super::host::{ClientState, Host};
 use super::spec::{Flags, Spec};
 use crate::clock::Now;
 use crate::config::Settings;
-use crate::engine::Step;
+use crate::engine::{Need, Step};
 use linchpin_protocol::{Args, Writer};
 
 /// Everything a command may touch.
@@ -59,6 +59,27 @@ impl Cx<'_> {
     pub fn db(&self) -> u32 {
         self.conn.db
     }
+}
+
+/// Has the engine make room for a call, and has it noted how that went; answers whether the call
+/// may run, as far as memory goes. `counted_bytes` of what the client sent are counted as held. To
+/// be called where there is no room, with nothing locked.
+#[cold]
+pub fn make_room(
+    step: &mut Step<'_>,
+    host: &dyn Host,
+    spec: &Spec,
+    args: Args<'_>,
+    counted_bytes: usize,
+) -> bool {
+    let need = if spec.flags.has(Flags::UNFORESEEN) {
+        Need::UNFORESEEN
+    } else {
+        Need::of(args.bytes_len(), counted_bytes)
+    };
+    let may_run = step.make_room(need);
+    host.note_room(step.has_room());
+    may_run
 }
 
 /// Finds the row for a call and checks what can be known without running it: that the command and,

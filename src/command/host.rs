@@ -25,6 +25,9 @@ pub trait Host: Send + Sync {
     /// the calling batch has counted so far and `census` the databases as the caller sees them.
     fn info(&self, sections: &[String], census: &[Census], tally: &Tally) -> String;
 
+    /// Notes whether memory was within its bound after room was asked for.
+    fn note_room(&self, is_there: bool);
+
     /// What is held of memory; `census` is the databases as the caller sees them.
     fn memory(&self, census: &[Census]) -> MemoryFacts;
 

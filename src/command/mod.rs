@@ -26,6 +26,6 @@ pub mod string;
 pub mod transaction;
 
 pub use conn::Conn;
-pub use cx::{Cx, InnerCall, resolve};
+pub use cx::{Cx, InnerCall, make_room, resolve};
 pub use error::ReplyError;
 pub use spec::Spec;

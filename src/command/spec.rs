@@ -310,6 +310,9 @@ bit_set! {
         ALONE = "",
         /// Runs at once inside MULTI instead of being queued.
         IMMEDIATE = "",
+        /// May take memory that its arguments do not tell of: nothing may be held above the bound
+        /// before it runs.
+        UNFORESEEN = "",
         /// Has subcommands and does nothing by itself.
         CONTAINER = "",
     }

@@ -29,6 +29,7 @@ use super::ledger::{usable, usable_slots};
 use super::pool::{PAGE_BYTES, Pool, Room};
 use super::prefetch::prefetch;
 use super::record::{BYTES_MAX, HOLE, Record};
+use super::settle::{MOVE_EFFORT, Settled};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -177,27 +178,37 @@ impl Arena {
         *self = Self::new(&pool);
     }
 
-    /// Moves up to `moves_max` pages that lie in chunks from `limit` on, which are to be emptied;
-    /// answers how many. O(pages).
-    pub(super) fn settle(&mut self, limit: u32, moves_max: usize) -> usize {
-        let beyond = |page: &&mut Page| page.room.is_beyond(limit);
-        let mut moved = 0;
-        for page in self
-            .pages
-            .iter_mut()
-            .flatten()
-            .filter(beyond)
-            .take(moves_max)
-        {
-            let Some(mut better) = self.pool.take_before(limit) else {
-                break;
-            };
-            better.bytes.copy_from_slice(&page.room.bytes);
-            self.pool
-                .give_back(std::mem::replace(&mut page.room, better));
-            moved += 1;
+    /// Looks at pages from number `from` on and moves those that lie in chunks from `limit` on,
+    /// which are to be emptied, until the effort has come to `effort_max`.
+    pub(super) fn settle(&mut self, from: usize, limit: u32, effort_max: usize) -> Settled {
+        let (mut effort, mut moved) = (0, false);
+        for (number, page) in self.pages.iter_mut().enumerate().skip(from) {
+            if effort >= effort_max {
+                let next = Some(number);
+                return Settled {
+                    effort,
+                    moved,
+                    next,
+                };
+            }
+            effort += 1;
+            if let Some(page) = page
+                && page.room.is_beyond(limit)
+                && let Some(mut better) = self.pool.take_before(limit)
+            {
+                better.bytes.copy_from_slice(&page.room.bytes);
+                self.pool
+                    .give_back(std::mem::replace(&mut page.room, better));
+                effort += MOVE_EFFORT;
+                moved = true;
+            }
         }
-        moved
+        let next = None;
+        Settled {
+            effort,
+            moved,
+            next,
+        }
     }
 
     /// The record at `handle`, and what follows it.

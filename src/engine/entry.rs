@@ -8,6 +8,7 @@ use super::large::Large;
 use super::ledger::usable_slots;
 use super::pool::Pool;
 use super::record::{self, Parts, Record};
+use super::settle::Settled;
 use super::usage::Usage;
 use super::value::{Encoding, ValueRef};
 use std::sync::Arc;
@@ -147,8 +148,8 @@ impl Entries {
     }
 
     /// See [`Arena::settle`].
-    pub(super) fn settle(&mut self, limit: u32, moves_max: usize) -> usize {
-        self.arena.settle(limit, moves_max)
+    pub(super) fn settle(&mut self, from: usize, limit: u32, effort_max: usize) -> Settled {
+        self.arena.settle(from, limit, effort_max)
     }
 
     /// The entry at `place`.

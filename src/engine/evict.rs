@@ -27,18 +27,23 @@
 //! Cost: asking whether there is room reads a line that only a change of settings writes and, where
 //! there is a bound, the ledger's. An eviction looks at `maxmemory-samples` entries, at a few
 //! buckets for each, and locks two shards. A call evicts until enough is given back: seldom more
-//! than a page of 4 KiB holds, unless the command before took more. A bound that is lowered under
-//! what is held is reached in steps of 512 entries, one for each command.
+//! than a page of 4 KiB holds, unless a command took more. That, and what a lowered bound makes too
+//! much, is worked off in steps of 512 entries, one for each command and more by the worker.
 //!
-//! LIMITATIONS: after a command that took much, the next one evicts until as much has gone, however
-//! long that takes. Where few of many keys have a deadline, the volatile policies pass all those
-//! without, a thousand buckets at a time. In a cache of fewer entries than there are shards, a
-//! shard gives its page back only when its last entry goes.
+//! Invariant: what is held above the bound when a command runs is, with what that command needs, no
+//! more than what one command took while nothing was, or than it may take by itself, or than what
+//! was there when the bound was lowered. Each worker may be one command ahead of that.
+//!
+//! LIMITATIONS: a command that needs more than is allowed, or whose need its arguments do not tell,
+//! evicts until it may run, however long that takes; so does any after replies that took much while
+//! more was held than the bound. Where few of many keys have a deadline, the volatile policies pass
+//! all those without, a thousand buckets at a time. In a cache of fewer entries than there are
+//! shards, a shard gives its page back only when its last entry goes.
 
 use super::entry::Entry;
 use super::occupancy::Kept;
 use super::usage::{Draws, Usage};
-use super::{Engine, Step};
+use super::{Engine, Settler, Step};
 use crate::policy::{Order, Policy};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -48,14 +53,50 @@ use crossbeam_utils::CachePadded;
 const POOL: usize = 16;
 /// Buckets looked at before what has been found must do.
 const BUCKETS_MAX: usize = 1_024;
-/// Pages moved between two looks at the ledger.
-const SETTLED_PAGES: usize = 64;
+/// Effort of settling between two looks at the ledger: some 64 pages moved.
+const SETTLING_EFFORT: usize = 8_192;
 /// Entries that go between two looks whether pages have to be moved.
 const EVICTIONS_PER_SETTLING: usize = 512;
 /// Shards of flushed databases freed between two looks at the ledger.
 const FREED_SHARDS: usize = 1;
-/// Entries that go at most before a command, of those that only a lowered bound makes too many.
-const LOWERED_MAX: usize = 512;
+/// Entries that go before a command in any case: about a millisecond's work. More go only where
+/// what is held above the bound is more than is allowed there.
+const STEP_EVICTIONS: usize = 512;
+/// What a command takes beside its arguments: pages, a small entry's record.
+const COMMAND_BYTES: u64 = 8 << 10;
+
+/// What a command may take, as far as it can be told before it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// Bytes that may come on top of what is counted now.
+    to_come: u64,
+    /// Bytes that it may take from its arrival until it has run.
+    worth: u64,
+}
+
+impl Need {
+    /// Nothing will be taken.
+    pub const NOTHING: Self = Self {
+        to_come: 0,
+        worth: 0,
+    };
+    /// It cannot be told: nothing may be held above the bound before.
+    pub const UNFORESEEN: Self = Self {
+        to_come: u64::MAX,
+        worth: 0,
+    };
+
+    /// That of a command with so many bytes of arguments, which are held twice: as they arrived and
+    /// as they are kept. `counted_bytes` of what arrived are counted as its client's already.
+    #[must_use]
+    pub fn of(args_bytes: usize, counted_bytes: usize) -> Self {
+        let worth = 2 * args_bytes as u64 + COMMAND_BYTES;
+        Self {
+            to_come: worth - counted_bytes.min(args_bytes) as u64,
+            worth,
+        }
+    }
+}
 
 /// How much may be held, and what goes when it is more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +128,11 @@ impl Default for Bound {
 /// The bound in force, to be read without a lock. Its parts are read one by one: who reads while it
 /// changes may see the old of one and the new of another, each of which was in force.
 #[derive(Debug)]
-pub(super) struct BoundCell(CachePadded<Parts>);
+pub(super) struct BoundCell {
+    parts: CachePadded<Parts>,
+    /// Bytes that may be held above the bound while they are worked off; 0: nothing was.
+    allowed: CachePadded<AtomicU64>,
+}
 
 #[derive(Debug)]
 struct Parts {
@@ -96,44 +141,44 @@ struct Parts {
     samples: AtomicU32,
     lfu_log_factor: AtomicU32,
     lfu_decay_min: AtomicU32,
-    /// Bytes that were held above a bound when it was lowered, and still are.
-    excess: AtomicU64,
 }
 
 impl BoundCell {
     pub(super) fn new(bound: Bound) -> Self {
-        Self(CachePadded::new(Parts {
-            bytes_max: AtomicU64::new(bound.bytes_max),
-            policy: AtomicU32::new(bound.policy as u32),
-            samples: AtomicU32::new(bound.samples),
-            lfu_log_factor: AtomicU32::new(bound.lfu_log_factor),
-            lfu_decay_min: AtomicU32::new(bound.lfu_decay_min),
-            excess: AtomicU64::new(0),
-        }))
+        Self {
+            parts: CachePadded::new(Parts {
+                bytes_max: AtomicU64::new(bound.bytes_max),
+                policy: AtomicU32::new(bound.policy as u32),
+                samples: AtomicU32::new(bound.samples),
+                lfu_log_factor: AtomicU32::new(bound.lfu_log_factor),
+                lfu_decay_min: AtomicU32::new(bound.lfu_decay_min),
+            }),
+            allowed: CachePadded::new(AtomicU64::new(0)),
+        }
     }
 
     pub(super) fn get(&self) -> Bound {
         let order = Ordering::Relaxed;
         Bound {
-            bytes_max: self.0.bytes_max.load(order),
-            policy: Policy::ALL[self.0.policy.load(order) as usize],
-            samples: self.0.samples.load(order),
-            lfu_log_factor: self.0.lfu_log_factor.load(order),
-            lfu_decay_min: self.0.lfu_decay_min.load(order),
+            bytes_max: self.parts.bytes_max.load(order),
+            policy: Policy::ALL[self.parts.policy.load(order) as usize],
+            samples: self.parts.samples.load(order),
+            lfu_log_factor: self.parts.lfu_log_factor.load(order),
+            lfu_decay_min: self.parts.lfu_decay_min.load(order),
         }
     }
 
     fn bytes_max(&self) -> u64 {
-        self.0.bytes_max.load(Ordering::Relaxed)
+        self.parts.bytes_max.load(Ordering::Relaxed)
     }
 
     fn set(&self, bound: Bound) {
         let order = Ordering::Relaxed;
-        self.0.bytes_max.store(bound.bytes_max, order);
-        self.0.policy.store(bound.policy as u32, order);
-        self.0.samples.store(bound.samples.max(1), order);
-        self.0.lfu_log_factor.store(bound.lfu_log_factor, order);
-        self.0.lfu_decay_min.store(bound.lfu_decay_min, order);
+        self.parts.bytes_max.store(bound.bytes_max, order);
+        self.parts.policy.store(bound.policy as u32, order);
+        self.parts.samples.store(bound.samples.max(1), order);
+        self.parts.lfu_log_factor.store(bound.lfu_log_factor, order);
+        self.parts.lfu_decay_min.store(bound.lfu_decay_min, order);
     }
 }
 
@@ -141,26 +186,57 @@ impl Engine {
     /// Puts another bound in force, from the next command on. What is held above it goes bit by
     /// bit, whenever a command asks for room.
     pub fn set_bound(&self, bound: Bound) {
+        if bound == self.bound.get() {
+            return;
+        }
         self.bound.set(bound);
-        let excess = self.excess();
-        self.bound.0.excess.store(excess, Ordering::Relaxed);
+        self.bound.allowed.store(self.excess(), Ordering::Relaxed);
     }
 
     /// Bytes held above the bound.
     fn excess(&self) -> u64 {
-        (self.ledger.bounded() as u64).saturating_sub(self.bound.bytes_max())
+        match self.bound.bytes_max() {
+            0 => 0,
+            bytes_max => (self.ledger.bounded() as u64).saturating_sub(bytes_max),
+        }
     }
 
-    /// Whether the bound was lowered and no more is held above it than then, or since.
-    fn is_excess_allowed(&self) -> bool {
-        self.excess() <= self.bound.0.excess.load(Ordering::Relaxed)
+    /// Tells that a command is arriving, of which so many bytes are counted as its client's. They
+    /// are there whatever goes, so as much is allowed above the bound: the commands in between need
+    /// not make up for them at once. Two loads where nothing is being worked off.
+    pub fn allow_arrival(&self, bytes: usize) {
+        let allowed = &self.bound.allowed;
+        if self.is_over_bound() && allowed.load(Ordering::Relaxed) > 0 {
+            allowed.fetch_max(bytes as u64, Ordering::Relaxed);
+        }
     }
 
-    /// Allows no more above the bound from now on than there is now. It only falls, whoever else
-    /// makes room at the same time.
-    fn lower_excess(&self) {
-        let excess = self.excess();
-        self.bound.0.excess.fetch_min(excess, Ordering::Relaxed);
+    /// Whether a command may run although there is no room: with what it needs, no more is held
+    /// above the bound than was allowed, or than it may take by itself. `excess_before` was held
+    /// above it when room was asked for; if nothing was the last time, one command took it.
+    ///
+    /// What is allowed falls to what was granted. Who grants at the same time grants one command
+    /// more: as many as there are workers may.
+    fn grant(&self, need: Need, excess_before: u64) -> bool {
+        let allowed = self.bound.allowed.load(Ordering::Relaxed);
+        let most = if allowed == 0 { excess_before } else { allowed };
+        let granted = self.excess().saturating_add(need.to_come);
+        if granted > most.max(need.worth) {
+            return false;
+        }
+        let order = Ordering::Relaxed;
+        let _ = self
+            .bound
+            .allowed
+            .compare_exchange(allowed, granted, order, order);
+        true
+    }
+
+    /// Nothing is held above the bound: what comes to be is one command's again.
+    fn settle_excess(&self) {
+        if self.bound.allowed.load(Ordering::Relaxed) > 0 {
+            self.bound.allowed.store(0, Ordering::Relaxed);
+        }
     }
 
     /// The bound in force.
@@ -202,7 +278,7 @@ impl AgeClock {
     }
 }
 
-/// Hand and pool of each side of the gate.
+/// Hand, pool and settler of each side of the gate.
 #[derive(Debug)]
 pub(super) struct Evictors(Box<[CachePadded<Mutex<Evictor>>]>);
 
@@ -227,6 +303,7 @@ struct Evictor {
     /// Whose candidates the pool has.
     policy: Policy,
     pool: Vec<Candidate>,
+    settler: Settler,
     draws: Draws,
 }
 
@@ -294,6 +371,7 @@ impl Evictor {
             hand,
             policy: Policy::NoEviction,
             pool: Vec::new(),
+            settler: Settler::default(),
             draws,
         }
     }
@@ -420,22 +498,24 @@ impl Step<'_> {
     }
 
     /// Evicts until no more is held than the bound allows, as far as the policy lets; answers
-    /// whether that came about. Where the bound was lowered under what is held, it is enough that
-    /// some hundred entries went. What is left of flushed databases goes before any key. To be
-    /// called between commands, with nothing locked.
-    pub fn make_room(&mut self) -> bool {
+    /// whether a command with this need may run. Once some hundred entries went it may also where
+    /// that is still above the bound, if what it needs does not raise what is held beyond what one
+    /// command took, or what was there when the bound was lowered. What is left of flushed
+    /// databases goes before any key. To be called between commands, with nothing locked.
+    pub fn make_room(&mut self, need: Need) -> bool {
         let engine = self.engine();
+        let excess_before = engine.excess();
         while engine.is_over_bound() && engine.free_some(FREED_SHARDS) {}
-        while engine.is_over_bound() && self.settle(SETTLED_PAGES) {}
+        let mut evictor = engine.evictors.of_side(self.side()).lock();
+        while engine.is_over_bound() && evictor.settler.run(self, SETTLING_EFFORT) {}
         let bound = engine.bound();
         if bound.policy == Policy::NoEviction {
             return !engine.is_over_bound();
         }
-        let mut evictor = engine.evictors.of_side(self.side()).lock();
         let mut went = 0;
         while engine.is_over_bound() {
-            if went >= LOWERED_MAX && engine.is_excess_allowed() {
-                break;
+            if went >= STEP_EVICTIONS && engine.grant(need, excess_before) {
+                return true;
             }
             if !evictor.evict_one(self, &bound) {
                 return !engine.is_over_bound();
@@ -443,10 +523,10 @@ impl Step<'_> {
             went += 1;
             // Evicting frees pages, and too many free pages are memory that is held.
             if went % EVICTIONS_PER_SETTLING == 0 {
-                self.settle(SETTLED_PAGES);
+                evictor.settler.run(self, SETTLING_EFFORT);
             }
         }
-        engine.lower_excess();
+        engine.settle_excess();
         true
     }
 

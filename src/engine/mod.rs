@@ -5,7 +5,8 @@
 //! enters the gate, a [`Step`] is one command, a [`Slot`] one key.
 //!
 //! Lock order, never back: gate (`gate.rs`), evictor of the own side (`evict.rs`), shards by
-//! (database, index), pool of pages, watches, sink.
+//! (database, index), remains of flushed databases (`sweep.rs`), pool of pages, watches, sink; the
+//! cursor of a purge beside nothing else.
 
 mod alarm;
 mod arena;
@@ -25,6 +26,7 @@ mod pool;
 mod prefetch;
 mod record;
 mod replay;
+mod settle;
 mod shard;
 mod step;
 mod sweep;
@@ -34,9 +36,10 @@ mod walk;
 mod watch;
 
 pub use effect::{BadFrame, Effect, Effects, Frame, Recorder, Sink};
-pub use evict::Bound;
+pub use evict::{Bound, Need};
 pub use ledger::{Account, Ledger, usable, usable_slots};
 pub use replay::{Cuts, Replay};
+pub use settle::Settler;
 pub use shard::Census;
 pub use step::{Ahead, Batch, Deadline, Free, Locked, Slot, Step, Tally};
 pub use sweep::{Sweeper, Swept};
@@ -53,6 +56,7 @@ use gate::Gate;
 use hash::KeyHasher;
 use keyspace::{Database, Layout};
 use pool::Pool;
+use settle::Purge;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use watch::Watches;
@@ -94,6 +98,7 @@ pub struct Engine {
     watches: Watches,
     ledger: Arc<Ledger>,
     pool: Arc<Pool>,
+    purge: Purge,
     bound: BoundCell,
     age: AgeClock,
     evictors: Evictors,
@@ -124,6 +129,7 @@ impl Engine {
             watches: Watches::new(&ledger),
             ledger,
             pool,
+            purge: Purge::new(),
             bound: BoundCell::new(Bound::default()),
             age: AgeClock::new(),
             evictors: Evictors::new(options.workers, options.hash_seed),

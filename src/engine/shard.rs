@@ -24,6 +24,7 @@ use super::ledger::{Ledger, Share, usable, usable_slots};
 use super::occupancy::Seat;
 use super::pool::Pool;
 use super::record::Parts;
+use super::settle::Settled;
 use super::usage::{Draws, Rules, Touch, Usage};
 use std::sync::Arc;
 
@@ -348,9 +349,9 @@ impl Shard {
         self.bound_anew_since(rebuilds);
     }
 
-    /// Moves pages out of chunks that are to be emptied; answers how many. See `pool.rs`.
-    pub(super) fn settle(&mut self, limit: u32, moves_max: usize) -> usize {
-        self.entries.settle(limit, moves_max)
+    /// Moves pages out of chunks that are to be emptied: see [`Settler`](super::Settler).
+    pub(super) fn settle(&mut self, from: usize, limit: u32, effort_max: usize) -> Settled {
+        self.entries.settle(from, limit, effort_max)
     }
 
     /// Visits up to `buckets` buckets from `from` on; answers the next one to visit, or `None` when

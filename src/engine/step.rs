@@ -552,38 +552,6 @@ impl<'b> Step<'b> {
         }
     }
 
-    /// Frees the databases that were flushed, and in each shard moves the records of the page with
-    /// most holes if it has any, so that the page is freed. O(shards), up to 4 KiB moved in each.
-    pub fn purge(&mut self) {
-        while self.engine.free_some(usize::MAX) {}
-        for database in self.view.layout().iter() {
-            for shard in database.shards_in_use() {
-                shard.lock().purge(&self.engine.hasher);
-            }
-        }
-        while self.settle(usize::MAX) {}
-    }
-
-    /// Moves up to about `moves_max` pages of 4 KiB, so that memory whose neighbours are in use can
-    /// be given back to the system; answers whether there is more to do. O(shards) where there is
-    /// anything to do, else one load.
-    pub fn settle(&mut self, moves_max: usize) -> bool {
-        let Some(limit) = self.engine.pool.limit() else {
-            return false;
-        };
-        let mut left = moves_max;
-        for database in self.view.layout().iter() {
-            for shard in database.shards_in_use() {
-                left -= shard.lock().settle(limit, left);
-                if left == 0 {
-                    return true;
-                }
-            }
-        }
-        // What is beyond the limit still belongs to databases that were flushed.
-        false
-    }
-
     /// Lets two databases change places.
     ///
     /// # Panics

@@ -102,17 +102,76 @@ impl Sweeper {
 
 impl Engine {
     /// Frees up to `shards_max` shards of databases that were flushed; answers whether there is
-    /// more. Holds no lock that a client waits for.
+    /// more. Who calls at the same time waits until these are freed: where the answer is no, none
+    /// is held any more.
     pub fn free_some(&self, shards_max: usize) -> bool {
-        let Some(mut remains) = self.discarded.lock().pop_front() else {
+        let mut discarded = self.discarded.lock();
+        let Some(remains) = discarded.front_mut() else {
             return false;
         };
-        if remains.by_ref().take(shards_max).count() == shards_max {
-            self.discarded.lock().push_front(remains);
+        if remains.by_ref().take(shards_max).count() < shards_max {
+            discarded.pop_front();
         }
-        !self.discarded.lock().is_empty()
+        !discarded.is_empty()
     }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests;
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use crate::engine::{Options, Remains};
+    use crate::sync::atomic::{AtomicUsize, Ordering};
+    use loom::thread;
+    use std::sync::Arc;
+
+    /// What is left of a database of no shards, for loom's cannot be taken apart: so many pieces,
+    /// each held until it is asked for.
+    struct Pieces {
+        left: usize,
+        held: Arc<AtomicUsize>,
+    }
+
+    impl Iterator for Pieces {
+        type Item = crate::engine::shard::Shard;
+
+        fn next(&mut self) -> Option<Self::Item> {
+            self.left = self.left.checked_sub(1)?;
+            self.held.fetch_sub(1, Ordering::Relaxed);
+            None
+        }
+    }
+
+    /// Two make room at once while a flushed database is left. Goes red when a piece is freed
+    /// outside the lock: one then finds nothing left while the other has not freed it yet, and
+    /// evicts keys or refuses a write.
+    #[test]
+    fn who_finds_nothing_left_to_free_knows_that_all_is_freed() {
+        loom::model(|| {
+            let options = Options {
+                databases: 1,
+                shards: 1,
+                ..Options::default()
+            };
+            let engine = Arc::new(Engine::new(options, None));
+            let held = Arc::new(AtomicUsize::new(1));
+            let remains: Remains = Box::new(Pieces {
+                left: 1,
+                held: Arc::clone(&held),
+            });
+            engine.discarded.lock().push_back(remains);
+            let free_all = |engine: &Engine, held: &AtomicUsize| {
+                while engine.free_some(1) {}
+                assert_eq!(held.load(Ordering::Relaxed), 0, "a piece is not freed yet");
+            };
+            let other = {
+                let (engine, held) = (Arc::clone(&engine), Arc::clone(&held));
+                thread::spawn(move || free_all(&engine, &held))
+            };
+            free_all(&engine, &held);
+            other.join().unwrap();
+        });
+    }
+}

@@ -263,7 +263,9 @@ impl Connection {
             self.runnable = self.input.len() - self.input_at >= self.session.input_needed();
             self.watch
                 .note_partial(self.input.len(), false, local.now_ms.get());
-            self.report();
+            let (held_bytes, input_bytes) = (self.held_bytes(), self.input.capacity());
+            self.session
+                .report_arrival(&local.worker.borrow(), held_bytes, input_bytes);
         }
         Poll::Ready(Ok(()))
     }

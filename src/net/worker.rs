@@ -5,6 +5,7 @@ use super::driver::Connection;
 use super::expiry;
 use super::local::Local;
 use super::stream::Unattached;
+use crate::engine::{Settler, Step};
 use crate::session::registry::Origin;
 use crate::session::server::Server;
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -23,8 +24,11 @@ const ARRIVALS_MAX: usize = 1_024;
 const POLLS_PER_EVENT_POLL: u32 = 256;
 /// Shards of flushed databases freed between two looks at the clients.
 const FREED_SHARDS: usize = 1;
-/// Pages moved between two looks at the clients, about 100 microseconds' worth.
-const SETTLED_PAGES: usize = 256;
+/// Effort of settling between two looks at the clients: some 64 pages moved, or 8,192 looked at.
+/// What this and a purge's step take is in docs/decisions/0020-pages.md.
+const SETTLING_EFFORT: usize = 8_192;
+/// Shards in which a purge closes gaps between two looks at the clients.
+const PURGED_SHARDS: usize = 4;
 /// Time-outs are looked at, and statistics sampled, this often.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -267,36 +271,38 @@ async fn tick(local: Rc<Local>) {
         }
         if local.index == 0 {
             local.server.stats().sample(now.mono_us);
-            local.server.keep_bound(local.index);
             local.server.evict_clients(local.index);
         }
     }
 }
 
-/// Frees what was flushed and gives sparse memory back, a little at a time.
+/// Keeps memory at its bound, frees what was flushed, closes gaps if it was told to, and gives
+/// sparse memory back, each a little at a time.
 async fn tidy(local: Rc<Local>) {
     let _vital = Vital;
+    let mut settler = Settler::default();
     loop {
         tokio::time::sleep(TICK).await;
+        while local.index == 0 && local.server.keep_bound(local.index) {
+            tokio::task::yield_now().await;
+        }
         while local.server.engine().free_some(FREED_SHARDS) {
             tokio::task::yield_now().await;
         }
-        while settle(&local) {
+        while tidy_some(&local, |step| step.purge_some(PURGED_SHARDS)) {
+            tokio::task::yield_now().await;
+        }
+        while tidy_some(&local, |step| settler.run(step, SETTLING_EFFORT)) {
             tokio::task::yield_now().await;
         }
     }
 }
 
-/// One step of the latter; answers whether there is more to do.
-fn settle(local: &Local) -> bool {
+/// One step of the latter two; answers whether there is more to do.
+fn tidy_some(local: &Local, tidy: impl FnOnce(&Step<'_>) -> bool) -> bool {
     let clock = local.server.clock();
     let now = clock.now();
-    let more = local
-        .server
-        .engine()
-        .shared(local.index, now)
-        .step()
-        .settle(SETTLED_PAGES);
+    let more = tidy(&local.server.engine().shared(local.index, now).step());
     let busy_us = clock.mono_us().saturating_sub(now.mono_us);
     local.server.stats().note_step(local.index, busy_us);
     more

@@ -29,7 +29,7 @@ use crate::command::cx::find;
 use crate::command::error::{self, ReplyError};
 use crate::command::host::{ClientState, Host};
 use crate::command::spec::{Flags, Group, Spec};
-use crate::command::{Cx, resolve, table};
+use crate::command::{Cx, make_room, resolve, table};
 use crate::config::Settings;
 use crate::engine::{Ahead, Batch, usable};
 use crate::observe::calls::Pending;
@@ -158,6 +158,7 @@ impl Session {
         let (calls, pipeline) = (&mut worker.calls, &mut worker.pipeline);
         let out_start = out.len();
         let mut turn = Turn::new(server, &settings, worker.index, self.client.state(), calls);
+        turn.client_bytes = self.client.holding().bytes();
         turn.out_len_max = out_start.saturating_add(output_bytes_max(&settings));
         turn.out_len_soft_max = out_start + OUTPUT_BYTES_SOFT_MAX;
         let mut at = 0;
@@ -303,6 +304,17 @@ impl Session {
         }
     }
 
+    /// Tells that half a request is held, in a buffer of `input_bytes`.
+    pub(crate) fn report_arrival(
+        &mut self,
+        worker: &Worker,
+        driver_bytes: usize,
+        input_bytes: usize,
+    ) {
+        self.report(worker, driver_bytes);
+        worker.server.engine().allow_arrival(input_bytes);
+    }
+
     /// The least length of input at which another call of `run` can do something.
     pub(crate) fn input_needed(&self) -> usize {
         self.parser.bytes_needed()
@@ -360,6 +372,8 @@ struct Turn<'e> {
     settings: &'e Settings,
     worker: usize,
     state: ClientState,
+    /// What the client reported last: its input among it.
+    client_bytes: usize,
     batch: Option<Batch<'e>>,
     batch_started_us: u64,
     batch_commands: u32,
@@ -390,6 +404,7 @@ impl<'e> Turn<'e> {
             settings,
             worker,
             state,
+            client_bytes: 0,
             batch: None,
             batch_started_us: 0,
             batch_commands: 0,
@@ -441,22 +456,25 @@ impl<'e> Turn<'e> {
         let Some(spec) = recognize(conn, args)? else {
             return Ok(Admitted::HangUp);
         };
-        if self.server.engine().is_over_bound() && !self.make_room() && needs_memory(conn, spec) {
+        if self.server.engine().is_over_bound()
+            && !self.make_room(spec, args)
+            && needs_memory(conn, spec)
+        {
             return Err(error::OUT_OF_MEMORY);
         }
         enqueue_or_run(conn, spec, args)
     }
 
-    /// Has the engine evict what the policy allows; answers whether memory is now within its bound.
+    /// Has the engine evict what the policy allows; answers whether a request may run.
     #[cold]
-    fn make_room(&mut self) -> bool {
+    fn make_room(&mut self, spec: &Spec, args: Args<'_>) -> bool {
+        let (server, counted_bytes) = (self.server, self.client_bytes);
         let mut step = self.batch(false).step();
-        let made = step.make_room();
+        let may_run = make_room(&mut step, server, spec, args, counted_bytes);
         let tally = step.take_tally();
         drop(step);
         self.counts.add_tally(&tally);
-        self.server.note_room(made);
-        made
+        may_run
     }
 
     /// Counts a request that was refused, and answers what the client is told.

@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::command::ReplyError;
 use crate::command::host::{Clients, Host, MemoryFacts};
 use crate::config::{SettingError, Settings};
-use crate::engine::{Account, Bound, Census, Engine, Sink, Tally};
+use crate::engine::{Account, Bound, Census, Engine, Need, Sink, Tally};
 use crate::observe::calls::CallStats;
 use crate::observe::exceeded::Exceeded;
 use crate::observe::info::{self, Identity, InfoFacts};
@@ -144,24 +144,20 @@ impl Server {
         self.identity.port.store(u64::from(port), Ordering::Relaxed);
     }
 
-    /// Notes whether memory was within its bound after room was asked for.
-    pub(crate) fn note_room(&self, is_there: bool) {
-        self.exceeded.note(self.clock.mono_us(), !is_there);
-    }
-
     /// Has worker `worker` make room where memory is above its bound and no command asks: after the
-    /// bound was lowered, or while clients only read. To be called about ten times a second.
-    pub(crate) fn keep_bound(&self, worker: usize) {
-        let mut is_over = self.engine.is_over_bound();
-        if is_over {
-            let batch = self.engine.shared(worker, self.clock.now());
-            let mut step = batch.step();
-            is_over = !step.make_room();
-            let mut counts = Counts::default();
-            counts.add_tally(&step.take_tally());
-            self.stats.add(worker, &counts);
-        }
-        self.note_room(!is_over);
+    /// bound was lowered, after a command that took much, or while nobody writes. To be called
+    /// about ten times a second, and again where the answer is that more can go.
+    pub(crate) fn keep_bound(&self, worker: usize) -> bool {
+        let batch = self.engine.shared(worker, self.clock.now());
+        let mut step = batch.step();
+        let made = step.make_room(Need::NOTHING);
+        let has_room = step.has_room();
+        let mut counts = Counts::default();
+        counts.add_tally(&step.take_tally());
+        drop(step);
+        self.stats.add(worker, &counts);
+        self.note_room(has_room);
+        made && !has_room
     }
 
     /// Writes, at most once a minute, that a client was cut off at a limit, and which.
@@ -251,6 +247,10 @@ fn bound(settings: &Settings) -> Bound {
 }
 
 impl Host for Server {
+    fn note_room(&self, is_there: bool) {
+        self.exceeded.note(self.clock.mono_us(), !is_there);
+    }
+
     fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.settings.lock())
     }

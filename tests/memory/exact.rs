@@ -1,8 +1,11 @@
 //! `used_memory` and `MEMORY USAGE` beside the count of the allocator.
 
 use crate::ALLOCATOR;
-use crate::stage::{Chance, Stage};
+use crate::stage::{Chance, Growth, Stage};
 use linchpin_server::engine::usable;
+
+const SHARDS: usize = 8;
+const KEYS_SMALL: u64 = 200_000;
 
 /// The size classes that the ledger rounds to are those of the allocator.
 pub(crate) fn size_classes() {
@@ -47,6 +50,18 @@ pub(crate) fn in_every_state() {
     let left = stage.growth();
     assert!(left.allocated < 64 << 10, "flushed: {left:?}");
     assert!(left.used < 64 << 10, "flushed: {left:?}");
+}
+
+/// What stands in pages is counted with the lists that the pages are in. Goes red when those are
+/// not counted: they are 1 byte for 128 of the pages.
+pub(crate) fn of_pages() {
+    let mut stage = Stage::with_shards(SHARDS);
+    stage.set(0..KEYS_SMALL, |_| (100, None));
+    let Growth { used, allocated } = stage.growth();
+    assert!(
+        used.abs_diff(allocated) <= allocated / 250,
+        "the server says {used} bytes, the allocator {allocated}"
+    );
 }
 
 fn check(stage: &mut Stage, keys: u64, when: &str) {

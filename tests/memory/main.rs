@@ -32,10 +32,23 @@ fn main() -> ExitCode {
     let trials = vec![
         trial("size_classes", exact::size_classes),
         trial("exact_in_every_state", exact::in_every_state),
+        trial("exact_of_pages", exact::of_pages),
         trial("exact_of_clients", clients::exact),
         trial("clients_bounded", clients::bounded),
         trial("exact_as_served", served::exact),
         trial("maxmemory_holds", bound::holds),
+        trial(
+            "maxmemory_holds_while_values_grow",
+            bound::holds_while_values_grow,
+        ),
+        trial(
+            "maxmemory_is_reached_in_steps",
+            bound::one_command_goes_in_steps,
+        ),
+        trial(
+            "exec_notes_time_above_maxmemory",
+            bound::exec_notes_time_above,
+        ),
         trial("shrinks_after_deleting", shrink::after_deleting),
         trial("shrinks_after_churn", shrink::after_churn),
         trial("empties", shrink::empties),

@@ -8,12 +8,16 @@
 
 use criterion::measurement::WallTime;
 use criterion::{
-    BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main,
+    BatchSize, BenchmarkGroup, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
 };
 use linchpin_server::clock::Now;
-use linchpin_server::engine::{Deadline, Engine, Options, Slot, Sweeper, Tally, ValueRef};
+use linchpin_server::engine::{Deadline, Engine, Options, Settler, Slot, Sweeper, Tally, ValueRef};
+use std::time::Duration;
 
 const BATCH: usize = 128;
+/// As `net/worker.rs` has them.
+const SETTLING_EFFORT: usize = 8_192;
+const PURGED_SHARDS: usize = 4;
 const KEYS_FEW: u64 = 10_000;
 const KEYS_MANY: u64 = if cfg!(debug_assertions) {
     20_000
@@ -179,5 +183,52 @@ fn sweeping(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, one_key, expiring, sweeping);
+/// What the task that tidies does between two looks at the clients, so many times.
+const STEPS: u64 = 16;
+
+/// Giving memory back: a step of settling after nine of ten keys went, and one of a purge after one
+/// of ten did.
+fn tidying(c: &mut Criterion) {
+    let mut group = c.benchmark_group("tidying");
+    group.throughput(Throughput::Elements(STEPS));
+    group.sample_size(10);
+    group.sampling_mode(SamplingMode::Flat);
+    group.measurement_time(Duration::from_secs(1));
+    let without = |goes: fn(u64) -> bool| {
+        let engine = engine(KEYS_MANY, VALUE, Deadline::None);
+        let keys: Vec<_> = (0..KEYS_MANY).filter(|key| goes(*key)).map(name).collect();
+        each(&engine, NOW, &keys, |slot| assert!(slot.remove()));
+        engine
+    };
+    group.bench_function("steps of settling", |b| {
+        b.iter_batched_ref(
+            || (without(|key| key % 10 != 3), Settler::default()),
+            |(engine, settler)| {
+                for _ in 0..STEPS {
+                    settler.run(&engine.shared(0, NOW).step(), SETTLING_EFFORT);
+                }
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    let to_purge = || {
+        let engine = without(|key| key % 10 == 3);
+        engine.shared(0, NOW).step().ask_purge();
+        engine
+    };
+    group.bench_function("steps of a purge", |b| {
+        b.iter_batched_ref(
+            to_purge,
+            |engine| {
+                for _ in 0..STEPS {
+                    engine.shared(0, NOW).step().purge_some(PURGED_SHARDS);
+                }
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    group.finish();
+}
+
+criterion_group!(benches, one_key, expiring, sweeping, tidying);
 criterion_main!(benches);

@@ -17,7 +17,7 @@ pub const SPECS: &[Spec] = &[
     Spec::new(
         "copy",
         -3,
-        Flags::WRITE.with(Flags::DENYOOM),
+        Flags::WRITE.with(Flags::DENYOOM).with(Flags::UNFORESEEN),
         Keys::pair(
             KeyFlags::RO.with(KeyFlags::ACCESS),
             KeyFlags::OW.with(KeyFlags::UPDATE),

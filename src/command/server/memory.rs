@@ -1,7 +1,8 @@
 //! `MEMORY DOCTOR | MALLOC-STATS | PURGE`: what is to be said and done about memory.
 //!
-//! `DOCTOR` answers, in sentences, what an operator should look at. `PURGE` frees what was flushed
-//! and not yet freed, and moves entries together where pages have become sparse. `MALLOC-STATS` is
+//! `DOCTOR` answers, in sentences, what an operator should look at. `PURGE` answers at once and has
+//! entries moved together in each shard that has gaps: that begins soon after, once what was
+//! flushed is freed, and is done in small steps between which clients are served. `MALLOC-STATS` is
 //! answered as Redis answers it with an allocator that keeps none.
 //!
 //! LIMITATIONS: the allocator is not asked to return free pages to the system; it does so by
@@ -45,8 +46,8 @@ pub const SPECS: &[Spec] = &[
         ]),
     row("memory|purge", run_purge)
         .doc(
-            "Frees what is only waiting to be freed, and closes gaps.",
-            "O(N) with N shards and flushed keys",
+            "Has gaps closed and what waits to be freed freed, soon after.",
+            "O(1); the work is done bit by bit, O(N) with N entries",
         )
         .tips(&["request_policy:all_shards", "response_policy:all_succeeded"]),
 ];
@@ -113,7 +114,7 @@ fn run_malloc_stats(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
 }
 
 fn run_purge(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
-    cx.step.purge();
+    cx.step.ask_purge();
     cx.out.ok();
     Ok(())
 }

@@ -11,7 +11,10 @@ use linchpin_protocol::Args;
 pub const SPECS: &[Spec] = &[Spec::new(
     "append",
     3,
-    Flags::WRITE.with(Flags::DENYOOM).with(Flags::FAST),
+    Flags::WRITE
+        .with(Flags::DENYOOM)
+        .with(Flags::FAST)
+        .with(Flags::UNFORESEEN),
     Keys::one(1, KeyFlags::RW.with(KeyFlags::INSERT)),
     run,
 )

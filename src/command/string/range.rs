@@ -61,7 +61,7 @@ pub const SPECS: &[Spec] = &[
     row(
         "setrange",
         4,
-        Flags::WRITE.with(Flags::DENYOOM),
+        Flags::WRITE.with(Flags::DENYOOM).with(Flags::UNFORESEEN),
         KeyFlags::RW.with(KeyFlags::UPDATE),
         run_setrange,
     )

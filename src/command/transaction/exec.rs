@@ -8,7 +8,7 @@
 
 use crate::command::error;
 use crate::command::spec::{Flags, Group, Keys, Spec};
-use crate::command::{Cx, InnerCall, ReplyError};
+use crate::command::{Cx, InnerCall, ReplyError, make_room};
 use linchpin_protocol::Args;
 
 /// The rows.
@@ -73,8 +73,12 @@ fn run(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
 /// Runs one queued command, unless it may need memory and there is none: what a transaction takes
 /// beyond the bound is what one of its commands takes.
 fn run_queued(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
-    if cx.spec.flags.has(Flags::DENYOOM) && !cx.step.has_room() && !cx.step.make_room() {
-        return Err(error::OUT_OF_MEMORY);
+    if cx.spec.flags.has(Flags::DENYOOM) && !cx.step.has_room() {
+        // The queue was counted when it was last shown to others, and holds these arguments.
+        let counted_bytes = cx.state.multi_bytes;
+        if !make_room(&mut cx.step, cx.host, cx.spec, args, counted_bytes) {
+            return Err(error::OUT_OF_MEMORY);
+        }
     }
     (cx.spec.run)(cx, args)
 }

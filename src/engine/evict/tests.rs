@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::clock::Now;
-use crate::engine::{Deadline, Effect, Frame, Options, Recorder, ValueRef};
+use crate::engine::{Account, Deadline, Effect, Frame, Options, Recorder, ValueRef};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -88,7 +88,7 @@ impl Stage {
         let policy = self.engine.bound().policy;
         let _ = self.frames.take();
         self.bound(policy, self.engine.ledger().held() as u64 - 1);
-        let made = self.with(|step| step.make_room());
+        let made = self.with(|step| step.make_room(Need::NOTHING));
         self.bound(policy, 0);
         let frames = self.frames.take();
         assert_eq!(made, !frames.is_empty(), "one goes, or there is no room");
@@ -205,11 +205,14 @@ fn chance_meets_every_part_of_a_large_database() {
     let mut before = lens();
     stage.bound(Policy::AllKeysRandom, 1);
     for _ in 0..6 {
-        assert!(stage.with(|step| step.make_room()), "the bound was lowered");
+        assert!(
+            stage.with(|step| step.make_room(Need::NOTHING)),
+            "the bound was lowered"
+        );
         let after = lens();
         let went = [before[0] - after[0], before[1] - after[1]];
         assert!(
-            went.iter().all(|&one| one >= LOWERED_MAX / 4),
+            went.iter().all(|&one| one >= STEP_EVICTIONS / 4),
             "{went:?} went"
         );
         before = after;
@@ -248,7 +251,7 @@ fn what_is_past_its_deadline_goes_before_all_and_counts_as_expired() {
         }
         stage.bound(*policy, stage.engine.ledger().held() as u64 - 1);
         let tally = stage.with(|step| {
-            assert!(step.make_room());
+            assert!(step.make_room(Need::NOTHING));
             step.tally()
         });
         assert_eq!((tally.expired, tally.evicted), (1, 0), "{policy:?}");
@@ -295,7 +298,7 @@ fn a_flushed_database_is_freed_before_any_key_goes() {
         .clear(1, crate::engine::Free::Later);
     let _ = stage.frames.take();
     stage.bound(Policy::AllKeysLru, stage.engine.ledger().held() as u64 - 1);
-    assert!(stage.with(|step| step.make_room()));
+    assert!(stage.with(|step| step.make_room(Need::NOTHING)));
     assert!(stage.frames.take().is_empty(), "a key went");
     assert!(stage.exists("other"));
 }
@@ -307,7 +310,10 @@ fn a_lowered_bound_is_reached_in_steps() {
     stage.bound(Policy::AllKeysLru, stage.engine.ledger().held() as u64 / 4);
     let mut left = vec![2_000];
     while stage.engine.is_over_bound() {
-        assert!(stage.with(|step| step.make_room()), "no command is refused");
+        assert!(
+            stage.with(|step| step.make_room(Need::NOTHING)),
+            "no command is refused"
+        );
         left.push(stage.with(|step| step.len(0)));
         assert!(left.len() < 9, "it goes on: {left:?}");
         // What came in between goes as well.
@@ -315,6 +321,95 @@ fn a_lowered_bound_is_reached_in_steps() {
     }
     let steps = left.windows(2).map(|pair| pair[0] - pair[1]);
     assert!(left.len() > 3 && steps.max() <= Some(513), "{left:?}");
+}
+
+/// A full cache of small entries, one value as large as most of it, then small writes and some of
+/// 20 KB: each command lets few entries go, and what is above the bound only falls.
+#[test]
+fn what_one_command_took_goes_in_steps() {
+    const LARGE_BYTES: usize = 6 << 20;
+    let stage = Stage::new(Policy::AllKeysLru, 16);
+    let bytes_max = 8 << 20;
+    stage.bound(Policy::AllKeysLru, bytes_max);
+    let mut number = 0;
+    // Answers how many entries went, and how much was held above the bound after the write.
+    let mut write = |len: usize, counted_bytes: usize| {
+        let value = vec![b'v'; len];
+        let went = stage.with(|step| {
+            assert!(step.make_room(Need::of(len, counted_bytes)));
+            step.tally().evicted as usize
+        });
+        number += 1;
+        let key = format!("key:{number}");
+        stage.with(|step| {
+            let mut locked = step.lock(0, key.as_bytes());
+            locked
+                .slot(0, key.as_bytes())
+                .put(ValueRef::Bytes(&value), Deadline::None);
+        });
+        (went, stage.engine.excess())
+    };
+    let mut full = 0;
+    while full < 1_000 {
+        let (went, excess) = write(20, 0);
+        assert!(excess < 64 << 10, "{excess} bytes above the bound");
+        full += went;
+    }
+    let (_, peak) = write(LARGE_BYTES, 0);
+    assert!(peak > 5 << 20, "{peak} bytes above the bound");
+    let (mut last, mut steps) = (peak, 0);
+    while last > 0 {
+        let len = if steps % 8 == 7 { 20_000 } else { 20 };
+        let (went, excess) = write(len, 0);
+        // Before one of 20 KB that much goes, and as much again.
+        let most = STEP_EVICTIONS + len / 10 + 1;
+        assert!(went <= most, "{went} entries went for {len} bytes");
+        assert!(excess < last, "{excess} bytes after {last}");
+        (last, steps) = (excess, steps + 1);
+    }
+    assert!(steps > 20, "all went in {steps} steps");
+    // The value is as large as what went for it, so it stays.
+    assert!(stage.engine.ledger().held() > LARGE_BYTES);
+}
+
+/// What cannot be told waits until nothing is above the bound.
+#[test]
+fn a_command_that_may_take_anything_waits_for_all() {
+    let stage = Stage::new(Policy::AllKeysLru, 16);
+    (0..4_000).for_each(|n| stage.put(&n.to_string(), None));
+    stage.bound(Policy::AllKeysLru, stage.engine.ledger().held() as u64 / 4);
+    assert!(stage.with(|step| step.make_room(Need::NOTHING)));
+    assert!(stage.engine.is_over_bound());
+    assert!(stage.with(|step| step.make_room(Need::UNFORESEEN)));
+    assert!(!stage.engine.is_over_bound());
+}
+
+/// A second large command makes up for the first before it runs; one that has arrived already has
+/// its own arrival allowed.
+#[test]
+fn no_more_than_one_command_is_held_above_the_bound() {
+    let stage = Stage::new(Policy::AllKeysLru, 16);
+    (0..4_000).for_each(|n| stage.put(&n.to_string(), None));
+    let held = stage.engine.ledger().held();
+    stage.bound(Policy::AllKeysLru, held as u64);
+    let arrived = 2 << 20;
+    stage.engine.ledger().change(Account::Clients, 0, arrived);
+    let went = |need: Need| {
+        stage.with(|step| {
+            assert!(step.make_room(need));
+            step.tally().evicted as usize
+        })
+    };
+    assert_eq!(went(Need::of(arrived, arrived)), STEP_EVICTIONS);
+    // Another arrives while the first is worked off: small commands need not make up for it.
+    stage
+        .engine
+        .ledger()
+        .change(Account::Clients, arrived, 2 * arrived);
+    stage.engine.allow_arrival(2 * arrived);
+    assert_eq!(went(Need::of(20, 0)), STEP_EVICTIONS);
+    // It is to be kept: as much must go as the first one took.
+    assert!(went(Need::of(arrived, 0)) > STEP_EVICTIONS);
 }
 
 // --- small entries: room is in pages
@@ -339,17 +434,22 @@ fn small_entries_give_their_room_back() {
         let bytes_max = stage.engine.ledger().held();
         stage.bound(Policy::AllKeysLru, bytes_max as u64);
         let full = stage.with(|step| step.len(0));
-        let mut most = 0;
+        let (mut most, mut taken) = (0, 0);
         for number in 20_000..60_000 {
             let before = stage.with(|step| step.len(0));
-            assert!(stage.with(|step| step.make_room()));
+            assert!(stage.with(|step| step.make_room(Need::NOTHING)));
             most = most.max(before - stage.with(|step| step.len(0)));
-            assert!(stage.engine.ledger().held() <= bytes_max);
+            let held = stage.engine.ledger().held();
+            assert!(held <= bytes_max + taken, "{held} after writes of {taken}");
             write(number);
+            taken = taken.max(stage.engine.ledger().held().saturating_sub(held));
         }
         let left = stage.with(|step| step.len(0));
         assert!(left * 10 > full * 9, "{left} of {full} entries are left");
-        assert!(most < 2_000, "{most} entries went for one");
+        assert!(
+            most < 2 * STEP_EVICTIONS,
+            "{most} entries went for one of {taken} bytes at most"
+        );
     }
 }
 
@@ -438,7 +538,7 @@ fn check_ops(ops: &[Op], policy: Policy, shards: usize, room: u64) {
     let (mut naive, mut history) = (Naive::default(), stage.frames.take());
     for op in ops {
         let over = stage.engine.is_over_bound();
-        let made = stage.with(|step| step.make_room());
+        let made = stage.with(|step| step.make_room(Need::NOTHING));
         let went = stage.frames.take();
         assert!(over || went.is_empty(), "something went without need");
         assert_eq!(made, !stage.engine.is_over_bound());
@@ -501,7 +601,7 @@ fn several_writers_stay_at_the_bound_together() {
         for _ in 0..4_000 {
             let batch = engine.shared(side, Now::default());
             let mut step = batch.step();
-            assert!(step.make_room());
+            assert!(step.make_room(Need::NOTHING));
             let held = engine.ledger().held() as u64;
             assert!(held <= bytes_max + slack, "{held} of {bytes_max}");
             let key = (draws.next() % 20_000).to_le_bytes();
@@ -567,7 +667,7 @@ fn hits_of(policy: Policy, trace: &[u32], entries: usize, shards: usize) -> (usi
     stage.engine.set_bound(bound);
     let (mut hits, mut held) = (0, 0);
     for key in trace {
-        stage.with(|step| step.make_room());
+        stage.with(|step| step.make_room(Need::NOTHING));
         let key = key.to_string();
         if stage.read(&key) {
             hits += 1;

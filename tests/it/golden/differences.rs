@@ -59,7 +59,9 @@ fn is_unit_test(root: &Path, name: &str) -> bool {
         return false;
     };
     let text = std::fs::read_to_string(root.join(format!("{path}.rs"))).unwrap_or_default();
-    text.contains(&format!("    #[test]\n    fn {function}()"))
+    let is_test =
+        |indent: &str| text.contains(&format!("\n{indent}#[test]\n{indent}fn {function}()"));
+    is_test("") || is_test("    ")
 }
 
 /// The rows of the table: the id in the first column, the transcripts in the last, each as
