@@ -330,6 +330,12 @@ proptest! {
         }
     }
 
+}
+
+proptest! {
+    // Each waits for the device often.
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
     /// The same on a file system.
     #[test]
     fn a_killed_process_leaves_a_state_of_its_history(ops in ops(false)) {
@@ -410,6 +416,39 @@ fn power_that_goes_at_any_call_of_a_snapshot_costs_nothing_that_was_safe() {
         }
         let number = stage.check(&disk.kill());
         assert!(number >= stage.log.written(), "call {call}");
+    }
+}
+
+/// A disk that fails costs the snapshot, never what stands; one that has no room, or writes less
+/// than it is told, neither.
+#[test]
+fn a_snapshot_that_fails_leaves_what_stood_and_nothing_else() {
+    use crate::journal::disk::sim::{Call, Fault};
+    for call in [
+        Call::Create,
+        Call::Write,
+        Call::Sync,
+        Call::Rename,
+        Call::SyncDir,
+        Call::Remove,
+    ] {
+        for fault in [Fault::Io, Fault::Full, Fault::Short(3)] {
+            let disk = SimDisk::new();
+            let mut stage = history(&disk);
+            stage.sync();
+            stage.snapshotting = None;
+            disk.fail(call, 0, fault);
+            let outcome: Result<(), Error> = (0..20).try_for_each(|_| stage.snapshot(4));
+            assert!(outcome.is_err() || fault != Fault::Io, "{call:?}");
+            stage.snapshotting = None;
+            assert_eq!(
+                snapshot::unfinished(&disk).unwrap(),
+                [""; 0],
+                "{call:?} {fault:?}"
+            );
+            assert_eq!(stage.check(&disk.kill()), stage.log.numbered());
+            assert_eq!(stage.check(&disk.crash(1)), stage.log.numbered());
+        }
     }
 }
 
