@@ -281,6 +281,12 @@ impl Stage {
             self.states.get(number as usize),
             "frame {number}"
         );
+        let (again, _) = look(disk).expect("nothing is damaged");
+        assert_eq!(
+            (again.end.number, again.end.torn),
+            (number, None),
+            "it was cut"
+        );
         assert_eq!(snapshot::unfinished(disk).unwrap(), [""; 0]);
         assert!(snapshot::list(disk).unwrap().len() <= 1);
         number
