@@ -654,12 +654,13 @@ fn slow_recovery() {
     let dir = std::env::temp_dir().join(format!("linchpin-speed-{}", std::process::id()));
     let say = |what: &str, us: u64| {
         use std::io::Write;
-        let line = format!("{what}: {:.2} s\n", us as f64 / 1e6);
+        let line = format!("{what}: {:.2} ms\n", us as f64 / 1e3);
         std::io::stderr().write_all(line.as_bytes()).unwrap();
     };
     for (what, puts, keys, value_len) in [
         ("log, small, few keys", 5_000_000, 100_000, 8),
         ("log, 1 KiB", 1_000_000, 1_000_000, 1_024),
+        ("log, 1 KiB, few keys", 1_000_000, 10_000, 1_024),
         ("log, small, 5M keys", 5_000_000, 5_000_000, 8),
     ] {
         let (disk, identity) = log_of(&dir, puts, keys, &vec![b'v'; value_len]);
