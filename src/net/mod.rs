@@ -133,6 +133,7 @@ async fn serve(start: Start<'_>) -> Result<(), NetError> {
         shards: SHARDS_DEFAULT,
         clock: Arc::new(SystemClock::new()),
         sink: None,
+        durability: None,
         seed: rand::random(),
         clients_fit: accept::clients_fit,
         on_shut_down,

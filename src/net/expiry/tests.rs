@@ -58,6 +58,7 @@ impl Stage {
             shards: SHARDS_DEFAULT,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             sink: Some(Box::new(Arc::clone(&sink))),
+            durability: None,
             seed: 1,
             clients_fit: |maxclients| maxclients,
             on_shut_down: Box::new(|| {}),
