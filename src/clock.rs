@@ -61,6 +61,8 @@ pub struct SystemClock {
     /// How much of the monotonic time did not count as engine time, in milliseconds.
     lost_ms: AtomicU64,
     gap: Mutex<()>,
+    /// Engine time that had passed before the clock was made, in milliseconds.
+    resumed_ms: AtomicU64,
 }
 
 impl SystemClock {
@@ -76,7 +78,14 @@ impl SystemClock {
             seen_ms: AtomicU64::new(0),
             lost_ms: AtomicU64::new(0),
             gap: Mutex::new(()),
+            resumed_ms: AtomicU64::new(0),
         }
+    }
+
+    /// Lets engine time go on where it stopped when another process ended: what has passed since
+    /// this clock was made counts on top. To be called before anything depends on engine time.
+    pub fn resume_engine_at(&self, engine_ms: u64) {
+        self.resumed_ms.store(engine_ms, Ordering::Release);
     }
 
     /// Engine time for a monotonic reading: what exceeds [`GAP_MS_MAX`] since the last one is lost.
@@ -92,7 +101,8 @@ impl SystemClock {
         } else if mono_ms > seen {
             self.seen_ms.fetch_max(mono_ms, Ordering::AcqRel);
         }
-        mono_ms.saturating_sub(self.lost_ms.load(Ordering::Acquire))
+        let here_ms = mono_ms.saturating_sub(self.lost_ms.load(Ordering::Acquire));
+        here_ms.saturating_add(self.resumed_ms.load(Ordering::Acquire))
     }
 }
 
@@ -211,6 +221,14 @@ mod tests {
             2_940,
             "a late reader is not thrown back by the loss"
         );
+    }
+
+    #[test]
+    fn engine_time_goes_on_where_it_stopped() {
+        let clock = SystemClock::new();
+        assert_eq!(clock.engine_ms(10), 10);
+        clock.resume_engine_at(5_000);
+        assert_eq!(clock.engine_ms(12), 5_012);
     }
 
     #[test]

@@ -106,8 +106,9 @@ impl Inproc {
             shards: options.shards,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             sink,
-            durability: Some(Arc::clone(&disk) as Arc<dyn Durability>),
+            disk_double: Some(Arc::clone(&disk) as Arc<dyn Durability>),
             seed: SEED,
+            hash_seed: SEED,
             clients_fit: |maxclients| maxclients,
             on_shut_down: Box::new(|| {}),
         }));

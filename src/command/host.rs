@@ -3,6 +3,7 @@
 use super::conn::Names;
 use super::error::ReplyError;
 use super::spec::Spec;
+use crate::clock::Now;
 use crate::engine::{Census, Tally};
 use linchpin_protocol::Version;
 use std::sync::Arc;
@@ -36,6 +37,9 @@ pub trait Host: Send + Sync {
 
     /// Begins to stop the server: no new connections, what is in flight is answered.
     fn shut_down(&self);
+
+    /// Changes since the server began, but for those of the calling batch.
+    fn changes(&self) -> u64;
 
     /// What is kept on disk, if anything ever is.
     fn durability(&self) -> Option<&dyn Durability>;
@@ -122,11 +126,11 @@ pub trait Durability: Send + Sync {
     fn synced(&self) -> u64;
 
     /// Begins to write a snapshot in the background; answers its number. It has everything that
-    /// was changed before the call.
+    /// was changed before the call: `changes`, counted since the server began.
     ///
     /// # Errors
     /// If there cannot be one now.
-    fn begin_snapshot(&self) -> Result<u64, SnapshotRefused>;
+    fn begin_snapshot(&self, changes: u64) -> Result<u64, SnapshotRefused>;
 
     /// Whether a snapshot was written; `None` while it is.
     fn snapshot_outcome(&self, number: u64) -> Option<bool>;
@@ -134,8 +138,8 @@ pub trait Durability: Send + Sync {
     /// When the last snapshot was written, or this server began: seconds since 1970.
     fn last_save_s(&self) -> u64;
 
-    /// Figures, for `INFO`.
-    fn facts(&self) -> DurabilityFacts;
+    /// Figures, for `INFO`, after so many changes since the server began.
+    fn facts(&self, changes: u64, now: Now) -> DurabilityFacts;
 }
 
 /// Why no snapshot begins.
@@ -192,10 +196,10 @@ pub struct SnapshotFacts {
     pub last_took_s: Option<u64>,
     /// How long the one that is being written has taken so far, in seconds.
     pub running_s: Option<u64>,
-    /// Keys it has so far.
-    pub keys_written: u64,
-    /// Keys it is to have, near enough.
-    pub keys_total: u64,
+    /// Shards it has so far.
+    pub shards_written: u64,
+    /// Shards it is to have.
+    pub shards_total: u64,
     /// Snapshots written since this server began.
     pub count: u64,
     /// Those that failed since the last that was written.
@@ -212,8 +216,8 @@ impl Default for SnapshotFacts {
             was_written: true,
             last_took_s: None,
             running_s: None,
-            keys_written: 0,
-            keys_total: 0,
+            shards_written: 0,
+            shards_total: 0,
             count: 0,
             failed_in_a_row: 0,
             bytes: 0,
@@ -225,7 +229,10 @@ impl SnapshotFacts {
     /// How much of the one that is being written is there, in hundredths.
     #[must_use]
     pub fn percent(&self) -> f64 {
-        percent(self.keys_written.min(self.keys_total), self.keys_total)
+        percent(
+            self.shards_written.min(self.shards_total),
+            self.shards_total,
+        )
     }
 }
 
@@ -240,14 +247,12 @@ pub struct JournalFacts {
     pub synced: u64,
     /// Bytes numbered and not written.
     pub backlog_bytes: u64,
-    /// Bytes of all segments.
+    /// Bytes of it that the last snapshot does not cover.
     pub bytes: u64,
-    /// The same when the last snapshot was written.
-    pub bytes_base: u64,
-    /// Segments.
+    /// Segments made since this server began.
     pub segments: u64,
-    /// Bytes that can be written without asking the disk for room.
-    pub reserve_bytes: u64,
+    /// Bytes that can be written without asking the disk for room, where it can say.
+    pub reserve_bytes: Option<u64>,
     /// Writes, and frames in them.
     pub writes: u64,
     /// See `writes`.
@@ -258,11 +263,7 @@ pub struct JournalFacts {
     pub sync_last_us: u64,
     /// How long the longest sync took, in microseconds.
     pub sync_max_us: u64,
-    /// Syncs that run now.
-    pub syncs_running: u64,
-    /// Times a sync was due while one was still running.
-    pub syncs_delayed: u64,
-    /// The last write, or sync, failed.
+    /// A write or sync failed: nothing is acknowledged any more.
     pub is_failing: bool,
 }
 

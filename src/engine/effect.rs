@@ -89,6 +89,9 @@ pub enum Effect<'a> {
         /// Identity of the other.
         b: u32,
     },
+    /// Things changed before this of which no frame tells: what follows builds on a state that is
+    /// in no log. Alone in its frame.
+    Unrecorded,
 }
 
 /// Bytes that are no effect.
@@ -143,6 +146,12 @@ impl<'a> Effect<'a> {
 pub struct Effects<'a>(&'a [u8]);
 
 impl<'a> Effects<'a> {
+    /// Whether a frame says that the ones behind it do not build on those before it.
+    #[must_use]
+    pub fn tell_of_a_gap(frame: &'a [u8]) -> bool {
+        Self::of(frame).next() == Some(Ok(Effect::Unrecorded))
+    }
+
     /// Those of this frame.
     #[must_use]
     pub fn of(frame: &'a [u8]) -> Self {
@@ -301,6 +310,7 @@ mod tests {
             (Effect::Remove { db, key }, b"\x05\x03\x03key"),
             (Effect::Clear { db }, b"\x06\x03"),
             (Effect::Swap { a: 0, b: 15 }, b"\x07\x00\x0f"),
+            (Effect::Unrecorded, b"\x08"),
         ]
     }
 
@@ -331,7 +341,7 @@ mod tests {
         #[test]
         fn what_is_no_effect_is_told(
             noise in prop::collection::vec(any::<u8>(), 0..64),
-            number in 0usize..8,
+            number in 0usize..9,
             at in 0usize..32,
             byte: u8,
         ) {

@@ -94,6 +94,7 @@ type Remains = Box<dyn Iterator<Item = shard::Shard> + Send>;
 /// All databases and what is watched in them.
 pub struct Engine {
     gate: Gate<Layout>,
+    workers: usize,
     hasher: KeyHasher,
     watches: Watches,
     ledger: Arc<Ledger>,
@@ -124,7 +125,9 @@ impl Engine {
         let database = |id| Arc::new(Database::new(id, shards, &ledger, &pool));
         let layout: Layout = (0..options.databases.max(1)).map(database).collect();
         Self {
-            gate: Gate::new(options.workers, &layout),
+            // One more, for whoever works in the background.
+            gate: Gate::new(options.workers + 1, &layout),
+            workers: options.workers,
             hasher: KeyHasher::seeded(options.hash_seed),
             watches: Watches::new(&ledger),
             ledger,
@@ -148,6 +151,12 @@ impl Engine {
         Batch::shared(self, side, now)
     }
 
+    /// The side that is no worker's: of a thread in the background, which nobody waits behind.
+    #[must_use]
+    pub fn background_side(&self) -> usize {
+        self.workers
+    }
+
     /// Enters the gate alone. The thread holds no other batch.
     #[must_use]
     pub fn alone(&self, now: Now) -> Batch<'_> {
@@ -155,20 +164,33 @@ impl Engine {
     }
 
     /// Begins to tell effects to the sink, or ends it: between two steps, whoever is inside.
+    /// The first frame then says that what came before may be in none; only [`Engine::set_sink`]
+    /// begins without.
     pub fn set_recording(&self, on: bool) {
         let _alone = self.gate.exclusive();
-        let on = on && self.sink.get().is_some();
-        self.recording.store(on, Ordering::Relaxed);
+        let Some(sink) = self.sink.get() else {
+            return;
+        };
+        let was_on = self.recording.swap(on, Ordering::Relaxed);
+        if on && !was_on {
+            let mut frame = Vec::new();
+            Effect::Unrecorded.push_to(&mut frame);
+            sink.commit(0, &frame);
+        }
     }
 
-    /// Gives an engine that has no sink one, which it does not yet tell anything.
-    pub fn set_sink(&self, sink: Box<dyn Sink>) {
-        let had_none = self.sink.set(sink).is_ok();
-        debug_assert!(had_none, "an engine has one sink");
+    /// Gives an engine a sink that knows all that is in it, and begins to tell it effects if
+    /// `recording`. An engine has one sink: a second one is not taken.
+    pub fn set_sink(&self, sink: Box<dyn Sink>, recording: bool) {
+        let _alone = self.gate.exclusive();
+        if self.sink.set(sink).is_ok() {
+            self.recording.store(recording, Ordering::Relaxed);
+        }
     }
 
     /// Whether effects are told to the sink. Inside the gate it stays what it is.
-    fn is_recording(&self) -> bool {
+    #[must_use]
+    pub fn is_recording(&self) -> bool {
         self.recording.load(Ordering::Relaxed)
     }
 

@@ -138,6 +138,7 @@ impl Replay<'_> {
             let effect = effect?;
             match effect {
                 Effect::Swap { .. } if number <= cuts.map => {}
+                Effect::Unrecorded => {}
                 Effect::Clear { db } => self.clear_cut_below(db, number, cuts)?,
                 Effect::Swap { .. } => self.apply_one(&effect)?,
                 Effect::PutBytes { db, key, .. }
@@ -242,6 +243,7 @@ impl Replay<'_> {
                 self.batch.step().clear(place, Free::Now);
                 Ok(())
             }
+            Effect::Unrecorded => Ok(()),
             Effect::Swap { a, b } => {
                 let (a, b) = (self.place_of(a)?, self.place_of(b)?);
                 self.swap(a, b);

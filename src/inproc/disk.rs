@@ -1,5 +1,6 @@
 //! What the server in this thread keeps: nothing, but it counts.
 
+use crate::clock::Now;
 use crate::command::host::{
     Durability, DurabilityFacts, JournalFacts, LoadFacts, SnapshotFacts, SnapshotRefused,
 };
@@ -20,6 +21,9 @@ struct State {
     is_writing: bool,
     was_written: bool,
     last_save_s: u64,
+    /// Changes before the last snapshot began, and before the last that was written.
+    changes_begun: u64,
+    changes_saved: u64,
 }
 
 /// How the disk of a server in this thread does.
@@ -63,6 +67,7 @@ impl Disk {
         if state.was_written {
             state.last_save_s = now_s;
             state.written += 1;
+            state.changes_saved = state.changes_begun;
         }
     }
 }
@@ -80,7 +85,7 @@ impl Durability for Disk {
         }
     }
 
-    fn begin_snapshot(&self) -> Result<u64, SnapshotRefused> {
+    fn begin_snapshot(&self, changes: u64) -> Result<u64, SnapshotRefused> {
         let mut state = self.0.lock();
         if state.is_writing {
             return Err(SnapshotRefused::InProgress);
@@ -90,6 +95,7 @@ impl Durability for Disk {
         }
         state.begun += 1;
         state.is_writing = true;
+        state.changes_begun = changes;
         Ok(state.begun)
     }
 
@@ -103,7 +109,7 @@ impl Durability for Disk {
         self.0.lock().last_save_s
     }
 
-    fn facts(&self) -> DurabilityFacts {
+    fn facts(&self, changes: u64, _: Now) -> DurabilityFacts {
         let state = self.0.lock();
         DurabilityFacts {
             load: LoadFacts {
@@ -111,6 +117,7 @@ impl Durability for Disk {
                 ..LoadFacts::default()
             },
             snapshot: SnapshotFacts {
+                changes_since: changes - state.changes_saved,
                 last_save_s: state.last_save_s,
                 was_written: state.was_written,
                 running_s: state.is_writing.then_some(0),

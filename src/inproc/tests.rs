@@ -240,3 +240,38 @@ fn while_data_is_read_most_commands_are_refused() {
     server.set_disk(DiskMood::Fast);
     assert_eq!(ask(&mut server, 0, "PING\n"), "+PONG\n");
 }
+
+#[test]
+fn changes_since_the_last_snapshot_are_those_after_it_began() {
+    let unsaved = |server: &mut Inproc| {
+        let info = ask(server, 0, "INFO persistence\n");
+        let line = info
+            .lines()
+            .find_map(|line| line.strip_prefix("rdb_changes_since_last_save:"));
+        line.map(str::to_owned)
+    };
+    let mut server = server(1);
+    assert_eq!(ask(&mut server, 0, "SET k 1\nSET k 2\n"), "+OK\n+OK\n");
+    assert_eq!(unsaved(&mut server).as_deref(), Some("2"));
+    server.set_disk(DiskMood::Slow);
+    assert_eq!(
+        ask(&mut server, 0, "BGSAVE\n"),
+        "+Background saving started\n"
+    );
+    assert_eq!(ask(&mut server, 0, "SET k 3\n"), "+OK\n");
+    assert_eq!(unsaved(&mut server).as_deref(), Some("3"));
+    server.set_disk(DiskMood::Fast);
+    assert_eq!(ask(&mut server, 0, "CONFIG RESETSTAT\n"), "+OK\n");
+    assert_eq!(
+        unsaved(&mut server).as_deref(),
+        Some("1"),
+        "RESETSTAT resets none of it"
+    );
+    server.set_disk(DiskMood::Slow);
+    assert_eq!(
+        ask(&mut server, 0, "BGSAVE\n"),
+        "+Background saving started\n"
+    );
+    server.set_disk(DiskMood::Broken);
+    assert_eq!(unsaved(&mut server).as_deref(), Some("1"), "it failed");
+}

@@ -230,7 +230,8 @@ pub fn parse(bytes: &[u8]) -> Result<Frame<'_>, NoFrame> {
     })
 }
 
-fn is_sound(crc: u32, covered: &[u8]) -> bool {
+/// Whether this is the CRC-32C of `covered`.
+pub(super) fn is_sound(crc: u32, covered: &[u8]) -> bool {
     crc == crc_fast::crc32_iscsi(covered)
 }
 

@@ -1,12 +1,17 @@
 //! The journal: what the engine did, kept on disk in the order in which it became visible.
 
-#[cfg(not(loom))]
+pub mod check;
 pub mod disk;
+pub mod error;
+mod fields;
 pub mod frame;
+pub mod identity;
+pub mod keeper;
 pub mod log;
-#[cfg(not(loom))]
+pub mod recover;
 pub mod segment;
-#[cfg(not(loom))]
+pub mod snapshot;
+pub mod snapshotting;
 pub mod writer;
 
 pub use log::{Admission, Log, Needs, Policy};

@@ -355,8 +355,14 @@ impl<'d> Reader<'d> {
     /// Where the directory cannot be listed.
     pub fn new(disk: &'d dyn Disk, id: LogId) -> Result<Self, LogError> {
         let segments = list(disk).map_err(|source| io_error("the data directory", source))?;
+        Ok(Self::over(disk, id, segments))
+    }
+
+    /// Reads these segments, in order of position and without a gap: the newest of all, or some.
+    #[must_use]
+    pub fn over(disk: &'d dyn Disk, id: LogId, segments: Vec<Segment>) -> Self {
         let position = segments.first().map_or(0, |segment| segment.base);
-        Ok(Self {
+        Self {
             disk,
             id,
             segments: segments.into(),
@@ -367,7 +373,7 @@ impl<'d> Reader<'d> {
                 ..End::default()
             },
             is_done: false,
-        })
+        }
     }
 
     /// The next frame; none at the end, of which [`end`](Self::end) then tells.
@@ -729,6 +735,35 @@ fn newer_segment(open: &Open, version: u32) -> LogError {
 fn io_error(file: &str, source: io::Error) -> LogError {
     let file = file.to_owned();
     LogError::Io { file, source }
+}
+
+/// How many of the first of these segments hold nothing but frames up to `number`: a sound one
+/// stands behind them and says so.
+///
+/// # Errors
+///
+/// Where the disk fails.
+pub fn covered(
+    disk: &dyn Disk,
+    id: LogId,
+    segments: &[Segment],
+    number: u64,
+) -> Result<usize, LogError> {
+    let mut count = 0;
+    for (before, segment) in segments.iter().enumerate() {
+        let mut bytes = [0; HEADER_BYTES];
+        let read = disk
+            .open(&segment.name, Access::Read)
+            .and_then(|file| disk::read_full_at(&*file, 0, &mut bytes))
+            .map_err(|source| io_error(&segment.name, source))?;
+        let is_behind = |header: Header| {
+            header.id == id && header.base == segment.base && header.number <= number
+        };
+        if Header::parse(bytes.get(..read).unwrap_or(&[])).is_ok_and(is_behind) {
+            count = before;
+        }
+    }
+    Ok(count)
 }
 
 /// Whether the file begins as a segment does. One that found no room for its header was given up,

@@ -14,6 +14,7 @@
 
 mod accept;
 mod driver;
+mod durable;
 mod expiry;
 mod journal;
 mod listen;
@@ -22,7 +23,7 @@ mod stream;
 mod timers;
 mod worker;
 
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::config::{Reload, Settings, Sources, StartError};
 use crate::engine::SHARDS_DEFAULT;
 use crate::session::server::{Server, ServerOptions};
@@ -73,6 +74,15 @@ pub enum NetError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] crate::journal::error::Error),
+    /// The journal could not be written or synced any more; nothing was acknowledged since.
+    #[error("the journal failed, nothing was acknowledged since: {why}")]
+    JournalFailed {
+        /// What the operating system said.
+        why: String,
+    },
     /// The operating system refused something else the server needs.
     #[error("{what}: {source}")]
     System {
@@ -90,10 +100,12 @@ impl NetError {
 
     /// The exit code of sysexits.h for it.
     #[must_use]
-    pub const fn exit_code(&self) -> u8 {
+    pub fn exit_code(&self) -> u8 {
         match self {
             Self::Taken { .. } | Self::Listen { .. } => 69,
             Self::System { .. } => 71,
+            Self::Directory(error) => error.exit_code(),
+            Self::JournalFailed { .. } => 70,
         }
     }
 }
@@ -120,25 +132,31 @@ async fn serve(start: Start<'_>) -> Result<(), NetError> {
     settings.dir =
         std::path::absolute(&settings.dir).map_err(NetError::system("no working directory"))?;
     settings.maxclients = accept::fit_to_descriptors(settings.maxclients);
+    let directory = durable::open(&settings.dir, settings.databases)?;
     let listeners = listen::open(&settings)?;
     let stop = Arc::new(Notify::new());
     let on_shut_down = {
         let stop = Arc::clone(&stop);
         Box::new(move || stop.notify_one())
     };
+    let clock = Arc::new(SystemClock::new());
     let server = Arc::new(Server::new(ServerOptions {
         settings,
         config_file: start.config_file,
         workers: start.workers,
         shards: SHARDS_DEFAULT,
-        clock: Arc::new(SystemClock::new()),
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
         sink: None,
-        durability: None,
+        disk_double: None,
         seed: rand::random(),
+        hash_seed: directory.identity.hash_seed,
         clients_fit: accept::clients_fit,
         on_shut_down,
     }));
     server.set_port(listeners.port());
+    server
+        .disk()
+        .begin_loading(server.clock().now().wall_ms / 1_000);
     let place = listeners.place();
     let workers = worker::start(start.workers, &server)
         .await
@@ -146,11 +164,17 @@ async fn serve(start: Start<'_>) -> Result<(), NetError> {
     let mut signals = Signals::new().map_err(NetError::system("cannot listen for signals"))?;
     let acceptor = Acceptor::new(Arc::clone(&server), workers.doors());
     let accepting = acceptor.start(listeners);
-    (start.on_ready)(&place);
+    let mut loading = durable::start_loading(directory, &server, &clock)
+        .map_err(NetError::system("cannot start loading"))?;
+    let mut running = None;
     let mut base = start.settings;
     loop {
         tokio::select! {
             () = stop.notified() => break,
+            loaded = &mut loading, if running.is_none() => {
+                running = Some(loaded.map_err(NetError::system("loading"))??);
+                (start.on_ready)(&place);
+            }
             signal = signals.next() => match signal {
                 Signal::Terminate => break,
                 Signal::HangUp => reload(&server, &mut base, start.sources),
@@ -165,7 +189,7 @@ async fn serve(start: Start<'_>) -> Result<(), NetError> {
     tokio::pin!(finished);
     loop {
         tokio::select! {
-            () = &mut finished => return Ok(()),
+            () = &mut finished => return durable::close(running, &server),
             signal = signals.next() => if signal == Signal::Terminate {
                 tracing::warn!("stopping at once, as told twice");
                 std::process::exit(1);

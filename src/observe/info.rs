@@ -7,9 +7,7 @@ use super::calls::CallStats;
 use super::process::ProcessUse;
 use super::stats::{Counts, Rates};
 use crate::clock::Now;
-use crate::command::host::{
-    ClientFacts, DurabilityFacts, JournalFacts, LoadFacts, MemoryFacts, SnapshotFacts,
-};
+use crate::command::host::{ClientFacts, DurabilityFacts, LoadFacts, MemoryFacts, SnapshotFacts};
 use crate::config::Settings;
 use crate::engine::Census;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -281,9 +279,10 @@ fn persistence(lines: &mut Lines, facts: &InfoFacts<'_>) {
         "current_cow_size",
         "current_cow_size_age",
     ]);
-    snapshots(lines, &disk, is_kept);
+    let keys = facts.census.iter().map(|db| db.keys as u64).sum();
+    snapshots(lines, &disk, keys, is_kept);
     if is_kept {
-        log_sizes(lines, &disk.journal);
+        log_sizes(lines, &disk);
     }
     if disk.load.is_loading {
         loading(lines, &disk.load);
@@ -293,8 +292,9 @@ fn persistence(lines: &mut Lines, facts: &InfoFacts<'_>) {
     }
 }
 
-/// Snapshots, which are what Redis calls RDB files and rewritten logs.
-fn snapshots(lines: &mut Lines, disk: &DurabilityFacts, is_kept: bool) {
+/// Snapshots, which are what Redis calls RDB files and rewritten logs. They are written by shards;
+/// how many of the `keys` one has is told from that.
+fn snapshots(lines: &mut Lines, disk: &DurabilityFacts, keys: u64, is_kept: bool) {
     let snapshot = &disk.snapshot;
     let status = |is_good| if is_good { "ok" } else { "err" };
     let is_running = u8::from(snapshot.running_s.is_some());
@@ -302,8 +302,10 @@ fn snapshots(lines: &mut Lines, disk: &DurabilityFacts, is_kept: bool) {
     let (last_s, running_s) = (seconds(snapshot.last_took_s), seconds(snapshot.running_s));
     let percent = format!("{:.2}", snapshot.percent());
     lines.field("current_fork_perc", percent);
-    lines.field("current_save_keys_processed", snapshot.keys_written);
-    lines.field("current_save_keys_total", snapshot.keys_total);
+    let keys = if is_running > 0 { keys } else { 0 };
+    let processed = keys as f64 * snapshot.percent() / 100.0;
+    lines.field("current_save_keys_processed", processed as u64);
+    lines.field("current_save_keys_total", keys);
     lines.field("rdb_changes_since_last_save", snapshot.changes_since);
     lines.field("rdb_bgsave_in_progress", is_running);
     lines.field("rdb_last_save_time", snapshot.last_save_s);
@@ -332,13 +334,16 @@ fn snapshots(lines: &mut Lines, disk: &DurabilityFacts, is_kept: bool) {
     ]);
 }
 
-fn log_sizes(lines: &mut Lines, journal: &JournalFacts) {
-    lines.field("aof_current_size", journal.bytes);
-    lines.field("aof_base_size", journal.bytes_base);
+/// The log begins with the snapshot, as Redis' does with what it was rewritten to.
+fn log_sizes(lines: &mut Lines, disk: &DurabilityFacts) {
+    let (journal, base) = (&disk.journal, disk.snapshot.bytes);
+    let owes_sync = u8::from(journal.synced < journal.written);
+    lines.field("aof_current_size", base.saturating_add(journal.bytes));
+    lines.field("aof_base_size", base);
     lines.field("aof_pending_rewrite", 0);
     lines.field("aof_buffer_length", journal.backlog_bytes);
-    lines.field("aof_pending_bio_fsync", journal.syncs_running);
-    lines.field("aof_delayed_fsync", journal.syncs_delayed);
+    lines.field("aof_pending_bio_fsync", owes_sync);
+    lines.field("aof_delayed_fsync", 0);
 }
 
 fn loading(lines: &mut Lines, load: &LoadFacts) {
@@ -368,7 +373,8 @@ fn journal(lines: &mut Lines, disk: &DurabilityFacts) {
     lines.field("journal_backlog_bytes", journal.backlog_bytes);
     lines.field("journal_bytes", journal.bytes);
     lines.field("journal_segments", journal.segments);
-    lines.field("journal_reserve_bytes", journal.reserve_bytes);
+    let reserve = journal.reserve_bytes.map_or(-1, i128::from);
+    lines.field("journal_reserve_bytes", reserve);
     lines.field("journal_writes", journal.writes);
     lines.field("journal_frames", journal.frames);
     lines.field("journal_syncs", journal.syncs);
@@ -533,6 +539,7 @@ fn keyspace(lines: &mut Lines, facts: &InfoFacts<'_>) {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::command::host::JournalFacts;
 
     #[test]
     fn bytes_for_people() {
@@ -585,8 +592,8 @@ mod tests {
                 was_written: false,
                 last_took_s: Some(3),
                 running_s: Some(2),
-                keys_written: 1,
-                keys_total: 4,
+                shards_written: 1,
+                shards_total: 4,
                 ..SnapshotFacts::default()
             },
             journal: JournalFacts {
@@ -598,11 +605,14 @@ mod tests {
             ..DurabilityFacts::default()
         };
         let shown = text(|lines| {
-            snapshots(lines, &facts, true);
+            snapshots(lines, &facts, 20, true);
             journal(lines, &facts);
         });
         for line in [
             "current_fork_perc:25.00",
+            "current_save_keys_processed:5",
+            "current_save_keys_total:20",
+            "journal_reserve_bytes:-1",
             "rdb_bgsave_in_progress:1",
             "rdb_last_bgsave_status:err",
             "rdb_last_bgsave_time_sec:3",

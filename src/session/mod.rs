@@ -22,6 +22,7 @@
 
 mod budget;
 pub(crate) mod held;
+pub(crate) mod kept;
 pub(crate) mod outbox;
 pub(crate) mod registry;
 pub(crate) mod server;
@@ -866,8 +867,9 @@ mod tests {
             shards: 1,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             sink: None,
-            durability: None,
+            disk_double: None,
             seed: 1,
+            hash_seed: 1,
             clients_fit: |maxclients| maxclients,
             on_shut_down: Box::new(|| {}),
         }));

@@ -2,12 +2,15 @@
 //!
 //! One value, shared by all workers; the `Host` that commands see.
 
+use super::kept::{self, Disk};
 use super::registry::{Client, Registry};
 use crate::clock::Clock;
 use crate::command::host::{Clients, Durability, Host, MemoryFacts};
 use crate::command::{Park, ReplyError, error};
 use crate::config::{SettingError, Settings};
 use crate::engine::{Account, Bound, Census, Engine, Need, Sink, Tally};
+use crate::journal::keeper::{Keeper, Report};
+use crate::journal::recover::Found;
 use crate::journal::{Admission, Log, Needs};
 use crate::observe::calls::CallStats;
 use crate::observe::exceeded::Exceeded;
@@ -19,7 +22,7 @@ use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use linchpin_protocol::Writer;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// How a server is made.
 pub(crate) struct ServerOptions {
@@ -35,10 +38,12 @@ pub(crate) struct ServerOptions {
     pub(crate) clock: Arc<dyn Clock>,
     /// Where effects go, if not into a journal that comes later.
     pub(crate) sink: Option<Box<dyn Sink>>,
-    /// What is kept on disk, if anything is.
-    pub(crate) durability: Option<Arc<dyn Durability>>,
+    /// Tells what is on disk, in the place of the server's own, if there is to be none.
+    pub(crate) disk_double: Option<Arc<dyn Durability>>,
     /// The first of the server's random numbers.
     pub(crate) seed: u64,
+    /// Seed of the hash of keys.
+    pub(crate) hash_seed: u64,
     /// How many of so many clients the process can have, which is asked before `maxclients` rises.
     pub(crate) clients_fit: fn(u32) -> u32,
     /// Called once, when somebody asks the server to stop.
@@ -48,8 +53,9 @@ pub(crate) struct ServerOptions {
 /// What all workers share.
 pub(crate) struct Server {
     engine: Engine,
-    journal: OnceLock<Arc<Log>>,
-    durability: Option<Arc<dyn Durability>>,
+    disk: Disk,
+    /// Takes the place of `disk`.
+    disk_double: Option<Arc<dyn Durability>>,
     clock: Arc<dyn Clock>,
     settings: Mutex<Arc<Settings>>,
     /// Rises with every change of the settings, so that workers notice.
@@ -116,7 +122,7 @@ impl Server {
             databases: options.settings.databases,
             workers: options.workers,
             shards: options.shards,
-            hash_seed: random.next_u64(),
+            hash_seed: options.hash_seed,
         };
         let mut run_id = [0; 20];
         random.fill_bytes(&mut run_id);
@@ -135,8 +141,8 @@ impl Server {
         registry.limit_clients(options.settings.clients_bytes_max());
         Self {
             engine,
-            journal: OnceLock::new(),
-            durability: options.durability,
+            disk: Disk::default(),
+            disk_double: options.disk_double,
             clock: options.clock,
             settings: Mutex::new(Arc::new(options.settings)),
             settings_version: AtomicU64::new(0),
@@ -159,9 +165,48 @@ impl Server {
         &self.engine
     }
 
-    /// The journal, if there is one.
+    /// What is kept on disk.
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// The journal, once it runs.
+    #[inline]
     pub(crate) fn journal(&self) -> Option<&Log> {
-        self.journal.get().map(|log| &**log)
+        self.disk.log()
+    }
+
+    /// From now on what changes is kept: `log` knows all that is in the engine.
+    pub(crate) fn begin_keeping(&self, log: Arc<Log>, keeper: Arc<Keeper>, found: Found) {
+        let records = self.settings.lock().appendonly;
+        self.engine.set_sink(Box::new(Arc::clone(&log)), records);
+        self.disk.begin(log, keeper, found);
+    }
+
+    /// Nothing can be kept any more: notes why, and begins to stop.
+    pub(crate) fn fail(&self, why: &str) {
+        tracing::error!("the journal failed; nothing is acknowledged any more: {why}");
+        self.disk.fail(why);
+        Host::shut_down(self);
+    }
+
+    /// Whether the settings want a snapshot now.
+    pub(crate) fn is_snapshot_due(&self, report: &Report) -> bool {
+        let (settings, changes) = (Host::settings(self), Host::changes(self));
+        let now_s = self.clock.now().wall_ms / 1_000;
+        self.disk.is_snapshot_due(report, &settings, changes, now_s)
+    }
+
+    /// Whether a snapshot is to be written when the server stops: where no journal has what changed
+    /// since the last one, and there are rules that say when to write one.
+    pub(crate) fn wants_last_snapshot(&self) -> bool {
+        let settings = Host::settings(self);
+        !settings.appendonly && !settings.save.is_empty()
+    }
+
+    /// Number of workers.
+    pub(crate) fn workers(&self) -> usize {
+        self.identity.workers
     }
 
     /// What must be in the journal before somebody may be told of this frame.
@@ -179,7 +224,7 @@ impl Server {
 
     /// Whether what was kept is still being read.
     pub(crate) fn is_loading(&self) -> bool {
-        let disk = self.durability.as_ref();
+        let disk = Host::durability(self);
         disk.is_some_and(|disk| disk.is_loading())
     }
 
@@ -196,7 +241,7 @@ impl Server {
                 if local && !is_kept {
                     return Some(Outcome::Failed(error::WAITAOF_WITHOUT_JOURNAL));
                 }
-                let disk = self.durability.as_ref();
+                let disk = Host::durability(self);
                 let is_synced = is_kept && disk.is_some_and(|disk| disk.synced() >= frame);
                 let is_met = is_synced && replicas == 0;
                 let is_late = until_ms.is_some_and(|at| self.clock.mono_us() / 1_000 >= at);
@@ -220,7 +265,7 @@ impl Server {
 
     /// Whether a snapshot was written; `None` while it is.
     fn snapshot_outcome(&self, number: u64) -> Option<bool> {
-        let disk = self.durability.as_ref();
+        let disk = Host::durability(self);
         disk.map_or(Some(false), |disk| disk.snapshot_outcome(number))
     }
 
@@ -327,6 +372,9 @@ impl Server {
         let mut current = self.settings.lock();
         let (next, result) = change(&current)?;
         self.engine.set_bound(bound(&next));
+        if let Some(log) = self.disk.log() {
+            log.set_policy(kept::policy(&next));
+        }
         self.registry.limit_clients(next.clients_bytes_max());
         *current = Arc::new(next);
         #[cfg(not(loom))]
@@ -387,20 +435,22 @@ impl Host for Server {
         counts.add_tally(tally);
         let settings = self.settings();
         let clients = self.registry.list();
+        let (disk, now) = (Host::durability(self), self.clock.now());
+        let changes = Host::changes(self) + tally.changes;
         let facts = InfoFacts {
             identity: &self.identity,
             settings: &settings,
             counts: &counts,
             calls: &self.calls,
             memory: self.memory(census),
-            durability: self.durability.as_ref().map(|disk| disk.facts()),
+            durability: disk.map(|disk| disk.facts(changes, now)),
             exceeded_ms: self.exceeded.ms(self.clock.mono_us()),
             rates: self.stats.rates(),
             step_us_max: self.stats.step_us_max(),
             census,
             clients: &clients,
             watched_keys: self.engine.watched_keys(),
-            now: self.clock.now(),
+            now,
         };
         info::render(sections, &facts)
     }
@@ -421,6 +471,10 @@ impl Host for Server {
         }
     }
 
+    fn changes(&self) -> u64 {
+        self.stats.changes()
+    }
+
     fn clients(&self) -> &dyn Clients {
         &self.registry
     }
@@ -438,7 +492,11 @@ impl Host for Server {
     }
 
     fn durability(&self) -> Option<&dyn Durability> {
-        self.durability.as_deref()
+        match &self.disk_double {
+            Some(double) => Some(&**double),
+            None if self.disk.is_there() => Some(&self.disk),
+            None => None,
+        }
     }
 
     fn random(&self) -> u64 {

@@ -9,6 +9,7 @@
 //! LIMITATIONS: others are served while the snapshot is written, and without `appendonly` it lacks
 //! what they change meanwhile.
 
+use super::snapshot;
 use crate::command::host::SnapshotRefused;
 use crate::command::spec::{Arg, ArgKind, Flags, Group, Keys, Spec};
 use crate::command::words::Words;
@@ -103,8 +104,9 @@ fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
 
 fn begin_snapshot(cx: &Cx<'_>) -> Result<u64, ReplyError> {
     let disk = cx.host.durability().ok_or(error::SHUTDOWN_FAILED)?;
-    disk.begin_snapshot().map_err(|refused| match refused {
-        SnapshotRefused::InProgress => error::SAVE_IN_PROGRESS,
-        SnapshotRefused::Impossible => error::SHUTDOWN_FAILED,
-    })
+    disk.begin_snapshot(snapshot::changes(cx))
+        .map_err(|refused| match refused {
+            SnapshotRefused::InProgress => error::SAVE_IN_PROGRESS,
+            SnapshotRefused::Impossible => error::SHUTDOWN_FAILED,
+        })
 }

@@ -53,6 +53,11 @@ fn disk<'a>(cx: &Cx<'a>) -> Result<&'a dyn Durability, ReplyError> {
     cx.host.durability().ok_or(error::NOT_KEPT)
 }
 
+/// Changes that a snapshot asked for now has.
+pub(super) fn changes(cx: &Cx<'_>) -> u64 {
+    cx.host.changes() + cx.step.tally().changes
+}
+
 /// What `SAVE` and its like answer where no snapshot begins.
 fn refusal(refused: SnapshotRefused) -> ReplyError {
     match refused {
@@ -65,7 +70,7 @@ fn bgsave(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let mut words = Words::new(args.skip(1));
     words.keyword("SCHEDULE");
     words.finish()?;
-    disk(cx)?.begin_snapshot().map_err(refusal)?;
+    disk(cx)?.begin_snapshot(changes(cx)).map_err(refusal)?;
     cx.out.simple(if cx.is_in_exec() {
         "Background saving scheduled"
     } else {
@@ -79,7 +84,7 @@ fn bgrewriteaof(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
         SnapshotRefused::InProgress => error::REWRITE_IN_PROGRESS,
         SnapshotRefused::Impossible => error::REWRITE_FAILED,
     };
-    disk(cx)?.begin_snapshot().map_err(refusal)?;
+    disk(cx)?.begin_snapshot(changes(cx)).map_err(refusal)?;
     cx.out.simple(if cx.is_in_exec() {
         "Background append only file rewriting scheduled"
     } else {
@@ -89,7 +94,7 @@ fn bgrewriteaof(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
 }
 
 fn save(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
-    let number = disk(cx)?.begin_snapshot().map_err(refusal)?;
+    let number = disk(cx)?.begin_snapshot(changes(cx)).map_err(refusal)?;
     cx.parked = Some(Park::Snapshot { number });
     Ok(())
 }

@@ -1,0 +1,252 @@
+//! The keeper: the thread that takes snapshots while the server runs.
+//!
+//! ```text
+//!   asked for, or due --> record, if nobody does --> cut and write, shard by shard --> seal
+//!                                                          (paced)                      |
+//!     what it replaces is removed <-- publish <-- the log is safe up to the highest cut +
+//! ```
+//!
+//! One at a time. Between two cuts the keeper rests for as long as the cut took, so that on a single
+//! core it takes turns with the worker instead of holding it up.
+//!
+//! Without a journal (`appendonly no`) frames are recorded while a snapshot is taken, for its parts
+//! show different moments, and the frames between make one of them.
+
+use super::disk::Disk;
+use super::error::Error;
+use super::identity::Identity;
+use super::log::{Log, Needs};
+use super::snapshotting::{Progress, Published, Snapshotting};
+use crate::clock::Clock;
+use crate::engine::Engine;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{Thread, park_timeout};
+use std::time::Duration;
+
+/// How often the keeper looks whether a snapshot is due.
+const LOOK: Duration = Duration::from_millis(250);
+/// How often it looks whether the log is safe.
+const SAFE_LOOK: Duration = Duration::from_millis(1);
+/// Shorter rests cost more than they give.
+const REST_US_MIN: u64 = 50;
+/// Longer ones are not needed for anybody to get a turn.
+const REST_US_MAX: u64 = 5_000;
+
+/// Takes snapshots.
+pub struct Keeper {
+    disk: Arc<dyn Disk>,
+    identity: Identity,
+    log: Arc<Log>,
+    clock: Arc<dyn Clock>,
+    state: Mutex<Report>,
+    thread: OnceLock<Thread>,
+    is_stopping: AtomicBool,
+}
+
+/// What has become of snapshots so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Number of the last that was asked for; they count from 1.
+    pub asked: u64,
+    /// Number of the last that ended. Lower than `asked` while one is taken.
+    pub ended: u64,
+    /// Whether the last that ended was written. True before the first.
+    pub is_written: bool,
+    /// How many were.
+    pub written: u64,
+    /// How many were not since the last that was.
+    pub failed_in_a_row: u64,
+    /// When the one under way began: monotonic microseconds.
+    pub begun_us: u64,
+    /// How far it is.
+    pub progress: Option<Progress>,
+    /// When the last one that was written ended, or the server began: Unix seconds.
+    pub saved_s: u64,
+    /// When the last one that failed ended: Unix seconds; 0 for never.
+    pub failed_s: u64,
+    /// How long the last one took, in microseconds.
+    pub took_us: Option<u64>,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Bytes that the log had written when the last one began.
+    pub log_bytes: u64,
+    /// The first frame that is not in it.
+    pub begin: u64,
+}
+
+impl Report {
+    /// Whether a snapshot is being taken, or about to be.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        self.asked > self.ended
+    }
+}
+
+impl Keeper {
+    /// The keeper of a directory that this process owns.
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        identity: Identity,
+        log: Arc<Log>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let report = Report {
+            is_written: true,
+            saved_s: clock.now().wall_ms / 1_000,
+            ..Report::default()
+        };
+        Self {
+            disk,
+            identity,
+            log,
+            clock,
+            state: Mutex::new(report),
+            thread: OnceLock::new(),
+            is_stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// Asks for a snapshot; answers its number, or `None` while another is taken.
+    pub fn ask(&self) -> Option<u64> {
+        let mut state = self.state.lock();
+        if state.is_under_way() {
+            return None;
+        }
+        state.asked += 1;
+        state.begun_us = self.clock.mono_us();
+        let number = state.asked;
+        drop(state);
+        self.wake();
+        Some(number)
+    }
+
+    /// What has become of snapshots so far.
+    pub fn report(&self) -> Report {
+        *self.state.lock()
+    }
+
+    /// Has the thread end. A snapshot under way is given up.
+    pub fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire)
+    }
+
+    /// Takes snapshots of `engine` until it is stopped: those asked for, and those that `is_due`
+    /// says, which is asked several times a second.
+    pub fn run(&self, engine: &Engine, mut is_due: impl FnMut(&Report) -> bool) {
+        self.thread.get_or_init(std::thread::current);
+        while !self.is_stopping() {
+            let report = self.report();
+            if !report.is_under_way() && is_due(&report) {
+                self.ask();
+            }
+            if self.report().is_under_way() {
+                self.take_one(engine);
+            } else {
+                park_timeout(LOOK);
+            }
+        }
+    }
+
+    /// Takes one more after the thread has ended, without a rest: when the server stops.
+    pub fn take_last(&self, engine: &Engine) {
+        self.is_stopping.store(false, Ordering::Release);
+        self.state.lock().asked += 1;
+        self.take_one(engine);
+    }
+
+    /// Takes the snapshot that was asked for, and notes what came of it.
+    fn take_one(&self, engine: &Engine) {
+        let log_bytes = self.log.figures().bytes;
+        let records = engine.is_recording();
+        if !records {
+            engine.set_recording(true);
+        }
+        let taken = self.take(engine);
+        if !records {
+            engine.set_recording(false);
+        }
+        let (now, now_us) = (self.clock.now(), self.clock.mono_us());
+        let mut state = self.state.lock();
+        state.ended = state.asked;
+        state.progress = None;
+        state.took_us = Some(now_us.saturating_sub(state.begun_us));
+        state.is_written = taken.is_ok();
+        match taken {
+            Ok(published) => {
+                state.written += 1;
+                state.failed_in_a_row = 0;
+                state.saved_s = now.wall_ms / 1_000;
+                state.bytes = published.bytes_len;
+                state.begin = published.begin;
+                state.log_bytes = log_bytes;
+                tracing::info!(
+                    file = published.name,
+                    bytes = published.bytes_len,
+                    ms = state.took_us.unwrap_or(0) / 1_000,
+                    "snapshot written"
+                );
+            }
+            Err(error) => {
+                state.failed_s = now.wall_ms / 1_000;
+                state.failed_in_a_row += 1;
+                tracing::error!(%error, "no snapshot was written; the journal goes on");
+            }
+        }
+    }
+
+    fn take(&self, engine: &Engine) -> Result<Published, Error> {
+        let numbered = self.log.numbered();
+        let disk = Arc::clone(&self.disk);
+        let now = self.clock.now();
+        let mut taking = Snapshotting::begin(disk, &self.identity, numbered, now)?;
+        let side = engine.background_side();
+        loop {
+            let started = self.clock.now();
+            let has_more = taking.step(engine, side, started)?;
+            self.state.lock().progress = Some(taking.progress());
+            if !has_more {
+                break;
+            }
+            if self.is_stopping() {
+                return Err(Error::Stopped);
+            }
+            let step_us = self.clock.mono_us().saturating_sub(started.mono_us);
+            if step_us >= REST_US_MIN {
+                park_timeout(Duration::from_micros(step_us.min(REST_US_MAX)));
+            }
+        }
+        let highest = taking.seal()?;
+        loop {
+            let synced = self.log.synced();
+            if let Some(published) = taking.publish(&*self.disk, &self.identity, synced)? {
+                return Ok(published);
+            }
+            if self.is_stopping() || self.log.is_broken() {
+                return Err(Error::Stopped);
+            }
+            self.log.request(Needs::synced(highest));
+            park_timeout(SAFE_LOOK);
+        }
+    }
+}
+
+impl std::fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keeper")
+            .field("report", &self.report())
+            .finish_non_exhaustive()
+    }
+}

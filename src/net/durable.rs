@@ -1,0 +1,213 @@
+//! The data directory of a running server: opened before it listens, loaded while it answers
+//! `-LOADING`, kept by threads of its own, closed after the last connection has gone.
+//!
+//! ```text
+//!   open: one owner, identity ---> load (a thread): recover, then the log goes on behind it
+//!                                    |
+//!                                    v
+//!          writer, syncer (journal) + keeper (snapshots) ---> close: final sync, closing record
+//! ```
+
+use super::NetError;
+use crate::clock::{Clock, SystemClock};
+use crate::engine::SHARDS_DEFAULT;
+use crate::journal::disk::Disk;
+use crate::journal::error::Error;
+use crate::journal::identity::{self, Identity, Owner, Random, Shape};
+use crate::journal::keeper::{Keeper, Report};
+use crate::journal::log::{Log, Options};
+use crate::journal::recover::{Found, Progress, recover};
+use crate::journal::writer::{self, SEGMENT_BYTES_DEFAULT, Threads, Writer};
+use crate::session::kept;
+use crate::session::server::Server;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// Progress of loading is told once in so many microseconds.
+const PROGRESS_LINE_US: u64 = 2_000_000;
+
+/// A data directory that this process owns.
+pub(super) struct Directory {
+    disk: Arc<dyn Disk>,
+    owner: Owner,
+    pub(super) identity: Identity,
+}
+
+/// What keeps it while the server runs.
+pub(super) struct Running {
+    threads: Threads,
+    keeper: Arc<Keeper>,
+    keeping: JoinHandle<()>,
+    _owner: Owner,
+}
+
+/// Takes the directory for this process, or makes it.
+pub(super) fn open(path: &std::path::Path, databases: u32) -> Result<Directory, Error> {
+    let disk = identity::open_directory(path)?;
+    let owner = Owner::take(&disk, std::process::id())?;
+    let random = Random {
+        history: rand::random(),
+        secret: rand::random(),
+        hash_seed: rand::random(),
+    };
+    let shape = Shape {
+        shards: SHARDS_DEFAULT as u32,
+        databases,
+    };
+    let identity = Identity::begin(&disk, random, shape)?;
+    Ok(Directory {
+        disk: Arc::new(disk),
+        owner,
+        identity,
+    })
+}
+
+/// Begins to load on a thread of its own; answers when it has ended. One that is not waited for is
+/// left to the end of the process.
+pub(super) fn start_loading(
+    directory: Directory,
+    server: &Arc<Server>,
+    clock: &Arc<SystemClock>,
+) -> std::io::Result<Pin<Box<dyn Future<Output = std::io::Result<Result<Running, Error>>>>>> {
+    let (done, is_done) = tokio::sync::oneshot::channel();
+    let (server, clock) = (Arc::clone(server), Arc::clone(clock));
+    let thread = std::thread::Builder::new().name("loading".to_owned());
+    thread.spawn(move || {
+        // Nobody waits any more if the server stops meanwhile.
+        let _ = done.send(load(directory, &server, clock));
+    })?;
+    let panicked = |_| std::io::Error::other("the thread that loads panicked");
+    Ok(Box::pin(async move { is_done.await.map_err(panicked) }))
+}
+
+/// Ends what keeps the directory, if it was loaded, after the last connection has gone.
+pub(super) fn close(running: Option<Running>, server: &Server) -> Result<(), NetError> {
+    let closed = running.map_or(Ok(()), |running| running.close(server));
+    match server.disk().failure() {
+        Some(why) => Err(NetError::JournalFailed { why }),
+        None => Ok(closed?),
+    }
+}
+
+/// Puts what is in the directory into the server's engine, and from there on what happens in the
+/// engine into the directory. Takes as long as that takes.
+fn load(
+    directory: Directory,
+    server: &Arc<Server>,
+    clock: Arc<SystemClock>,
+) -> Result<Running, Error> {
+    let Directory {
+        disk,
+        owner,
+        identity,
+    } = directory;
+    let found = read(&*disk, &identity, server)?;
+    let settings = crate::command::host::Host::settings(&**server);
+    let options = Options {
+        workers: server.workers() + 1,
+        number: found.end.number,
+        policy: kept::policy(&settings),
+        backlog_bytes_max: settings.journal_backlog_bytes,
+    };
+    let failing = Arc::downgrade(server);
+    let log = Arc::new(Log::new(options, move |why| {
+        if let Some(server) = failing.upgrade() {
+            server.fail(why);
+        }
+    }));
+    let writer_options = writer::Options {
+        id: identity.log_id(),
+        segment_bytes_max: SEGMENT_BYTES_DEFAULT,
+    };
+    clock.resume_engine_at(found.engine_ms);
+    let clock: Arc<dyn Clock> = clock;
+    let writer = Writer::open(
+        Arc::clone(&log),
+        Arc::clone(&disk),
+        Arc::clone(&clock),
+        writer_options,
+        &found.end,
+    );
+    let io_error = |source| Error::io(crate::journal::error::DIRECTORY, source);
+    let threads = writer::spawn(writer.map_err(io_error)?).map_err(io_error)?;
+    let keeper = Arc::new(Keeper::new(disk, identity, Arc::clone(&log), clock));
+    server.begin_keeping(Arc::clone(&log), Arc::clone(&keeper), found);
+    let keeping = keep(server, &keeper).map_err(io_error)?;
+    Ok(Running {
+        threads,
+        keeper,
+        keeping,
+        _owner: owner,
+    })
+}
+
+/// Recovers, and tells how far it is and what was found.
+fn read(disk: &dyn Disk, identity: &Identity, server: &Server) -> Result<Found, Error> {
+    let databases = crate::command::host::Host::settings(server).databases;
+    let started_us = server.clock().mono_us();
+    let mut told_us = started_us;
+    let mut tell = |progress: Progress| {
+        server.disk().note_loading(progress);
+        let now_us = server.clock().mono_us();
+        if now_us.saturating_sub(told_us) >= PROGRESS_LINE_US {
+            told_us = now_us;
+            let percent = progress.bytes_done * 100 / progress.bytes_total.max(1);
+            tracing::info!(percent, bytes = progress.bytes_total, "loading");
+        }
+    };
+    let found = recover(disk, identity, server.engine(), databases, &mut tell)?;
+    if let Some(torn) = &found.end.torn {
+        tracing::warn!(
+            bytes = torn.bytes_len,
+            file = torn.file,
+            offset = torn.offset,
+            reason = %torn.reason,
+            "the log ended in the middle of a write that nobody was told of; cut off"
+        );
+    }
+    if found.has_gap {
+        tracing::warn!(
+            "the journal had been switched on and the server ended before a snapshot was written; \
+             what changed since then is lost"
+        );
+    }
+    let ms = server.clock().mono_us().saturating_sub(started_us) / 1_000;
+    let snapshot = found.snapshot.as_ref().map(|loaded| loaded.name.as_str());
+    tracing::info!(ms, frames = found.frames, snapshot, "loaded");
+    Ok(found)
+}
+
+/// Starts the thread that takes snapshots.
+fn keep(server: &Arc<Server>, keeper: &Arc<Keeper>) -> std::io::Result<JoinHandle<()>> {
+    let (server, keeper) = (Arc::clone(server), Arc::clone(keeper));
+    let thread = std::thread::Builder::new().name("snapshot".to_owned());
+    thread.spawn(move || {
+        let is_due = |report: &Report| server.is_snapshot_due(report);
+        keeper.run(server.engine(), is_due);
+    })
+}
+
+impl Running {
+    /// Ends all of it, once nothing changes any more: what was written is synced, and the log says
+    /// that it was closed.
+    pub(super) fn close(self, server: &Server) -> Result<(), Error> {
+        self.keeper.stop();
+        if self.keeping.join().is_err() {
+            tracing::error!("the thread that takes snapshots had panicked");
+        }
+        if server.wants_last_snapshot() {
+            self.keeper.take_last(server.engine());
+        }
+        let closed = self.threads.close();
+        closed.map_err(|source| Error::io(crate::journal::error::DIRECTORY, source))?;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").finish_non_exhaustive()
+    }
+}
