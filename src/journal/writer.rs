@@ -54,6 +54,8 @@ const RESERVE_BYTES_MIN: u64 = 1024 * 1024;
 const RESERVE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Less than this is not worth reserving on a disk that is nearly full.
 const RESERVE_BYTES_LEAST: u64 = 64 * 1024;
+/// What a segment is written over with, where it is.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 /// A sync that takes longer than this is told of, in microseconds.
 const SLOW_SYNC_US: u64 = 1_000_000;
 
@@ -524,9 +526,10 @@ impl Writer {
             return;
         }
         // Steps follow the traffic: what is under way now, a few times over.
-        self.reserve.ahead = needed
+        let ahead = needed
             .saturating_mul(4)
             .clamp(RESERVE_BYTES_MIN, RESERVE_BYTES_MAX);
+        self.reserve.ahead = ahead.min(self.options.segment_bytes_max);
         let step = needed
             .saturating_add(self.reserve.ahead)
             .saturating_sub(have);
@@ -567,7 +570,23 @@ impl Writer {
     fn reserve_exactly(&mut self, step: u64) -> io::Result<()> {
         let offset = self.reserve.end.saturating_sub(self.base);
         self.file.reserve(offset, step)?;
+        if self.log().policy() == Policy::Always {
+            self.write_zeros(offset, step)?;
+        }
         self.reserve.end = self.reserve.end.saturating_add(step);
+        Ok(())
+    }
+
+    /// Writes over what was reserved. A sync then only overwrites: it need not wait for the file
+    /// system's own journal to note that the room is in use, nor a new length.
+    fn write_zeros(&self, mut offset: u64, step: u64) -> io::Result<()> {
+        let end = offset.saturating_add(step);
+        while offset < end {
+            let part = end.saturating_sub(offset).min(ZEROS.len() as u64);
+            let zeros = usize::try_from(part).ok().and_then(|len| ZEROS.get(..len));
+            disk::write_all_at(&*self.file, offset, zeros.unwrap_or(&ZEROS))?;
+            offset = offset.saturating_add(part);
+        }
         Ok(())
     }
 

@@ -22,6 +22,8 @@ pub(super) struct Waits {
     /// What the relay waits for: the least of each mark; 0 for nothing.
     awaited: Cell<Needs>,
     relay: RefCell<Option<Waker>>,
+    /// The log wakes the relay.
+    is_watched: Cell<bool>,
 }
 
 impl Waits {
@@ -53,10 +55,9 @@ impl Waits {
 
     /// One turn of the relay.
     fn poll(&self, worker: usize, log: &Log, cx: &Context<'_>) {
-        if self.relay.borrow().is_none() {
+        if !self.is_watched.replace(true) {
             let task = cx.waker().clone();
             log.watch(worker, move || task.wake_by_ref());
-            *self.relay.borrow_mut() = Some(cx.waker().clone());
         }
         loop {
             let least = self.wake_met(log);
@@ -75,9 +76,12 @@ impl Waits {
 pub(super) async fn relay(local: Rc<Local>) {
     std::future::poll_fn(|cx| {
         let waits = &local.journal_waits;
-        match local.server.journal() {
-            Some(log) => waits.poll(local.index, log, cx),
-            None => *waits.relay.borrow_mut() = None,
+        // Before there is a journal, nobody waits for it.
+        let mut relay = waits.relay.borrow_mut();
+        relay.get_or_insert_with(|| cx.waker().clone());
+        drop(relay);
+        if let Some(log) = local.server.journal() {
+            waits.poll(local.index, log, cx);
         }
         Poll::<()>::Pending
     })

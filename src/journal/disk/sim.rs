@@ -82,9 +82,18 @@ struct State {
     off_at: u64,
     clock: Option<Arc<ManualClock>>,
     handles: u64,
+    during_sync: Option<During>,
 }
 
-#[derive(Debug, Default)]
+struct During(Box<dyn FnOnce() + Send>);
+
+impl std::fmt::Debug for During {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("During")
+    }
+}
+
+#[derive(Clone, Debug, Default)]
 struct Inode {
     seen: Vec<u8>,
     safe: Vec<u8>,
@@ -96,14 +105,14 @@ struct Inode {
     locked_by: Option<u64>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Change {
     Write { offset: usize, bytes: Vec<u8> },
     Truncate(usize),
 }
 
 /// One step of the directory: this name is gone, that one stands for this file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct NameChange {
     gone: Option<String>,
     set: Option<(String, usize)>,
@@ -131,6 +140,7 @@ impl SimDisk {
             off_at: u64::MAX,
             clock: None,
             handles: 0,
+            during_sync: None,
         };
         Self {
             state: Arc::new(Mutex::new(state)),
@@ -205,18 +215,27 @@ impl SimDisk {
         after
     }
 
-    /// The disk as it is found after the process was killed: all that the kernel had is there.
+    /// The disk as it is found after the process was killed: all that the kernel had is there, and
+    /// what was not safe is not safe yet.
     #[must_use]
     pub fn kill(&self) -> Self {
         let state = self.state.lock();
         let after = Self::new();
         let mut fresh = after.state.lock();
-        let survive = |inode: &Inode| Inode::holding(inode.seen.clone());
-        fresh.inodes = state.inodes.iter().map(survive).collect();
-        fresh.names_safe = state.names.clone();
+        fresh.inodes = state.inodes.clone();
+        for inode in &mut fresh.inodes {
+            inode.locked_by = None;
+        }
+        fresh.names_safe = state.names_safe.clone();
         fresh.names = state.names.clone();
+        fresh.renames = state.renames.clone();
         drop(fresh);
         after
+    }
+
+    /// Runs `during` in the midst of the next sync of a file.
+    pub fn during_sync(&self, during: impl FnOnce() + Send + 'static) {
+        self.state.lock().during_sync = Some(During(Box::new(during)));
     }
 
     /// What a file holds, as the process sees it.
@@ -493,6 +512,10 @@ impl DiskFile for SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        let during = self.disk.state.lock().during_sync.take();
+        if let Some(During(during)) = during {
+            during();
+        }
         let (mut state, fault) = self.disk.call(Call::Sync)?;
         let inode = &mut state.inodes[self.inode];
         let changes = std::mem::take(&mut inode.unsafe_changes);

@@ -441,6 +441,25 @@ fn a_missing_segment_is_damage_and_a_newer_or_foreign_one_is_refused() {
     ));
 }
 
+/// A segment that found no room for its header is given up; its name may come back in a crash.
+#[test]
+fn a_segment_without_a_header_that_the_log_went_past_is_passed_over_and_removed() {
+    let log = sample();
+    let whole = read(&log.disk()).unwrap().0;
+    for junk in [&b""[..], b"LINC", &[0; 64]] {
+        let disk = log.disk();
+        disk.put(&name(log.position() - 20), junk);
+        let (count, end) = check_prefix(&disk, &whole);
+        assert_eq!((count, end.torn, end.position), (7, None, log.position()));
+        assert_eq!(list(&disk).unwrap().len(), 2);
+    }
+    let mut between = sample();
+    between.rotate().mark(Kind::Mark).effects(b"eight");
+    let disk = between.disk();
+    disk.put(&name(log.position() - 20), b"LINC");
+    assert_eq!(read(&disk).unwrap().0.len(), 8);
+}
+
 #[test]
 fn zeros_left_in_a_segment_whose_cut_was_lost_are_passed_over() {
     let mut log = sample();
