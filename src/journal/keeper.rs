@@ -6,8 +6,8 @@
 //!     what it replaces is removed <-- publish <-- the log is safe up to the highest cut +
 //! ```
 //!
-//! One at a time. Between two cuts the keeper rests for as long as the cut took, so that on a single
-//! core it takes turns with the worker instead of holding it up.
+//! One at a time. Between two cuts the keeper rests for as long as the cut took, so that on a
+//! single core it takes turns with the worker instead of holding it up.
 //!
 //! Without a journal (`appendonly no`) frames are recorded while a snapshot is taken, for its parts
 //! show different moments, and the frames between make one of them.
