@@ -265,3 +265,33 @@ impl Durability for Disk {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_that_fails_saves_no_change() {
+        let disk = Disk::default();
+        let ended = |ended, is_written| Report {
+            asked: 1,
+            ended,
+            is_written,
+            ..Report::default()
+        };
+        let none = Report {
+            is_written: true,
+            ..Report::default()
+        };
+        assert_eq!(disk.changes_saved(&none), 0);
+        disk.note_begin(&none, 5);
+        assert_eq!(disk.changes_saved(&ended(0, true)), 0, "under way");
+        assert_eq!(disk.changes_saved(&ended(1, true)), 5);
+        disk.note_begin(&ended(1, true), 9);
+        assert_eq!(disk.changes_saved(&ended(0, true)), 5, "under way");
+        assert_eq!(disk.changes_saved(&ended(1, false)), 5);
+        disk.note_begin(&ended(1, false), 12);
+        assert_eq!(disk.changes_saved(&ended(0, false)), 5, "under way");
+        assert_eq!(disk.changes_saved(&ended(1, true)), 12);
+    }
+}
