@@ -71,11 +71,11 @@ impl Needs {
         }
     }
 
-    /// That the device has this frame.
+    /// That the device has this frame, and so the kernel.
     #[must_use]
     pub const fn synced(number: u64) -> Self {
         Self {
-            written: number,
+            written: 0,
             synced: number,
         }
     }
@@ -83,7 +83,8 @@ impl Needs {
     /// Whether whoever has this has `other` as well.
     #[must_use]
     pub const fn covers(self, other: Self) -> bool {
-        self.written >= other.written && self.synced >= other.synced
+        let is_written = self.written >= other.written || self.synced >= other.written;
+        is_written && self.synced >= other.synced
     }
 
     /// The lower of each mark that either asks for.
