@@ -6,8 +6,8 @@
 //!     what it replaces is removed <-- publish <-- the log is safe up to the highest cut +
 //! ```
 //!
-//! One at a time. Between two cuts the keeper rests for as long as the cut took, so that on a single
-//! core it takes turns with the worker instead of holding it up.
+//! One at a time. Between two cuts the keeper rests for as long as the cut took, so that on a
+//! single core it takes turns with the worker instead of holding it up.
 //!
 //! Without a journal (`appendonly no`) frames are recorded while a snapshot is taken, for its parts
 //! show different moments, and the frames between make one of them.
@@ -56,6 +56,8 @@ pub struct Report {
     pub is_written: bool,
     /// How many were.
     pub written: u64,
+    /// How many were not since the last that was.
+    pub failed_in_a_row: u64,
     /// When the one under way began: monotonic microseconds.
     pub begun_us: u64,
     /// How far it is.
@@ -185,6 +187,7 @@ impl Keeper {
         match taken {
             Ok(published) => {
                 state.written += 1;
+                state.failed_in_a_row = 0;
                 state.saved_s = now.wall_ms / 1_000;
                 state.bytes = published.bytes_len;
                 state.begin = published.begin;
@@ -198,6 +201,7 @@ impl Keeper {
             }
             Err(error) => {
                 state.failed_s = now.wall_ms / 1_000;
+                state.failed_in_a_row += 1;
                 tracing::error!(%error, "no snapshot was written; the journal goes on");
             }
         }
