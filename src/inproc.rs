@@ -4,7 +4,12 @@
 //! it is told to. Every effect is recorded and can be replayed into a second engine whose state
 //! must then be the same ([`Inproc::check_replay`]).
 
+mod disk;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
 use crate::clock::{Clock, ManualClock};
+use crate::command::host::Durability;
 use crate::config::Settings;
 use crate::engine::{
     Engine, Frame, Recorder, SHARDS_DEFAULT, Settler, Sink, Sweeper, Tally, usable,
@@ -14,7 +19,10 @@ use crate::session::registry::{Client, Origin};
 use crate::session::server::{Server, ServerOptions};
 use crate::session::{BufferUse, Session, Stop, Worker};
 use crate::sync::Wake;
+use disk::Disk;
 use std::sync::Arc;
+
+pub use disk::DiskMood;
 
 /// When virtual time begins: a second that no deadline of a test is near.
 const START_WALL_MS: u64 = 1_700_000_000_000;
@@ -26,6 +34,7 @@ const SEED: u64 = 0x1157_c41f;
 pub struct Inproc {
     clock: Arc<ManualClock>,
     recorder: Arc<Recorder>,
+    disk: Arc<Disk>,
     server: Arc<Server>,
     workers: Vec<Worker>,
     connections: Vec<Connection>,
@@ -85,6 +94,7 @@ impl Inproc {
         let record = || Box::new(Arc::clone(&recorder)) as Box<dyn Sink>;
         let sink = options.is_recorded.then(record);
         let clock = Arc::new(ManualClock::at(START_WALL_MS));
+        let disk = Arc::new(Disk::new(START_WALL_MS / 1_000));
         let replica_options = crate::engine::Options {
             databases: options.settings.databases,
             ..Default::default()
@@ -96,6 +106,7 @@ impl Inproc {
             shards: options.shards,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             sink,
+            disk_double: Some(Arc::clone(&disk) as Arc<dyn Durability>),
             seed: SEED,
             hash_seed: SEED,
             clients_fit: |maxclients| maxclients,
@@ -105,6 +116,7 @@ impl Inproc {
         Self {
             clock,
             recorder,
+            disk,
             workers: (0..options.workers).map(worker).collect(),
             server,
             connections: Vec::new(),
@@ -146,11 +158,17 @@ impl Inproc {
     /// If no connection has this number.
     pub fn send(&mut self, connection: usize, bytes: &[u8]) {
         let this = &mut self.connections[connection];
-        if this.closed {
-            return;
+        if !this.closed {
+            this.input.extend_from_slice(bytes);
+            self.execute(connection);
+            self.resume();
         }
+    }
+
+    /// Executes what a connection has received.
+    fn execute(&mut self, connection: usize) {
+        let this = &mut self.connections[connection];
         let worker = &mut self.workers[this.worker];
-        this.input.extend_from_slice(bytes);
         loop {
             let ran = this.session.run(&this.input, &mut this.output, worker);
             this.input.drain(..ran.consumed);
@@ -173,7 +191,28 @@ impl Inproc {
                 }
             }
         }
+    }
+
+    /// Goes on with the connections whose calls waited for what has now come about.
+    fn resume(&mut self) {
+        loop {
+            self.disk.settle(self.clock.now().wall_ms / 1_000);
+            let may_resume = |number: &usize| {
+                let this = &self.connections[*number];
+                !this.closed && this.session.may_resume(&self.workers[this.worker])
+            };
+            let Some(number) = (0..self.connections.len()).find(may_resume) else {
+                break;
+            };
+            self.execute(number);
+        }
         self.deliver_posts();
+    }
+
+    /// Tells the disk how to do from now on.
+    pub fn set_disk(&mut self, mood: DiskMood) {
+        self.disk.set_mood(mood, self.recorder.numbered());
+        self.resume();
     }
 
     /// What a connection was sent since the last call.
@@ -203,6 +242,15 @@ impl Inproc {
         this.input.capacity() + this.session.held_bytes()
     }
 
+    /// Whether a connection's last call waits for something.
+    ///
+    /// # Panics
+    /// If no connection has this number.
+    #[must_use]
+    pub fn is_waiting(&self, connection: usize) -> bool {
+        self.connections[connection].session.is_parked()
+    }
+
     /// Whether somebody asked the server to stop.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
@@ -224,6 +272,7 @@ impl Inproc {
     /// Lets time pass.
     pub fn advance_ms(&mut self, ms: u64) {
         self.clock.advance_ms(ms);
+        self.resume();
     }
 
     /// Lets every worker's sweeper go once round its shards.

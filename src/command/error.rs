@@ -99,8 +99,6 @@ pub const JOURNAL_BROKEN: ReplyError = coded(
     "MISCONF",
     "Errors writing to the AOF file: Input/output error; the server is about to exit",
 );
-/// `BGSAVE` while a snapshot is being written.
-pub const SNAPSHOT_UNDER_WAY: ReplyError = err("Background save already in progress");
 /// A reply that waited for the journal in vain.
 pub const JOURNAL_STUCK: ReplyError = coded(
     "UNKNOWN",
@@ -178,6 +176,36 @@ pub const COMMAND_WITHOUT_KEYS: ReplyError = err("The command has no key argumen
 pub const NO_SHUTDOWN: ReplyError = err("No shutdown in progress.");
 /// `SHUTDOWN SAVE` where the data cannot be saved.
 pub const SHUTDOWN_FAILED: ReplyError = err("Errors trying to SHUTDOWN. Check logs.");
+/// A command that reads or writes data while what was kept is still being read.
+pub const LOADING: ReplyError = coded("LOADING", "Redis is loading the dataset in memory");
+/// `SAVE` or `BGSAVE` while a snapshot is being written.
+pub const SAVE_IN_PROGRESS: ReplyError = err("Background save already in progress");
+/// `BGREWRITEAOF` while a snapshot is being written.
+pub const REWRITE_IN_PROGRESS: ReplyError =
+    err("Background append only file rewriting already in progress");
+/// `BGREWRITEAOF` where nothing can be written.
+pub const REWRITE_FAILED: ReplyError = err(
+    "Can't execute an AOF background rewriting. Please check the server logs for more \
+     information.",
+);
+/// A snapshot where nothing can be written.
+pub const SAVE_FAILED: ReplyError = err("the snapshot could not be written; the log says why");
+/// A command about what is kept on disk, where nothing ever is.
+pub const NOT_KEPT: ReplyError = err("this server keeps nothing on disk");
+/// `WAITAOF` for the own disk without a journal.
+pub const WAITAOF_WITHOUT_JOURNAL: ReplyError =
+    err("WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
+/// `WAITAOF` for more disks than there are.
+pub const NUMLOCAL_OUT_OF_RANGE: ReplyError =
+    err("value is out of range, value must between 0 and 1");
+/// A number of copies that is none.
+pub const NOT_POSITIVE: ReplyError = err("value is out of range, must be positive");
+/// A timeout that is no number.
+pub const TIMEOUT_NOT_INTEGER: ReplyError = err("timeout is not an integer or out of range");
+/// A timeout before now.
+pub const TIMEOUT_NEGATIVE: ReplyError = err("timeout is negative");
+/// A timeout beyond all time.
+pub const TIMEOUT_OUT_OF_RANGE: ReplyError = err("timeout is out of range");
 /// A connection turned away: the server is full.
 pub const MAX_CLIENTS: ReplyError = err("max number of clients reached");
 

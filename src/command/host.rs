@@ -3,6 +3,7 @@
 use super::conn::Names;
 use super::error::ReplyError;
 use super::spec::Spec;
+use crate::clock::Now;
 use crate::engine::{Census, Tally};
 use linchpin_protocol::Version;
 use std::sync::Arc;
@@ -36,6 +37,9 @@ pub trait Host: Send + Sync {
 
     /// Begins to stop the server: no new connections, what is in flight is answered.
     fn shut_down(&self);
+
+    /// Changes since the server began, but for those of the calling batch.
+    fn changes(&self) -> u64;
 
     /// What is kept on disk, if anything ever is.
     fn durability(&self) -> Option<&dyn Durability>;
@@ -112,19 +116,163 @@ fn percent(part: u64, whole: u64) -> f64 {
     part as f64 * 100.0 / whole.max(1) as f64
 }
 
-/// What is kept on disk.
-pub trait Durability {
+/// What is kept on disk. Nothing here waits for the disk.
+pub trait Durability: Send + Sync {
+    /// Whether what was kept is still being read. Asked once for each batch of requests; it never
+    /// becomes true again.
+    fn is_loading(&self) -> bool;
+
     /// The last frame that is on the disk for good.
     fn synced(&self) -> u64;
 
-    /// Begins to write a snapshot in the background; answers its number.
+    /// Begins to write a snapshot in the background; answers its number. It has everything that
+    /// was changed before the call: `changes`, counted since the server began.
     ///
     /// # Errors
-    /// What `BGSAVE` answers where another is being written.
-    fn begin_snapshot(&self) -> Result<u64, ReplyError>;
+    /// If there cannot be one now.
+    fn begin_snapshot(&self, changes: u64) -> Result<u64, SnapshotRefused>;
 
     /// Whether a snapshot was written; `None` while it is.
     fn snapshot_outcome(&self, number: u64) -> Option<bool>;
+
+    /// When the last snapshot was written, or this server began: seconds since 1970.
+    fn last_save_s(&self) -> u64;
+
+    /// Figures, for `INFO`, after so many changes since the server began.
+    fn facts(&self, changes: u64, now: Now) -> DurabilityFacts;
+}
+
+/// Why no snapshot begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotRefused {
+    /// Another is being written.
+    InProgress,
+    /// Nothing can be written.
+    Impossible,
+}
+
+/// What `INFO` tells of what is kept on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DurabilityFacts {
+    /// What was read at start.
+    pub load: LoadFacts,
+    /// Snapshots.
+    pub snapshot: SnapshotFacts,
+    /// The journal.
+    pub journal: JournalFacts,
+}
+
+/// How far what was kept has been read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadFacts {
+    /// It is still being read.
+    pub is_loading: bool,
+    /// When that began: seconds since 1970.
+    pub started_s: u64,
+    /// How long it has taken so far, in milliseconds.
+    pub took_ms: u64,
+    /// Bytes to be read.
+    pub bytes_total: u64,
+    /// Bytes read.
+    pub bytes_read: u64,
+    /// Keys read from the snapshot.
+    pub keys_loaded: u64,
+    /// Keys of the snapshot that were past their deadline.
+    pub keys_expired: u64,
+    /// Bytes cut off the end of the journal, which the last process had not finished writing.
+    pub torn_tail_bytes: u64,
+}
+
+/// How it goes with snapshots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotFacts {
+    /// Changes since the last one that was written began.
+    pub changes_since: u64,
+    /// When the last one was written, or this server began: seconds since 1970.
+    pub last_save_s: u64,
+    /// Whether the last one was written.
+    pub was_written: bool,
+    /// How long the last one took, in seconds.
+    pub last_took_s: Option<u64>,
+    /// How long the one that is being written has taken so far, in seconds.
+    pub running_s: Option<u64>,
+    /// Shards it has so far.
+    pub shards_written: u64,
+    /// Shards it is to have.
+    pub shards_total: u64,
+    /// Snapshots written since this server began.
+    pub count: u64,
+    /// Those that failed since the last that was written.
+    pub failed_in_a_row: u64,
+    /// Bytes of the last one.
+    pub bytes: u64,
+}
+
+impl Default for SnapshotFacts {
+    fn default() -> Self {
+        Self {
+            changes_since: 0,
+            last_save_s: 0,
+            was_written: true,
+            last_took_s: None,
+            running_s: None,
+            shards_written: 0,
+            shards_total: 0,
+            count: 0,
+            failed_in_a_row: 0,
+            bytes: 0,
+        }
+    }
+}
+
+impl SnapshotFacts {
+    /// How much of the one that is being written is there, in hundredths.
+    #[must_use]
+    pub fn percent(&self) -> f64 {
+        percent(
+            self.shards_written.min(self.shards_total),
+            self.shards_total,
+        )
+    }
+}
+
+/// How it goes with the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JournalFacts {
+    /// The last frame that has a number, the last one the kernel has, the last one on the disk.
+    pub numbered: u64,
+    /// See `numbered`.
+    pub written: u64,
+    /// See `numbered`.
+    pub synced: u64,
+    /// Bytes numbered and not written.
+    pub backlog_bytes: u64,
+    /// Bytes of it that the last snapshot does not cover.
+    pub bytes: u64,
+    /// Segments made since this server began.
+    pub segments: u64,
+    /// Bytes that can be written without asking the disk for room, where it can say.
+    pub reserve_bytes: Option<u64>,
+    /// Writes, and frames in them.
+    pub writes: u64,
+    /// See `writes`.
+    pub frames: u64,
+    /// Syncs.
+    pub syncs: u64,
+    /// How long the last sync took, in microseconds.
+    pub sync_last_us: u64,
+    /// How long the longest sync took, in microseconds.
+    pub sync_max_us: u64,
+    /// A write or sync failed: nothing is acknowledged any more.
+    pub is_failing: bool,
+}
+
+impl JournalFacts {
+    /// Frames that shared one sync, on average.
+    #[must_use]
+    pub fn frames_per_sync(&self) -> f64 {
+        self.frames as f64 / self.syncs.max(1) as f64
+    }
 }
 
 /// The connections of the server.

@@ -13,6 +13,8 @@ pub enum Park {
     Synced {
         /// The frame.
         frame: u64,
+        /// Whether the own disk was asked for.
+        local: bool,
         /// Copies asked for besides the own one. There are none.
         replicas: u64,
         /// When the call is answered in any case: monotonic milliseconds, or never.
@@ -22,5 +24,12 @@ pub enum Park {
     Snapshot {
         /// The snapshot.
         number: u64,
+    },
+    /// `SHUTDOWN SAVE`: the same, and the server stops then.
+    Stop {
+        /// The snapshot.
+        number: u64,
+        /// The server stops even if it was not written.
+        is_forced: bool,
     },
 }

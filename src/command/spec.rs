@@ -90,6 +90,13 @@ impl Spec {
         self
     }
 
+    /// Sets the chapter alone.
+    #[must_use]
+    pub const fn chapter(mut self, group: Group) -> Self {
+        self.group = group;
+        self
+    }
+
     /// Adds ACL categories.
     #[must_use]
     pub const fn categories(mut self, categories: Categories) -> Self {

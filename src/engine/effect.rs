@@ -226,6 +226,13 @@ impl Recorder {
         }
     }
 
+    /// The number of the last frame.
+    #[must_use]
+    pub fn numbered(&self) -> u64 {
+        let recorded = self.frames.lock();
+        recorded.taken + recorded.frames.len() as u64
+    }
+
     /// Takes out what was recorded since the last call.
     #[must_use]
     pub fn take(&self) -> Vec<Frame> {

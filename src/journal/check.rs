@@ -1,1 +1,457 @@
-//! x
+//! Looking through a data directory that no server has, and repairing it when told to.
+//!
+//! Everything is read that a start would read, and more: all snapshots, and every effect of the
+//! log. What is found is one line each, with file and offset.
+//!
+//! A repair leaves a directory that starts, and says what that costs:
+//!
+//! | found | done |
+//! |---|---|
+//! | a snapshot that was not finished, segments and snapshots that a newer one replaces | removed |
+//! | a torn tail | cut, as a start would |
+//! | damage in the log | all from there on is copied to `lost-*.bin`, then cut off |
+//! | a damaged snapshot that an older one and the log replace | renamed to `*.damaged` |
+//! | anything else: no sound snapshot reaches the log, or the identity is damaged | nothing |
+//!
+//! Without being told to, nothing is written.
+//!
+//! LIMITATIONS: a segment is held in memory as a whole when frames behind damage are counted.
+
+use super::disk::{self, Access, Disk};
+use super::error::{DIRECTORY, Error};
+use super::frame::{self, Kind};
+use super::identity::{Identity, NAME, Owner, remove_if_there};
+use super::segment::{self, End, LogError, Reader, Segment};
+use super::snapshot::{self, Named, Part, SnapshotReader, Summary};
+use super::snapshotting;
+use crate::engine::Effects;
+use std::io;
+
+const COPY_BYTES: usize = 1024 * 1024;
+/// Where in a frame its version stands: looked at first, for a checksum costs more.
+const VERSION_AT: usize = 16;
+
+/// How grave a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grade {
+    /// As it should be.
+    Sound,
+    /// Left by a crash; the next start sees to it.
+    Leftover,
+    /// A start refuses the directory for this.
+    Damage,
+    /// Something was changed.
+    Repaired,
+}
+
+/// One line about the directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How grave it is.
+    pub grade: Grade,
+    /// What it is.
+    pub text: String,
+}
+
+/// What was found, in the order of looking.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// One line each.
+    pub findings: Vec<Finding>,
+    /// Whether a server starts on it now.
+    pub can_start: bool,
+}
+
+impl Report {
+    /// 0 where a server starts on the directory, else 65.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        if self.can_start { 0 } else { 65 }
+    }
+
+    fn add(&mut self, grade: Grade, text: impl Into<String>) {
+        let text = text.into();
+        self.findings.push(Finding { grade, text });
+    }
+}
+
+/// A snapshot that was read through.
+struct Good {
+    named: Named,
+    summary: Summary,
+}
+
+/// What was read of the log.
+#[derive(Default)]
+struct Scanned {
+    /// Those that are not replaced by a snapshot.
+    segments: Vec<Segment>,
+    /// Number of the last frame before them.
+    first: u64,
+    end: End,
+    /// Why the log cannot be read behind its end, if that is damage.
+    damage: Option<Error>,
+}
+
+/// Looks through the directory, and repairs it if told to.
+///
+/// # Errors
+///
+/// Where another process has it, a newer program wrote it, or the disk fails.
+pub fn check(disk: &dyn Disk, repair: bool) -> Result<Report, Error> {
+    let _owner = Owner::take_to_read(disk)?;
+    let mut report = Report::default();
+    let identity = match Identity::load(disk) {
+        Ok(Some(identity)) => identity,
+        Ok(None) => {
+            report.add(Grade::Sound, "no server has used this directory");
+            report.can_start = true;
+            return Ok(report);
+        }
+        Err(error @ Error::Corrupt { .. }) => {
+            report.add(Grade::Damage, error.to_string());
+            report.add(
+                Grade::Damage,
+                cannot_repair("nothing can be read without it"),
+            );
+            return Ok(report);
+        }
+        Err(error) => return Err(error),
+    };
+    report.add(Grade::Sound, about(&identity));
+    for name in snapshot::unfinished(disk)? {
+        let text = format!("{name}: a snapshot that was not finished");
+        report.add(Grade::Leftover, text);
+    }
+    let (good, bad) = read_snapshots(disk, &identity, &mut report)?;
+    let newest = good.last().map_or(0, |good| good.named.begin);
+    let scanned = read_log(disk, &identity, newest, &mut report)?;
+    let base = good.iter().rev().find(|good| reaches(good, &scanned));
+    let can_go_on = base.is_some() || scanned.first == 0;
+    let is_newest = bad.is_empty() && good.last().map(|good| &good.named) == base.map(|b| &b.named);
+    if !can_go_on || (!is_newest && scanned.damage.is_some()) {
+        let what = "no sound snapshot reaches the sound part of the log";
+        report.add(Grade::Damage, what);
+        report.add(Grade::Damage, cannot_repair(what));
+        return Ok(report);
+    }
+    report.can_start = is_newest && scanned.damage.is_none();
+    if repair {
+        let aside = bad.iter().chain(good.iter().map(|good| &good.named));
+        let kept = base.map(|base| base.named.begin);
+        let aside: Vec<&Named> = aside.filter(|named| Some(named.begin) > kept).collect();
+        mend(disk, &scanned, &aside, &mut report)?;
+        tidy(disk, &identity, kept, &mut report)?;
+        report.can_start = true;
+    }
+    Ok(report)
+}
+
+fn cannot_repair(why: &str) -> String {
+    format!("this cannot be repaired: {why}. Restore the directory from a backup")
+}
+
+fn about(identity: &Identity) -> String {
+    let Identity {
+        run,
+        shards,
+        databases,
+        ..
+    } = identity;
+    let history = identity.history_text();
+    format!("{NAME}: history {history}, {run} starts, {databases} databases of {shards} shards")
+}
+
+/// Whether snapshot and log together are one state.
+fn reaches(good: &Good, scanned: &Scanned) -> bool {
+    let is_alone = scanned.segments.is_empty();
+    let number = if is_alone {
+        good.named.begin
+    } else {
+        scanned.end.number
+    };
+    scanned.first <= good.named.begin && number >= good.summary.highest
+}
+
+/// Those that are sound, and those that are damaged; the newest last.
+fn read_snapshots(
+    disk: &dyn Disk,
+    identity: &Identity,
+    report: &mut Report,
+) -> Result<(Vec<Good>, Vec<Named>), Error> {
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    for named in snapshot::list(disk)? {
+        match read_snapshot(disk, &named, identity) {
+            Ok(summary) => {
+                let Summary {
+                    parts,
+                    items_bytes,
+                    highest,
+                } = summary;
+                let (name, begin) = (&named.name, named.begin);
+                let text = format!(
+                    "{name}: {parts} parts, {items_bytes} bytes of entries, cut from frame {begin} \
+                     to {highest}"
+                );
+                report.add(Grade::Sound, text);
+                good.push(Good { named, summary });
+            }
+            Err(error @ Error::Corrupt { .. }) => {
+                report.add(Grade::Damage, error.to_string());
+                bad.push(named);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((good, bad))
+}
+
+fn read_snapshot(disk: &dyn Disk, named: &Named, identity: &Identity) -> Result<Summary, Error> {
+    let mut reader = SnapshotReader::open(disk, named, identity)?;
+    let mut items = Vec::new();
+    loop {
+        let offset = reader.offset();
+        match reader.next(&mut items)? {
+            None => return Ok(reader.summary()),
+            Some(Part::Map { .. }) => {}
+            Some(Part::Shard(_)) => {
+                if let Some(bad) = Effects::of(&items).find_map(Result::err) {
+                    return Err(Error::corrupt(&named.name, offset, bad.to_string()));
+                }
+            }
+        }
+    }
+}
+
+/// Reads the log behind what the snapshot at `begin` replaces.
+fn read_log(
+    disk: &dyn Disk,
+    identity: &Identity,
+    begin: u64,
+    report: &mut Report,
+) -> Result<Scanned, Error> {
+    let all = segment::list(disk).map_err(|source| Error::io(DIRECTORY, source))?;
+    let covered = segment::covered(disk, identity.log_id(), &all, begin)?;
+    if covered > 0 {
+        let text = format!("{covered} segments that the snapshot replaces");
+        report.add(Grade::Leftover, text);
+    }
+    let segments = all.get(covered..).unwrap_or_default().to_vec();
+    let mut reader = Reader::over(disk, identity.log_id(), segments.clone());
+    let (mut frames, mut marks) = (0u64, 0u64);
+    let mut damage = None;
+    let mut sound = reader.end().clone();
+    loop {
+        match reader.next() {
+            Ok(None) => break,
+            Ok(Some(entry)) if entry.kind != Kind::Effects => marks = marks.saturating_add(1),
+            Ok(Some(entry)) => {
+                frames = frames.saturating_add(1);
+                if let Some(bad) = Effects::of(entry.payload).find_map(Result::err) {
+                    damage = Some(Error::corrupt(
+                        &name_at(&segments, &sound),
+                        sound.position,
+                        bad.to_string(),
+                    ));
+                    break;
+                }
+            }
+            Err(error @ (LogError::Corrupt { .. } | LogError::Foreign { .. })) => {
+                damage = Some(error.into());
+                break;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        sound = reader.end().clone();
+    }
+    let end = if damage.is_some() {
+        sound
+    } else {
+        reader.end().clone()
+    };
+    let first = reader.first_number().unwrap_or(begin);
+    let scanned = Scanned {
+        segments,
+        first,
+        end,
+        damage,
+    };
+    tell_log(&scanned, frames, marks, report);
+    Ok(scanned)
+}
+
+/// What there is to say of the log, which has so many frames and marks.
+fn tell_log(scanned: &Scanned, frames: u64, marks: u64, report: &mut Report) {
+    let Scanned {
+        segments,
+        first,
+        end,
+        damage,
+    } = scanned;
+    let (count, number) = (segments.len(), end.number);
+    let how = if end.is_closed {
+        "closed"
+    } else {
+        "not closed"
+    };
+    report.add(
+        Grade::Sound,
+        format!(
+            "log: {count} segments, {frames} frames behind frame {first} up to {number}, {marks} \
+             marks, {how}"
+        ),
+    );
+    if let Some(torn) = &end.torn {
+        let (file, offset, len) = (&torn.file, torn.offset, torn.bytes_len);
+        let reason = torn.reason;
+        let text = format!("{file}: a torn tail of {len} bytes from byte {offset} on: {reason}");
+        report.add(Grade::Leftover, text);
+    }
+    if let Some(damage) = damage {
+        report.add(Grade::Damage, damage.to_string());
+    }
+}
+
+fn name_at(segments: &[Segment], end: &End) -> String {
+    let of = segments
+        .iter()
+        .rfind(|segment| segment.base <= end.position);
+    of.map_or_else(|| segment::name(end.position), |of| of.name.clone())
+}
+
+/// Makes the log end where it is sound, and puts snapshots aside that are not to be used.
+fn mend(
+    disk: &dyn Disk,
+    scanned: &Scanned,
+    aside: &[&Named],
+    report: &mut Report,
+) -> Result<(), Error> {
+    let position = scanned.end.position;
+    if scanned.damage.is_some() {
+        let lost = keep_lost(disk, scanned)?;
+        let Lost {
+            name,
+            bytes,
+            frames,
+        } = lost;
+        report.add(
+            Grade::Repaired,
+            format!(
+                "the log was cut behind frame {}: {frames} sound frames and {bytes} bytes are \
+                 lost, and kept in {name}",
+                scanned.end.number
+            ),
+        );
+    } else if let Some(torn) = &scanned.end.torn {
+        let text = format!(
+            "{}: the torn tail of {} bytes was cut",
+            torn.file, torn.bytes_len
+        );
+        report.add(Grade::Repaired, text);
+    }
+    segment::cut(disk, position)?;
+    for named in aside {
+        let to = format!("{}.damaged", named.name);
+        disk.rename(&named.name, &to)
+            .and_then(|()| disk.sync_dir())
+            .map_err(|source| Error::io(&named.name, source))?;
+        let text = format!("{}: renamed to {to}; the log replaces it", named.name);
+        report.add(Grade::Repaired, text);
+    }
+    Ok(())
+}
+
+/// Removes what is of no use; `begin` is that of the snapshot that counts.
+fn tidy(
+    disk: &dyn Disk,
+    identity: &Identity,
+    begin: Option<u64>,
+    report: &mut Report,
+) -> Result<(), Error> {
+    for name in snapshot::unfinished(disk)? {
+        remove_if_there(disk, &name).map_err(|source| Error::io(&name, source))?;
+        report.add(Grade::Repaired, format!("{name}: removed"));
+    }
+    match begin {
+        Some(begin) => snapshotting::remove_replaced(disk, identity, begin),
+        None => Ok(()),
+    }
+}
+
+/// What a cut takes away.
+struct Lost {
+    name: String,
+    bytes: u64,
+    frames: u64,
+}
+
+/// Copies all from the end of the log on into a file of its own, and makes that safe.
+fn keep_lost(disk: &dyn Disk, scanned: &Scanned) -> Result<Lost, Error> {
+    let position = scanned.end.position;
+    let name = format!("lost-{position:016x}.bin");
+    let io_error = |source: io::Error| Error::io(&name, source);
+    remove_if_there(disk, &name).map_err(io_error)?;
+    let into = disk.create(&name).map_err(io_error)?;
+    let (mut bytes, mut frames, mut written) = (0u64, 0u64, 0u64);
+    let from = scanned
+        .segments
+        .iter()
+        .rposition(|segment| segment.base <= position)
+        .unwrap_or(0);
+    for segment in scanned.segments.iter().skip(from) {
+        let start = position.saturating_sub(segment.base);
+        let lost = read_from(disk, &segment.name, start)?;
+        disk::write_all_at(&*into, written, &lost).map_err(io_error)?;
+        written = written.saturating_add(lost.len() as u64);
+        // Zeros at the end of a file were written ahead.
+        let used = lost.iter().rposition(|byte| *byte != 0);
+        bytes = bytes.saturating_add(used.map_or(0, |last| (last as u64).saturating_add(1)));
+        frames = frames.saturating_add(frames_in(&lost));
+    }
+    into.sync()
+        .and_then(|()| disk.sync_dir())
+        .map_err(io_error)?;
+    Ok(Lost {
+        name,
+        bytes,
+        frames,
+    })
+}
+
+/// How many frames of effects in there are sound, wherever they begin.
+fn frames_in(bytes: &[u8]) -> u64 {
+    let (mut at, mut count) = (0usize, 0u64);
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        let has_version = rest.get(VERSION_AT) == Some(&frame::VERSION);
+        let found = has_version.then(|| frame::parse(rest).ok()).flatten();
+        let len = match found {
+            Some(frame) => {
+                count = count.saturating_add(u64::from(frame.kind == Kind::Effects));
+                usize::try_from(frame.bytes_len()).unwrap_or(usize::MAX)
+            }
+            None => 1,
+        };
+        at = at.saturating_add(len);
+    }
+    count
+}
+
+fn read_from(disk: &dyn Disk, name: &str, start: u64) -> Result<Vec<u8>, Error> {
+    let io_error = |source| Error::io(name, source);
+    let file = disk.open(name, Access::Read).map_err(io_error)?;
+    let mut bytes = Vec::new();
+    loop {
+        let have = bytes.len();
+        bytes.resize(have.saturating_add(COPY_BYTES), 0);
+        let into = bytes.get_mut(have..).unwrap_or_default();
+        let offset = start.saturating_add(have as u64);
+        let read = disk::read_full_at(&*file, offset, into).map_err(io_error)?;
+        bytes.truncate(have.saturating_add(read));
+        if read < COPY_BYTES {
+            return Ok(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

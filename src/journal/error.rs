@@ -95,11 +95,11 @@ impl Error {
 
     /// A file that is not what was written.
     #[must_use]
-    pub fn corrupt(file: &str, offset: u64, reason: impl ToString) -> Self {
+    pub fn corrupt(file: &str, offset: u64, reason: impl Into<String>) -> Self {
         Self::Corrupt {
             file: file.to_owned(),
             offset,
-            reason: reason.to_string(),
+            reason: reason.into(),
         }
     }
 

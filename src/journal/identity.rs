@@ -107,13 +107,12 @@ impl Identity {
     }
 
     /// The identity of the directory for the process that now begins: the one that is there, with
-    /// one more run and as many databases as `shape` wants, or a new one. Written before this
-    /// returns. The caller owns the directory.
+    /// one more run and as many databases as `shape` wants, or a new one. Nothing is written: it is
+    /// to be [stored](Self::store) when the directory was found good, and before anything else is.
     ///
     /// # Errors
     ///
-    /// Where it is damaged, newer, or lost, or the disk fails. Nothing was changed then, but that
-    /// a temporary file may be left.
+    /// Where it is damaged, newer, or lost, or the disk fails.
     pub fn begin(disk: &dyn Disk, random: Random, shape: Shape) -> Result<Self, Error> {
         let mut identity = match Self::load(disk)? {
             Some(identity) => identity,
@@ -121,7 +120,6 @@ impl Identity {
         };
         identity.run = identity.run.saturating_add(1);
         identity.databases = identity.databases.max(shape.databases);
-        identity.store(disk)?;
         Ok(identity)
     }
 
@@ -155,7 +153,7 @@ impl Identity {
     ///
     /// # Errors
     ///
-    /// Where the disk fails.
+    /// Where the disk fails. The old one or the new one is there then.
     pub fn store(&self, disk: &dyn Disk) -> Result<(), Error> {
         self.replace(disk).map_err(|source| Error::io(NAME, source))
     }

@@ -71,11 +71,11 @@ impl Needs {
         }
     }
 
-    /// That the device has this frame.
+    /// That the device has this frame, and so the kernel.
     #[must_use]
     pub const fn synced(number: u64) -> Self {
         Self {
-            written: number,
+            written: 0,
             synced: number,
         }
     }
@@ -83,7 +83,8 @@ impl Needs {
     /// Whether whoever has this has `other` as well.
     #[must_use]
     pub const fn covers(self, other: Self) -> bool {
-        self.written >= other.written && self.synced >= other.synced
+        let is_written = self.written >= other.written || self.synced >= other.written;
+        is_written && self.synced >= other.synced
     }
 
     /// The lower of each mark that either asks for.
@@ -160,7 +161,7 @@ pub struct Log {
     needs: CachePadded<[AtomicU64; 2]>,
     writer: Sleeper,
     watchers: Box<[CachePadded<Watcher>]>,
-    backlog_bytes_max: u64,
+    backlog_bytes_max: AtomicU64,
     policy: AtomicU8,
     pub(super) room: Room,
     pub(super) counts: Counts,
@@ -255,7 +256,7 @@ impl Log {
             needs: CachePadded::new([AtomicU64::new(0), AtomicU64::new(0)]),
             writer: Sleeper::new(),
             watchers: (0..options.workers).map(watcher).collect(),
-            backlog_bytes_max: options.backlog_bytes_max,
+            backlog_bytes_max: AtomicU64::new(options.backlog_bytes_max),
             policy: AtomicU8::new(options.policy as u8),
             room: Room {
                 taken: AtomicU64::new(0),
@@ -361,7 +362,7 @@ impl Log {
         }
         let queued = self.queued_bytes();
         let total = queued.saturating_add(bytes_len as u64);
-        if queued > 0 && total > self.backlog_bytes_max {
+        if queued > 0 && total > self.backlog_bytes_max.load(Ordering::Relaxed) {
             return Admission::Behind;
         }
         let needed = total.saturating_add(self.margin());
@@ -405,6 +406,11 @@ impl Log {
     pub fn set_policy(&self, policy: Policy) {
         self.policy.store(policy as u8, Ordering::Relaxed);
         self.wake_writer();
+    }
+
+    /// Sets how many unwritten bytes make writes wait, from now on.
+    pub fn set_backlog_bytes_max(&self, bytes: u64) {
+        self.backlog_bytes_max.store(bytes, Ordering::Relaxed);
     }
 
     /// Whether the disk failed: the marks will not rise again.

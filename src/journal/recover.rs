@@ -108,7 +108,12 @@ pub fn recover(
         disk,
         identity,
         engine,
-        cuts: cuts_at(identity, 0),
+        // Frames up to the snapshot's begin are left out anyhow.
+        cuts: Cuts::new(
+            identity.databases,
+            identity.shards as usize,
+            identity.hash_seed,
+        ),
         progress: Progress::default(),
         on_progress,
     };
@@ -120,7 +125,7 @@ pub fn recover(
     let begin = loaded.as_ref().map_or(0, |loaded| loaded.begin);
     let segments = list_segments(disk)?;
     let covered = segment::covered(disk, identity.log_id(), &segments, begin)?;
-    let segments = segments.get(covered..).unwrap_or_default().to_vec();
+    let segments = segments.get(covered..).unwrap_or_default();
     let first = segments.first().map(|segment| segment.base);
     let replayed = recovery.replay_log(segments, loaded.as_ref())?;
     drop(recovery);
@@ -163,20 +168,6 @@ fn found(identity: &Identity, loaded: Option<Loaded>, replayed: Replayed, log_by
         wall_ms: mark.wall_ms.max(taken_wall_ms),
         snapshot: loaded,
     }
-}
-
-/// The cuts of a snapshot in which every shard is empty.
-fn cuts_at(identity: &Identity, begin: u64) -> Cuts {
-    let shards = identity.shards as usize;
-    let mut cuts = Cuts::new(identity.databases, shards, identity.hash_seed);
-    cuts.set_map(begin);
-    for db in 0..identity.databases {
-        for shard in 0..shards {
-            // There is such a shard: they were made of the same numbers.
-            let _ = cuts.set(db, shard, begin);
-        }
-    }
-    cuts
 }
 
 fn list_segments(disk: &dyn Disk) -> Result<Vec<Segment>, Error> {
@@ -265,16 +256,15 @@ impl Recovery<'_> {
     fn load(&mut self, named: &Named) -> Result<Loaded, Error> {
         let reader = SnapshotReader::open(self.disk, named, self.identity)?;
         let (header, bytes_len) = (*reader.header(), reader.bytes_len());
-        self.cuts = cuts_at(self.identity, header.begin);
         let (to_do, portions) = sync_channel(BLOCKS_AHEAD);
         let (done, emptied) = channel();
         let summary = thread::scope(|scope| {
             let reading = scope.spawn(move || read_parts(reader, &to_do, &emptied));
             let mut outcome = Ok(());
             for portion in portions {
-                outcome = self
-                    .do_part(&portion)
-                    .map_err(|BadFrame| Error::corrupt(&named.name, portion.offset, BadFrame));
+                outcome = self.do_part(&portion).map_err(|BadFrame| {
+                    Error::corrupt(&named.name, portion.offset, BadFrame.to_string())
+                });
                 if outcome.is_err() {
                     break;
                 }
@@ -319,11 +309,11 @@ impl Recovery<'_> {
 
     fn replay_log(
         &mut self,
-        segments: Vec<Segment>,
+        segments: &[Segment],
         loaded: Option<&Loaded>,
     ) -> Result<Replayed, Error> {
         let (begin, highest) = loaded.map_or((0, 0), |loaded| (loaded.begin, loaded.highest));
-        let mut reader = Reader::over(self.disk, self.identity.log_id(), segments.clone());
+        let mut reader = Reader::over(self.disk, self.identity.log_id(), segments.to_vec());
         let (to_do, blocks) = sync_channel(BLOCKS_AHEAD);
         let (done, emptied) = channel();
         let mut frames = 0u64;
@@ -334,7 +324,7 @@ impl Recovery<'_> {
             for block in blocks {
                 outcome = self
                     .do_block(&block, highest)
-                    .map_err(|position| bad_frame(&segments, position));
+                    .map_err(|position| bad_frame(segments, position));
                 if outcome.is_err() {
                     break;
                 }
@@ -393,7 +383,7 @@ fn bad_frame(segments: &[Segment], position: u64) -> Error {
         .iter()
         .rfind(|segment| segment.base <= position)
         .map_or(("the log", 0), |segment| (&segment.name, segment.base));
-    Error::corrupt(of.0, position.saturating_sub(of.1), BadFrame)
+    Error::corrupt(of.0, position.saturating_sub(of.1), BadFrame.to_string())
 }
 
 /// What a thread answered; its panic becomes this thread's.

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Shards are taken by identity of their database, so that SWAPDB meanwhile neither hides one nor
-//! shows it twice. Between two calls nothing is locked. At most about [`CUT_BYTES`] and one shard
+//! shows it twice. Between two calls nothing is locked. At most about 64 KiB and one shard
 //! are held in memory, however slow the disk is: nothing is cut before the last was written.
 //!
 //! `begin` has to be a number that the log had given out before the first cut: every frame up to

@@ -21,7 +21,6 @@ use crate::journal::writer::{self, SEGMENT_BYTES_DEFAULT, Threads, Writer};
 use crate::session::kept;
 use crate::session::server::Server;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -70,7 +69,7 @@ pub(super) fn start_loading(
     directory: Directory,
     server: &Arc<Server>,
     clock: &Arc<SystemClock>,
-) -> std::io::Result<Pin<Box<dyn Future<Output = std::io::Result<Result<Running, Error>>>>>> {
+) -> std::io::Result<impl Future<Output = std::io::Result<Result<Running, Error>>> + Unpin> {
     let (done, is_done) = tokio::sync::oneshot::channel();
     let (server, clock) = (Arc::clone(server), Arc::clone(clock));
     let thread = std::thread::Builder::new().name("loading".to_owned());
@@ -104,6 +103,8 @@ fn load(
         identity,
     } = directory;
     let found = read(&*disk, &identity, server)?;
+    // Not before: a directory that is refused stays as it is.
+    identity.store(&*disk)?;
     let settings = crate::command::host::Host::settings(&**server);
     let options = Options {
         workers: server.workers() + 1,
@@ -185,7 +186,7 @@ fn keep(server: &Arc<Server>, keeper: &Arc<Keeper>) -> std::io::Result<JoinHandl
     let thread = std::thread::Builder::new().name("snapshot".to_owned());
     thread.spawn(move || {
         let is_due = |report: &Report| server.is_snapshot_due(report);
-        keeper.run(server.engine(), is_due);
+        keeper.run(server.engine(), || server.records(), is_due);
     })
 }
 

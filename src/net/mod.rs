@@ -135,10 +135,7 @@ async fn serve(start: Start<'_>) -> Result<(), NetError> {
     let directory = durable::open(&settings.dir, settings.databases)?;
     let listeners = listen::open(&settings)?;
     let stop = Arc::new(Notify::new());
-    let on_shut_down = {
-        let stop = Arc::clone(&stop);
-        Box::new(move || stop.notify_one())
-    };
+    let told = Arc::clone(&stop);
     let clock = Arc::new(SystemClock::new());
     let server = Arc::new(Server::new(ServerOptions {
         settings,
@@ -147,10 +144,11 @@ async fn serve(start: Start<'_>) -> Result<(), NetError> {
         shards: SHARDS_DEFAULT,
         clock: Arc::clone(&clock) as Arc<dyn Clock>,
         sink: None,
+        disk_double: None,
         seed: rand::random(),
         hash_seed: directory.identity.hash_seed,
         clients_fit: accept::clients_fit,
-        on_shut_down,
+        on_shut_down: Box::new(move || told.notify_one()),
     }));
     server.set_port(listeners.port());
     server

@@ -1,13 +1,13 @@
 //! `INFO`: the sections and their fields, as clients and exporters know them.
 //!
 //! Every field is true of this server. A field of Redis that speaks of something we do not have
-//! (replicas, snapshots) has the value Redis gives where the feature is off.
+//! (replicas, forks) has the value Redis gives where the feature is off.
 
 use super::calls::CallStats;
 use super::process::ProcessUse;
 use super::stats::{Counts, Rates};
 use crate::clock::Now;
-use crate::command::host::{ClientFacts, MemoryFacts};
+use crate::command::host::{ClientFacts, DurabilityFacts, LoadFacts, MemoryFacts, SnapshotFacts};
 use crate::config::Settings;
 use crate::engine::Census;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -50,6 +50,8 @@ pub struct InfoFacts<'a> {
     pub clients: &'a [ClientFacts],
     /// Where the memory is.
     pub memory: MemoryFacts,
+    /// What is kept on disk, if anything is.
+    pub durability: Option<DurabilityFacts>,
     /// Milliseconds above `maxmemory`, in all and until now.
     pub exceeded_ms: (u64, u64),
     /// Distinct keys that connections watch.
@@ -246,7 +248,11 @@ fn memory(lines: &mut Lines, facts: &InfoFacts<'_>) {
         "mem_clients_slaves",
     ]);
     lines.field("mem_clients_normal", memory.clients_bytes);
-    lines.zeros(&["mem_cluster_links", "mem_aof_buffer"]);
+    lines.field("mem_cluster_links", 0);
+    let backlog_bytes = facts
+        .durability
+        .map_or(0, |disk| disk.journal.backlog_bytes);
+    lines.field("mem_aof_buffer", backlog_bytes);
     lines.field("mem_allocator", crate::ALLOCATOR);
     lines.zeros(&[
         "active_defrag_running",
@@ -256,40 +262,130 @@ fn memory(lines: &mut Lines, facts: &InfoFacts<'_>) {
 }
 
 fn persistence(lines: &mut Lines, facts: &InfoFacts<'_>) {
-    lines.field("loading", 0);
+    let nothing = DurabilityFacts {
+        snapshot: SnapshotFacts {
+            changes_since: facts.counts.changes,
+            last_save_s: facts.identity.started.wall_ms / 1_000,
+            ..SnapshotFacts::default()
+        },
+        ..DurabilityFacts::default()
+    };
+    let disk = facts.durability.unwrap_or(nothing);
+    let is_kept = facts.durability.is_some() && facts.settings.appendonly;
+    lines.field("loading", u8::from(disk.load.is_loading));
     lines.zeros(&[
         "async_loading",
         "current_cow_peak",
         "current_cow_size",
         "current_cow_size_age",
     ]);
-    lines.field("current_fork_perc", "0.00");
-    lines.zeros(&["current_save_keys_processed", "current_save_keys_total"]);
-    lines.field("rdb_changes_since_last_save", facts.counts.changes);
-    lines.field("rdb_bgsave_in_progress", 0);
-    lines.field("rdb_last_save_time", facts.identity.started.wall_ms / 1_000);
-    lines.field("rdb_last_bgsave_status", "ok");
-    lines.field("rdb_last_bgsave_time_sec", -1);
-    lines.field("rdb_current_bgsave_time_sec", -1);
-    lines.zeros(&[
-        "rdb_saves",
-        "rdb_last_cow_size",
-        "rdb_last_load_keys_expired",
-        "rdb_last_load_keys_loaded",
-        "aof_enabled",
-        "aof_rewrite_in_progress",
-        "aof_rewrite_scheduled",
-    ]);
-    lines.field("aof_last_rewrite_time_sec", -1);
-    lines.field("aof_current_rewrite_time_sec", -1);
-    lines.field("aof_last_bgrewrite_status", "ok");
-    lines.zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
-    lines.field("aof_last_write_status", "ok");
+    let keys = facts.census.iter().map(|db| db.keys as u64).sum();
+    snapshots(lines, &disk, keys, is_kept);
+    if is_kept {
+        log_sizes(lines, &disk);
+    }
+    if disk.load.is_loading {
+        loading(lines, &disk.load);
+    }
+    if facts.durability.is_some() {
+        journal(lines, &disk);
+    }
+}
+
+/// Snapshots, which are what Redis calls RDB files and rewritten logs. They are written by shards;
+/// how many of the `keys` one has is told from that.
+fn snapshots(lines: &mut Lines, disk: &DurabilityFacts, keys: u64, is_kept: bool) {
+    let snapshot = &disk.snapshot;
+    let status = |is_good| if is_good { "ok" } else { "err" };
+    let is_running = u8::from(snapshot.running_s.is_some());
+    let seconds = |s: Option<u64>| s.map_or_else(|| "-1".to_owned(), |s| s.to_string());
+    let (last_s, running_s) = (seconds(snapshot.last_took_s), seconds(snapshot.running_s));
+    let percent = format!("{:.2}", snapshot.percent());
+    lines.field("current_fork_perc", percent);
+    let keys = if is_running > 0 { keys } else { 0 };
+    let processed = keys as f64 * snapshot.percent() / 100.0;
+    lines.field("current_save_keys_processed", processed as u64);
+    lines.field("current_save_keys_total", keys);
+    lines.field("rdb_changes_since_last_save", snapshot.changes_since);
+    lines.field("rdb_bgsave_in_progress", is_running);
+    lines.field("rdb_last_save_time", snapshot.last_save_s);
+    lines.field("rdb_last_bgsave_status", status(snapshot.was_written));
+    lines.field("rdb_last_bgsave_time_sec", &last_s);
+    lines.field("rdb_current_bgsave_time_sec", &running_s);
+    lines.field("rdb_saves", snapshot.count);
+    lines.field("rdb_last_cow_size", 0);
+    lines.field("rdb_last_load_keys_expired", disk.load.keys_expired);
+    lines.field("rdb_last_load_keys_loaded", disk.load.keys_loaded);
+    lines.field("aof_enabled", u8::from(is_kept));
+    lines.field("aof_rewrite_in_progress", is_running);
+    lines.field("aof_rewrite_scheduled", 0);
+    lines.field("aof_last_rewrite_time_sec", &last_s);
+    lines.field("aof_current_rewrite_time_sec", &running_s);
+    lines.field("aof_last_bgrewrite_status", status(snapshot.was_written));
+    lines.field("aof_rewrites", snapshot.count);
+    let failed = snapshot.failed_in_a_row;
+    lines.field("aof_rewrites_consecutive_failures", failed);
+    let is_writing = !disk.journal.is_failing;
+    lines.field("aof_last_write_status", status(is_writing));
     lines.zeros(&[
         "aof_last_cow_size",
         "module_fork_in_progress",
         "module_fork_last_cow_size",
     ]);
+}
+
+/// The log begins with the snapshot, as Redis' does with what it was rewritten to.
+fn log_sizes(lines: &mut Lines, disk: &DurabilityFacts) {
+    let (journal, base) = (&disk.journal, disk.snapshot.bytes);
+    let owes_sync = u8::from(journal.synced < journal.written);
+    lines.field("aof_current_size", base.saturating_add(journal.bytes));
+    lines.field("aof_base_size", base);
+    lines.field("aof_pending_rewrite", 0);
+    lines.field("aof_buffer_length", journal.backlog_bytes);
+    lines.field("aof_pending_bio_fsync", owes_sync);
+    lines.field("aof_delayed_fsync", 0);
+}
+
+fn loading(lines: &mut Lines, load: &LoadFacts) {
+    let read = load.bytes_read.min(load.bytes_total);
+    let share = read as f64 / load.bytes_total.max(1) as f64;
+    let left_ms = load.took_ms as f64 * (1.0 - share) / share.max(f64::EPSILON);
+    lines.field("loading_start_time", load.started_s);
+    lines.field("loading_total_bytes", load.bytes_total);
+    lines.field("loading_rdb_used_mem", 0);
+    lines.field("loading_loaded_bytes", load.bytes_read);
+    let percent = format!("{:.2}", share * 100.0);
+    lines.field("loading_loaded_perc", percent);
+    let eta_s = if read == 0 {
+        1
+    } else {
+        (left_ms / 1_000.0) as u64
+    };
+    lines.field("loading_eta_seconds", eta_s);
+}
+
+/// What Redis has no field for.
+fn journal(lines: &mut Lines, disk: &DurabilityFacts) {
+    let journal = &disk.journal;
+    lines.field("journal_numbered", journal.numbered);
+    lines.field("journal_written", journal.written);
+    lines.field("journal_synced", journal.synced);
+    lines.field("journal_backlog_bytes", journal.backlog_bytes);
+    lines.field("journal_bytes", journal.bytes);
+    lines.field("journal_segments", journal.segments);
+    let reserve = journal.reserve_bytes.map_or(-1, i128::from);
+    lines.field("journal_reserve_bytes", reserve);
+    lines.field("journal_writes", journal.writes);
+    lines.field("journal_frames", journal.frames);
+    lines.field("journal_syncs", journal.syncs);
+    lines.field("journal_sync_last_us", journal.sync_last_us);
+    lines.field("journal_sync_max_us", journal.sync_max_us);
+    let frames_per_sync = format!("{:.2}", journal.frames_per_sync());
+    lines.field("journal_frames_per_sync", frames_per_sync);
+    lines.field("journal_torn_tail_bytes", disk.load.torn_tail_bytes);
+    lines.field("journal_snapshot_bytes", disk.snapshot.bytes);
+    let percent = format!("{:.2}", disk.snapshot.percent());
+    lines.field("journal_snapshot_perc", percent);
 }
 
 /// Redis' statistics of what there is not here: channels, forks, migration, defragmenting and
@@ -442,6 +538,9 @@ fn keyspace(lines: &mut Lines, facts: &InfoFacts<'_>) {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use super::*;
+    use crate::command::host::JournalFacts;
+
     #[test]
     fn bytes_for_people() {
         for (bytes, text) in [
@@ -450,7 +549,81 @@ mod tests {
             (1_024, "1.00K"),
             (1_572_864, "1.50M"),
         ] {
-            assert_eq!(super::human(bytes), text);
+            assert_eq!(human(bytes), text);
+        }
+    }
+
+    /// The lines that `write` makes, each with its end.
+    fn text(write: impl FnOnce(&mut Lines)) -> String {
+        let mut lines = Lines(String::new());
+        write(&mut lines);
+        lines.0
+    }
+
+    #[test]
+    fn how_far_loading_is() {
+        let load = LoadFacts {
+            is_loading: true,
+            started_s: 1_700_000_000,
+            took_ms: 30_000,
+            bytes_total: 400,
+            bytes_read: 300,
+            ..LoadFacts::default()
+        };
+        let begun = text(|lines| loading(lines, &load));
+        assert!(
+            begun.contains("loading_start_time:1700000000\r\n"),
+            "{begun}"
+        );
+        assert!(begun.contains("loading_loaded_perc:75.00\r\n"), "{begun}");
+        assert!(begun.ends_with("loading_eta_seconds:10\r\n"), "{begun}");
+        let unknown = text(|lines| loading(lines, &LoadFacts::default()));
+        assert!(
+            unknown.contains("loading_loaded_perc:0.00\r\n"),
+            "{unknown}"
+        );
+        assert!(unknown.ends_with("loading_eta_seconds:1\r\n"), "{unknown}");
+    }
+
+    #[test]
+    fn how_it_goes_with_snapshots_and_journal() {
+        let facts = DurabilityFacts {
+            snapshot: SnapshotFacts {
+                was_written: false,
+                last_took_s: Some(3),
+                running_s: Some(2),
+                shards_written: 1,
+                shards_total: 4,
+                ..SnapshotFacts::default()
+            },
+            journal: JournalFacts {
+                frames: 10,
+                syncs: 4,
+                is_failing: true,
+                ..JournalFacts::default()
+            },
+            ..DurabilityFacts::default()
+        };
+        let shown = text(|lines| {
+            snapshots(lines, &facts, 20, true);
+            journal(lines, &facts);
+        });
+        for line in [
+            "current_fork_perc:25.00",
+            "current_save_keys_processed:5",
+            "current_save_keys_total:20",
+            "journal_reserve_bytes:-1",
+            "rdb_bgsave_in_progress:1",
+            "rdb_last_bgsave_status:err",
+            "rdb_last_bgsave_time_sec:3",
+            "rdb_current_bgsave_time_sec:2",
+            "aof_enabled:1",
+            "aof_rewrite_in_progress:1",
+            "aof_last_write_status:err",
+            "journal_frames_per_sync:2.50",
+            "journal_snapshot_perc:25.00",
+        ] {
+            assert!(shown.contains(&format!("{line}\r\n")), "{line}: {shown}");
         }
     }
 }

@@ -169,6 +169,12 @@ impl Stats {
         }
     }
 
+    /// Changes of state since the server began, whatever was reset since.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.total().changes
+    }
+
     /// Notes the sums of this moment. To be called about ten times a second.
     pub fn sample(&self, mono_us: u64) {
         let mut samples = self.samples.lock();

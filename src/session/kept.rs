@@ -1,8 +1,9 @@
 //! What a server keeps on disk: how far it is, and what is due.
 
-use crate::command::ReplyError;
-use crate::command::error;
-use crate::command::host::Durability;
+use crate::clock::Now;
+use crate::command::host::{
+    Durability, DurabilityFacts, JournalFacts, LoadFacts, SnapshotFacts, SnapshotRefused,
+};
 use crate::config::{AppendFsync, Settings};
 use crate::journal::keeper::{Keeper, Report};
 use crate::journal::recover::{Found, Progress};
@@ -31,6 +32,8 @@ pub(crate) struct Disk {
     loading_since_s: AtomicU64,
     failure: OnceLock<String>,
     /// Changes made before the last snapshot began.
+    changes_begun: AtomicU64,
+    /// The same of the one before, which counts if that one is not written.
     changes_saved: AtomicU64,
 }
 
@@ -69,6 +72,16 @@ impl Disk {
         self.is_loading.store(false, Ordering::Release);
     }
 
+    /// Puts other settings in force. Whoever takes snapshots looks at them by itself.
+    pub(crate) fn obey(&self, settings: &Settings) {
+        if let Some(kept) = self.kept.get() {
+            kept.log.set_policy(policy(settings));
+            kept.log
+                .set_backlog_bytes_max(settings.journal_backlog_bytes);
+            kept.keeper.wake();
+        }
+    }
+
     /// Notes why nothing is acknowledged any more; the first reason stays.
     pub(crate) fn fail(&self, why: &str) {
         let _ = self.failure.set(why.to_owned());
@@ -93,7 +106,7 @@ impl Disk {
         if report.failed_s > report.saved_s && now_s < report.failed_s + RETRY_S {
             return false;
         }
-        let unsaved = changes.saturating_sub(self.changes_saved.load(Ordering::Relaxed));
+        let unsaved = changes.saturating_sub(self.changes_saved(report));
         let waited_s = now_s.saturating_sub(report.saved_s);
         let mut points = settings.save.iter();
         let is_point_met =
@@ -107,9 +120,49 @@ impl Disk {
             && grown > base.saturating_mul(percentage) / 100;
         let is_due = is_point_met || is_grown;
         if is_due {
-            self.changes_saved.store(changes, Ordering::Relaxed);
+            self.note_begin(report, changes);
         }
         is_due
+    }
+
+    /// Changes that the last snapshot that was written has.
+    fn changes_saved(&self, report: &Report) -> u64 {
+        let is_last_written = report.is_written && !report.is_under_way();
+        let changes = if is_last_written {
+            &self.changes_begun
+        } else {
+            &self.changes_saved
+        };
+        changes.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a snapshot of so many changes begins after this report.
+    fn note_begin(&self, report: &Report, changes: u64) {
+        let saved = self.changes_saved(report);
+        self.changes_saved.store(saved, Ordering::Relaxed);
+        self.changes_begun.store(changes, Ordering::Relaxed);
+    }
+
+    /// Whether there is anything on disk, or about to be.
+    pub(crate) fn is_there(&self) -> bool {
+        self.is_loading.load(Ordering::Acquire) || self.kept.get().is_some()
+    }
+
+    fn load_facts(&self, now: Now) -> LoadFacts {
+        let started_s = self.loading_since_s.load(Ordering::Relaxed);
+        let torn = self
+            .kept
+            .get()
+            .and_then(|kept| kept.found.end.torn.as_ref());
+        LoadFacts {
+            is_loading: self.is_loading.load(Ordering::Acquire),
+            started_s,
+            took_ms: now.wall_ms.saturating_sub(started_s * 1_000),
+            bytes_total: self.bytes_to_load.load(Ordering::Relaxed),
+            bytes_read: self.loaded_bytes.load(Ordering::Relaxed),
+            torn_tail_bytes: torn.map_or(0, |torn| torn.bytes_len),
+            ..LoadFacts::default()
+        }
     }
 }
 
@@ -130,20 +183,125 @@ impl Kept {
     }
 }
 
+impl Kept {
+    fn journal_facts(&self, report: &Report) -> JournalFacts {
+        let figures = self.log.figures();
+        let reserve = figures.reserve_bytes;
+        JournalFacts {
+            numbered: self.log.numbered(),
+            written: self.log.written(),
+            synced: self.log.synced(),
+            backlog_bytes: figures.queued_bytes,
+            bytes: self.log_bytes_since(report),
+            segments: figures.segments,
+            reserve_bytes: (reserve != u64::MAX).then_some(reserve),
+            writes: figures.writes,
+            frames: figures.frames,
+            syncs: figures.syncs,
+            sync_last_us: figures.sync_us_last,
+            sync_max_us: figures.sync_us_max,
+            is_failing: self.log.is_broken(),
+        }
+    }
+
+    fn snapshot_facts(&self, report: &Report, changes_since: u64, now: Now) -> SnapshotFacts {
+        let running_us = now.mono_us.saturating_sub(report.begun_us);
+        let progress = report.progress.as_ref();
+        SnapshotFacts {
+            changes_since,
+            last_save_s: report.saved_s,
+            was_written: report.is_written,
+            last_took_s: report.took_us.map(|us| us / 1_000_000),
+            running_s: report.is_under_way().then_some(running_us / 1_000_000),
+            shards_written: progress.map_or(0, |progress| progress.shards_done as u64),
+            shards_total: progress.map_or(0, |progress| progress.shards as u64),
+            count: report.written,
+            failed_in_a_row: report.failed_in_a_row,
+            bytes: match report.written {
+                0 => self.found_bytes(),
+                _ => report.bytes,
+            },
+        }
+    }
+}
+
 impl Durability for Disk {
+    fn is_loading(&self) -> bool {
+        self.is_loading.load(Ordering::Acquire)
+    }
+
     fn synced(&self) -> u64 {
         self.log().map_or(0, Log::synced)
     }
 
-    fn begin_snapshot(&self) -> Result<u64, ReplyError> {
-        let keeper = self.kept.get().map(|kept| &kept.keeper);
-        keeper
-            .and_then(|keeper| keeper.ask())
-            .ok_or(error::SNAPSHOT_UNDER_WAY)
+    fn begin_snapshot(&self, changes: u64) -> Result<u64, SnapshotRefused> {
+        let kept = self.kept.get().ok_or(SnapshotRefused::Impossible)?;
+        if kept.log.is_broken() {
+            return Err(SnapshotRefused::Impossible);
+        }
+        let report = kept.keeper.report();
+        let number = kept.keeper.ask().ok_or(SnapshotRefused::InProgress)?;
+        self.note_begin(&report, changes);
+        Ok(number)
     }
 
     fn snapshot_outcome(&self, number: u64) -> Option<bool> {
         let report = self.kept.get()?.keeper.report();
         (report.ended >= number).then_some(report.is_written)
+    }
+
+    fn last_save_s(&self) -> u64 {
+        let kept = self.kept.get();
+        kept.map_or_else(
+            || self.loading_since_s.load(Ordering::Relaxed),
+            |kept| kept.keeper.report().saved_s,
+        )
+    }
+
+    fn facts(&self, changes: u64, now: Now) -> DurabilityFacts {
+        let load = self.load_facts(now);
+        let Some(kept) = self.kept.get() else {
+            return DurabilityFacts {
+                load,
+                ..DurabilityFacts::default()
+            };
+        };
+        let report = kept.keeper.report();
+        let unsaved = changes.saturating_sub(self.changes_saved(&report));
+        DurabilityFacts {
+            load,
+            snapshot: kept.snapshot_facts(&report, unsaved, now),
+            journal: kept.journal_facts(&report),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_that_fails_saves_no_change() {
+        let disk = Disk::default();
+        let ended = |ended, is_written| Report {
+            asked: 1,
+            ended,
+            is_written,
+            ..Report::default()
+        };
+        let none = Report {
+            is_written: true,
+            ..Report::default()
+        };
+        assert_eq!(disk.changes_saved(&none), 0);
+        disk.note_begin(&none, 5);
+        assert_eq!(disk.changes_saved(&ended(0, true)), 0, "under way");
+        assert_eq!(disk.changes_saved(&ended(1, true)), 5);
+        disk.note_begin(&ended(1, true), 9);
+        assert_eq!(disk.changes_saved(&ended(0, true)), 5, "under way");
+        assert_eq!(disk.changes_saved(&ended(1, false)), 5);
+        disk.note_begin(&ended(1, false), 12);
+        assert_eq!(disk.changes_saved(&ended(0, false)), 5, "under way");
+        assert_eq!(disk.changes_saved(&ended(1, true)), 12);
     }
 }

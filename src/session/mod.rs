@@ -43,7 +43,7 @@ use linchpin_protocol::{
     Args, Limits, Parsed, Pipeline, RequestParser, Version, Writer, peek_second,
 };
 use registry::Client;
-use server::Server;
+use server::{Outcome, Server};
 use std::sync::Arc;
 
 /// After this much output a call returns, so that it can be sent before more is made.
@@ -279,6 +279,11 @@ impl Session {
         }
     }
 
+    /// Whether there is a call that waits.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.parked.is_some()
+    }
+
     /// Whether there is a call that waits, and what it waits for has come about.
     pub(crate) fn may_resume(&self, worker: &Worker) -> bool {
         let server = &worker.server;
@@ -301,6 +306,10 @@ impl Session {
             return;
         };
         self.parked = None;
+        if outcome == Outcome::Stop {
+            turn.server.shut_down();
+            self.conn.closing = true;
+        }
         let start = out.len();
         outcome.write(&mut Writer::new(out, self.conn.resp));
         if self.conn.replies.silences() {
@@ -440,6 +449,8 @@ struct Turn<'e> {
     state: ClientState,
     /// What the client reported last: its input among it.
     client_bytes: usize,
+    /// What was kept on disk is still being read.
+    is_loading: bool,
     batch: Option<Batch<'e>>,
     batch_started_us: u64,
     batch_commands: u32,
@@ -476,6 +487,7 @@ impl<'e> Turn<'e> {
             worker,
             state,
             client_bytes: 0,
+            is_loading: server.is_loading(),
             batch: None,
             batch_started_us: 0,
             batch_commands: 0,
@@ -534,6 +546,9 @@ impl<'e> Turn<'e> {
         let Some(spec) = recognize(conn, args)? else {
             return Ok(Admitted::HangUp);
         };
+        if self.is_loading && !spec.flags.has(Flags::LOADING) {
+            return Err(error::LOADING);
+        }
         if self.server.engine().is_over_bound()
             && !self.make_room(spec, args)
             && needs_memory(conn, spec)
@@ -852,6 +867,7 @@ mod tests {
             shards: 1,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             sink: None,
+            disk_double: None,
             seed: 1,
             hash_seed: 1,
             clients_fit: |maxclients| maxclients,

@@ -2,11 +2,11 @@
 //!
 //! One value, shared by all workers; the `Host` that commands see.
 
-use super::kept::{self, Disk};
+use super::kept::Disk;
 use super::registry::{Client, Registry};
 use crate::clock::Clock;
 use crate::command::host::{Clients, Durability, Host, MemoryFacts};
-use crate::command::{Park, ReplyError};
+use crate::command::{Park, ReplyError, error};
 use crate::config::{SettingError, Settings};
 use crate::engine::{Account, Bound, Census, Engine, Need, Sink, Tally};
 use crate::journal::keeper::{Keeper, Report};
@@ -38,6 +38,8 @@ pub(crate) struct ServerOptions {
     pub(crate) clock: Arc<dyn Clock>,
     /// Where effects go, if not into a journal that comes later.
     pub(crate) sink: Option<Box<dyn Sink>>,
+    /// Tells what is on disk, in the place of the server's own, if there is to be none.
+    pub(crate) disk_double: Option<Arc<dyn Durability>>,
     /// The first of the server's random numbers.
     pub(crate) seed: u64,
     /// Seed of the hash of keys.
@@ -52,6 +54,8 @@ pub(crate) struct ServerOptions {
 pub(crate) struct Server {
     engine: Engine,
     disk: Disk,
+    /// Takes the place of `disk`.
+    disk_double: Option<Arc<dyn Durability>>,
     clock: Arc<dyn Clock>,
     settings: Mutex<Arc<Settings>>,
     /// Rises with every change of the settings, so that workers notice.
@@ -78,25 +82,30 @@ const BASE_BYTES: usize = 80 << 10;
 const WORKER_BYTES: usize = 100 << 10;
 
 /// What has become of a call that waited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// `WAITAOF`: whether the own disk has it. Nobody else can.
     Copies(bool),
-    /// `SAVE`: whether the snapshot was written.
-    Saved(bool),
+    /// `SAVE`: the snapshot was written.
+    Saved,
+    /// `SHUTDOWN SAVE`: the server is to stop.
+    Stop,
+    /// It failed.
+    Failed(ReplyError),
 }
 
 impl Outcome {
-    /// Writes the reply.
-    pub(crate) fn write(self, out: &mut Writer<'_>) {
+    /// Writes the reply, if there is one.
+    pub(crate) fn write(&self, out: &mut Writer<'_>) {
         match self {
             Self::Copies(is_synced) => {
                 out.array(2);
-                out.integer(i64::from(is_synced));
+                out.integer(i64::from(*is_synced));
                 out.integer(0);
             }
-            Self::Saved(true) => out.simple("OK"),
-            Self::Saved(false) => out.error_bytes(b"ERR"),
+            Self::Saved => out.simple("OK"),
+            Self::Stop => {}
+            Self::Failed(error) => out.error_bytes(&error.line()),
         }
     }
 }
@@ -133,6 +142,7 @@ impl Server {
         Self {
             engine,
             disk: Disk::default(),
+            disk_double: options.disk_double,
             clock: options.clock,
             settings: Mutex::new(Arc::new(options.settings)),
             settings_version: AtomicU64::new(0),
@@ -168,9 +178,14 @@ impl Server {
 
     /// From now on what changes is kept: `log` knows all that is in the engine.
     pub(crate) fn begin_keeping(&self, log: Arc<Log>, keeper: Arc<Keeper>, found: Found) {
-        let records = self.settings.lock().appendonly;
+        let records = self.records();
         self.engine.set_sink(Box::new(Arc::clone(&log)), records);
         self.disk.begin(log, keeper, found);
+    }
+
+    /// Whether what changes is to be recorded.
+    pub(crate) fn records(&self) -> bool {
+        self.settings.lock().appendonly
     }
 
     /// Nothing can be kept any more: notes why, and begins to stop.
@@ -182,7 +197,7 @@ impl Server {
 
     /// Whether the settings want a snapshot now.
     pub(crate) fn is_snapshot_due(&self, report: &Report) -> bool {
-        let (settings, changes) = (Host::settings(self), self.stats.sum().changes);
+        let (settings, changes) = (Host::settings(self), Host::changes(self));
         let now_s = self.clock.now().wall_ms / 1_000;
         self.disk.is_snapshot_due(report, &settings, changes, now_s)
     }
@@ -212,25 +227,51 @@ impl Server {
         self.journal().map_or(Admission::Ok, |log| log.admit(bytes))
     }
 
+    /// Whether what was kept is still being read.
+    pub(crate) fn is_loading(&self) -> bool {
+        let disk = Host::durability(self);
+        disk.is_some_and(|disk| disk.is_loading())
+    }
+
     /// What has become of a call that waits; `None` while it has to go on waiting.
     pub(crate) fn outcome(&self, park: Park) -> Option<Outcome> {
-        let disk = Host::durability(self);
         match park {
             Park::Synced {
                 frame,
+                local,
                 replicas,
                 until_ms,
             } => {
-                let is_synced = disk.is_some_and(|disk| disk.synced() >= frame);
+                let is_kept = self.settings.lock().appendonly;
+                if local && !is_kept {
+                    return Some(Outcome::Failed(error::WAITAOF_WITHOUT_JOURNAL));
+                }
+                let disk = Host::durability(self);
+                let is_synced = is_kept && disk.is_some_and(|disk| disk.synced() >= frame);
                 let is_met = is_synced && replicas == 0;
                 let is_late = until_ms.is_some_and(|at| self.clock.mono_us() / 1_000 >= at);
                 (is_met || is_late).then_some(Outcome::Copies(is_synced))
             }
-            Park::Snapshot { number } => {
-                let outcome = disk.map_or(Some(false), |disk| disk.snapshot_outcome(number));
-                outcome.map(Outcome::Saved)
+            Park::Snapshot { number } => Some(if self.snapshot_outcome(number)? {
+                Outcome::Saved
+            } else {
+                Outcome::Failed(error::SAVE_FAILED)
+            }),
+            Park::Stop { number, is_forced } => {
+                let is_saved = self.snapshot_outcome(number)?;
+                Some(if is_saved || is_forced {
+                    Outcome::Stop
+                } else {
+                    Outcome::Failed(error::SHUTDOWN_FAILED)
+                })
             }
         }
+    }
+
+    /// Whether a snapshot was written; `None` while it is.
+    fn snapshot_outcome(&self, number: u64) -> Option<bool> {
+        let disk = Host::durability(self);
+        disk.map_or(Some(false), |disk| disk.snapshot_outcome(number))
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {
@@ -336,11 +377,9 @@ impl Server {
         let mut current = self.settings.lock();
         let (next, result) = change(&current)?;
         self.engine.set_bound(bound(&next));
-        if let Some(log) = self.disk.log() {
-            log.set_policy(kept::policy(&next));
-        }
         self.registry.limit_clients(next.clients_bytes_max());
         *current = Arc::new(next);
+        self.disk.obey(&current);
         #[cfg(not(loom))]
         crate::observe::log::set_level(current.loglevel);
         drop(current);
@@ -399,19 +438,22 @@ impl Host for Server {
         counts.add_tally(tally);
         let settings = self.settings();
         let clients = self.registry.list();
+        let (disk, now) = (Host::durability(self), self.clock.now());
+        let changes = Host::changes(self) + tally.changes;
         let facts = InfoFacts {
             identity: &self.identity,
             settings: &settings,
             counts: &counts,
             calls: &self.calls,
             memory: self.memory(census),
+            durability: disk.map(|disk| disk.facts(changes, now)),
             exceeded_ms: self.exceeded.ms(self.clock.mono_us()),
             rates: self.stats.rates(),
             step_us_max: self.stats.step_us_max(),
             census,
             clients: &clients,
             watched_keys: self.engine.watched_keys(),
-            now: self.clock.now(),
+            now,
         };
         info::render(sections, &facts)
     }
@@ -432,6 +474,10 @@ impl Host for Server {
         }
     }
 
+    fn changes(&self) -> u64 {
+        self.stats.changes()
+    }
+
     fn clients(&self) -> &dyn Clients {
         &self.registry
     }
@@ -449,7 +495,11 @@ impl Host for Server {
     }
 
     fn durability(&self) -> Option<&dyn Durability> {
-        self.journal().map(|_| &self.disk as _)
+        match &self.disk_double {
+            Some(double) => Some(&**double),
+            None if self.disk.is_there() => Some(&self.disk),
+            None => None,
+        }
     }
 
     fn random(&self) -> u64 {

@@ -10,4 +10,6 @@ pub mod memory;
 pub mod memory_stats;
 pub mod memory_usage;
 pub mod shutdown;
+pub mod snapshot;
 pub mod time;
+pub mod waitaof;

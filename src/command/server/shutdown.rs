@@ -1,13 +1,19 @@
 //! `SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE]`, `SHUTDOWN ABORT`: ends the server.
 //!
-//! No reply: the connection ends. What other connections have in flight is answered first. This
-//! version keeps its data in memory only, so `SAVE` is refused, as Redis refuses it where saving
-//! fails, and `FORCE` ends the server all the same. There are no replicas to wait for: `NOW`
-//! changes nothing, and `ABORT` finds nothing to give up.
+//! No reply: the connection ends. What other connections have in flight is answered first, and the
+//! journal is synced and closed. `SAVE` has a snapshot written before, as does a server with rules
+//! of `save` unless told `NOSAVE`; without `appendonly` nothing else is kept. Where the snapshot
+//! fails the server goes on, and says so; `FORCE` ends it all the same. There are no replicas to
+//! wait for: `NOW` changes nothing, and `ABORT` finds nothing to give up.
+//!
+//! LIMITATIONS: others are served while the snapshot is written, and without `appendonly` it lacks
+//! what they change meanwhile.
 
+use super::snapshot;
+use crate::command::host::SnapshotRefused;
 use crate::command::spec::{Arg, ArgKind, Flags, Group, Keys, Spec};
 use crate::command::words::Words;
-use crate::command::{Cx, ReplyError, error};
+use crate::command::{Cx, Park, ReplyError, error};
 use linchpin_protocol::Args;
 
 const SAVE_ARGS: &[Arg] = &[Arg::word("nosave", "NOSAVE"), Arg::word("save", "SAVE")];
@@ -79,10 +85,28 @@ fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     if options.abort {
         return Err(error::NO_SHUTDOWN);
     }
-    if options.save && !options.force {
-        return Err(error::SHUTDOWN_FAILED);
+    let has_rules = !cx.settings.save.is_empty();
+    if options.save || (has_rules && !options.no_save) {
+        match begin_snapshot(cx) {
+            Ok(number) => {
+                let is_forced = options.force;
+                cx.parked = Some(Park::Stop { number, is_forced });
+                return Ok(());
+            }
+            Err(error) if !options.force => return Err(error),
+            Err(_) => {}
+        }
     }
     cx.host.shut_down();
     cx.conn.closing = true;
     Ok(())
+}
+
+fn begin_snapshot(cx: &Cx<'_>) -> Result<u64, ReplyError> {
+    let disk = cx.host.durability().ok_or(error::SHUTDOWN_FAILED)?;
+    disk.begin_snapshot(snapshot::changes(cx))
+        .map_err(|refused| match refused {
+            SnapshotRefused::InProgress => error::SAVE_IN_PROGRESS,
+            SnapshotRefused::Impossible => error::SHUTDOWN_FAILED,
+        })
 }

@@ -14,8 +14,15 @@ const SHAPE: Shape = Shape {
     databases: 2,
 };
 
+/// A process begins.
+fn begin_as(disk: &SimDisk, random: Random, shape: Shape) -> Result<Identity, Error> {
+    let identity = Identity::begin(disk, random, shape)?;
+    identity.store(disk)?;
+    Ok(identity)
+}
+
 fn begin(disk: &SimDisk) -> Identity {
-    Identity::begin(disk, RANDOM, SHAPE).unwrap()
+    begin_as(disk, RANDOM, SHAPE).unwrap()
 }
 
 #[test]
@@ -52,7 +59,7 @@ fn each_start_counts_and_the_rest_is_for_life() {
         shards: 8,
         databases: 5,
     };
-    let second = Identity::begin(&disk, other, more).unwrap();
+    let second = begin_as(&disk, other, more).unwrap();
     let expected = Identity {
         run: 2,
         databases: 5,
@@ -116,7 +123,7 @@ fn a_crash_at_any_call_leaves_the_old_or_the_new() {
             let disk = SimDisk::new();
             let old = begin(&disk);
             disk.power_off_at(disk.calls() + call);
-            let new = Identity::begin(&disk, RANDOM, SHAPE);
+            let new = begin_as(&disk, RANDOM, SHAPE);
             let after = disk.crash(seed);
             let found = Identity::load(&after).unwrap().expect("one of the two");
             let runs = [old.run, old.run + 1];
@@ -133,7 +140,7 @@ fn a_crash_at_any_call_leaves_the_old_or_the_new() {
 fn errors_of_the_system_have_their_codes() {
     let disk = SimDisk::new();
     disk.fail(Call::Sync, 0, Fault::Io);
-    let error = Identity::begin(&disk, RANDOM, SHAPE).unwrap_err();
+    let error = begin_as(&disk, RANDOM, SHAPE).unwrap_err();
     assert_eq!(error.exit_code(), 74, "{error}");
     let denied = io::Error::from(io::ErrorKind::PermissionDenied);
     assert_eq!(Error::io("x", denied).exit_code(), 77);

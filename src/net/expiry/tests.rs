@@ -58,6 +58,7 @@ impl Stage {
             shards: SHARDS_DEFAULT,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             sink: Some(Box::new(Arc::clone(&sink))),
+            disk_double: None,
             seed: 1,
             hash_seed: 1,
             clients_fit: |maxclients| maxclients,
