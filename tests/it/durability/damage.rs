@@ -14,11 +14,14 @@ pub(super) const CASES: &[Case] = &[
     ("zeros_behind_the_log_are_cut", zeros),
     ("a_log_cut_in_its_last_frame", cut_short),
     ("damage_after_a_stop_is_refused", damage),
+    ("a_damaged_closing_record_costs_nothing", damaged_close),
     ("a_segment_that_is_missing_is_refused", missing),
 ];
 
 /// Keys written before the end.
 const KEYS: usize = 200;
+/// Length of the record that closes a log.
+const CLOSING_BYTES: usize = 58;
 
 /// A directory with keys 0 to `KEYS`, each with its number for a value.
 fn filled(is_stopped: bool) -> Result<Data, Failed> {
@@ -142,7 +145,8 @@ fn damage() -> Result<(), Failed> {
     let segment = last_segment(&data)?;
     let sound = std::fs::read(&segment)?;
     let places = (1..16).map(|part| sound.len() * part / 16);
-    for place in places.chain([0, 20, 64, 70, sound.len() - 1]) {
+    let places = places.filter(|place| *place < sound.len() - CLOSING_BYTES);
+    for place in places.chain([0, 20, 64, 70, sound.len() - CLOSING_BYTES - 1]) {
         let mut log = sound.clone();
         log[place] ^= 0x10;
         std::fs::write(&segment, &log)?;
@@ -168,6 +172,21 @@ fn damage() -> Result<(), Failed> {
     expect_keys(server.port(), KEYS)
 }
 
+/// Nothing behind the last record could say that it had been safe; there is nothing in it to lose.
+fn damaged_close() -> Result<(), Failed> {
+    let data = filled(true)?;
+    let segment = last_segment(&data)?;
+    let mut log = std::fs::read(&segment)?;
+    let place = log.len() - CLOSING_BYTES / 2;
+    log[place] ^= 0x10;
+    std::fs::write(&segment, &log)?;
+    let server = data.start()?;
+    let line = server.log_line("cut off")?;
+    let offset = format!("offset={}", log.len() - CLOSING_BYTES);
+    check(line.contains(&offset), || line)?;
+    expect_keys(server.port(), KEYS)
+}
+
 fn missing() -> Result<(), Failed> {
     let data = filled(true)?;
     // Three segments, of which the middle one holds keys as well.
@@ -182,7 +201,7 @@ fn missing() -> Result<(), Failed> {
     for segment in &segments[..segments.len() - 1] {
         let bytes = std::fs::read(segment)?;
         std::fs::remove_file(segment)?;
-        expect_refusal(data.launch(&[])?, 65, &["log-"])?;
+        expect_refusal(data.launch(&[])?, 65, &["log", "damaged"])?;
         std::fs::write(segment, bytes)?;
     }
     let server = data.start()?;

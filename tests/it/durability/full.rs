@@ -174,10 +174,15 @@ fn refused() -> Result<(), Failed> {
             check(written.write(&mut client, 1_000)?, || "refused".to_owned())?;
         }
         disk.fill()?;
-        for bytes in [100_000, 10_000, 100] {
+        for bytes in [100_000, 10_000, 100, 1] {
             written.write_until_refused(&mut client, bytes)?;
         }
-        for line in ["APPEND key0 x", "INCR n", "MSET a 1 b 2", "GETSET key0 v"] {
+        for line in [
+            "APPEND key0 \"\\*99{x}\"",
+            "INCRBY n 1000000000",
+            "MSET a 1 b 2",
+            "GETSET key0 value",
+        ] {
             let reply = client.call(line)?;
             check(reply.starts_with("-MISCONF "), || {
                 format!("{line}: {reply}")
