@@ -90,7 +90,7 @@ fn expect_cut(bytes: &[u8]) -> Result<(), Failed> {
 
 fn garbage() -> Result<(), Failed> {
     let garbage: Vec<u8> = (0..5_000_u32)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8 | 1)
         .collect();
     for len in [1, 17, 18, 58, 5_000] {
         expect_cut(&garbage[..len])?;
