@@ -135,9 +135,9 @@ fn cut_short() -> Result<(), Failed> {
 /// Where the last frame that holds effects ends: marks may stand behind it.
 fn last_frame_end(log: &[u8]) -> usize {
     let text = format!("{}", KEYS - 1);
-    let places = log.windows(text.len()).enumerate();
-    let found = places.filter(|(_, bytes)| *bytes == text.as_bytes()).last();
-    found.map_or(log.len(), |(place, _)| place + text.len())
+    let mut windows = log.windows(text.len());
+    let found = windows.rposition(|bytes| bytes == text.as_bytes());
+    found.map_or(log.len(), |place| place + text.len())
 }
 
 fn damage() -> Result<(), Failed> {
