@@ -548,6 +548,7 @@ impl Writer {
             }
         }
         self.tell_reserve();
+        self.log().note_room_look();
     }
 
     /// Reserves so many bytes more, or on a disk that has not got them some for small writes; that
