@@ -533,6 +533,10 @@ impl Writer {
         let step = needed
             .saturating_add(self.reserve.ahead)
             .saturating_sub(have);
+        if step == 0 {
+            // What was reserved for heavier traffic is a step ahead of this one.
+            return;
+        }
         match self.reserve_step(step) {
             Ok(()) => {}
             Err(error) if disk::is_full(&error) => {

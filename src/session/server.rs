@@ -32,6 +32,8 @@ pub(crate) struct ServerOptions {
     pub(crate) config_file: Option<PathBuf>,
     /// Number of workers.
     pub(crate) workers: usize,
+    /// Databases of the engine: no fewer than the settings say, whose number commands go by.
+    pub(crate) databases: u32,
     /// Shards per database.
     pub(crate) shards: usize,
     /// Where time comes from.
@@ -119,7 +121,7 @@ impl Server {
         use rand::{Rng, SeedableRng};
         let mut random = rand::rngs::StdRng::seed_from_u64(options.seed);
         let engine_options = crate::engine::Options {
-            databases: options.settings.databases,
+            databases: options.databases,
             workers: options.workers,
             shards: options.shards,
             hash_seed: options.hash_seed,
