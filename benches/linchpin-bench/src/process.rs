@@ -12,7 +12,8 @@
 //!
 //! - Time of threads that end between two readings is lost. The servers compared here keep theirs.
 //! - Interrupts are accounted to whom they interrupt, as the kernel does.
-//! - Whoever kills this program with SIGKILL must end the servers too, and remove their directories.
+//! - Whoever kills this program with SIGKILL must end the servers too, and remove their
+//!   directories.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};

@@ -1,7 +1,7 @@
 //! Which servers there are to compare, and how each is started.
 //!
-//! All without persistence and with one thread for commands, unless more workers are asked for: what
-//! is compared is memory.
+//! All without persistence and with one thread for commands, unless more workers are asked for:
+//! what is compared is memory.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
