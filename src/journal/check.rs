@@ -25,11 +25,16 @@ use super::segment::{self, End, LogError, Reader, Segment};
 use super::snapshot::{self, Named, Part, SnapshotReader, Summary};
 use super::snapshotting;
 use crate::engine::Effects;
+use std::fmt;
 use std::io;
 
 const COPY_BYTES: usize = 1024 * 1024;
 /// Where in a frame its version stands: looked at first, for a checksum costs more.
 const VERSION_AT: usize = 16;
+
+/// Said of damage that a repair would mend.
+const CAN_REPAIR: &str = "nothing was changed. Restore the directory from a backup, or give \
+    --repair, which cuts this out and keeps what it cuts";
 
 /// How grave a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +49,17 @@ pub enum Grade {
     Repaired,
 }
 
+impl fmt::Display for Grade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sound => "sound",
+            Self::Leftover => "leftover",
+            Self::Damage => "damage",
+            Self::Repaired => "repaired",
+        })
+    }
+}
+
 /// One line about the directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -51,6 +67,12 @@ pub struct Finding {
     pub grade: Grade,
     /// What it is.
     pub text: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.grade, self.text)
+    }
 }
 
 /// What was found, in the order of looking.
@@ -109,7 +131,7 @@ pub fn check(disk: &dyn Disk, repair: bool) -> Result<Report, Error> {
             return Ok(report);
         }
         Err(error @ Error::Corrupt { .. }) => {
-            report.add(Grade::Damage, error.to_string());
+            report.add(Grade::Damage, error.what());
             report.add(
                 Grade::Damage,
                 cannot_repair("nothing can be read without it"),
@@ -128,7 +150,9 @@ pub fn check(disk: &dyn Disk, repair: bool) -> Result<Report, Error> {
     let scanned = read_log(disk, &identity, newest, &mut report)?;
     let base = good.iter().rev().find(|good| reaches(good, &scanned));
     let can_go_on = base.is_some() || scanned.first == 0;
-    let is_newest = bad.is_empty() && good.last().map(|good| &good.named) == base.map(|b| &b.named);
+    // A start reads the newest alone; an older one may be damaged.
+    let newest = good.iter().map(|good| &good.named).chain(&bad).max();
+    let is_newest = newest == base.map(|base| &base.named);
     if !can_go_on || (!is_newest && scanned.damage.is_some()) {
         let what = "no sound snapshot reaches the sound part of the log";
         report.add(Grade::Damage, what);
@@ -143,6 +167,8 @@ pub fn check(disk: &dyn Disk, repair: bool) -> Result<Report, Error> {
         mend(disk, &scanned, &aside, &mut report)?;
         tidy(disk, &identity, kept, &mut report)?;
         report.can_start = true;
+    } else if !report.can_start {
+        report.add(Grade::Damage, CAN_REPAIR);
     }
     Ok(report)
 }
@@ -180,7 +206,7 @@ fn read_snapshots(
     report: &mut Report,
 ) -> Result<(Vec<Good>, Vec<Named>), Error> {
     let (mut good, mut bad) = (Vec::new(), Vec::new());
-    for named in snapshot::list(disk)? {
+    for named in snapshot::list(disk)?.into_iter().rev() {
         match read_snapshot(disk, &named, identity) {
             Ok(summary) => {
                 let Summary {
@@ -197,12 +223,19 @@ fn read_snapshots(
                 good.push(Good { named, summary });
             }
             Err(error @ Error::Corrupt { .. }) => {
-                report.add(Grade::Damage, error.to_string());
+                let is_replaced = !good.is_empty();
+                let grade = if is_replaced {
+                    Grade::Leftover
+                } else {
+                    Grade::Damage
+                };
+                report.add(grade, error.what());
                 bad.push(named);
             }
             Err(error) => return Err(error),
         }
     }
+    good.reverse();
     Ok((good, bad))
 }
 
@@ -308,7 +341,7 @@ fn tell_log(scanned: &Scanned, frames: u64, marks: u64, report: &mut Report) {
         report.add(Grade::Leftover, text);
     }
     if let Some(damage) = damage {
-        report.add(Grade::Damage, damage.to_string());
+        report.add(Grade::Damage, damage.what());
     }
 }
 

@@ -215,6 +215,20 @@ fn a_damaged_snapshot_that_the_log_replaces_is_put_aside() {
     assert!(disk.contents(&format!("{}.damaged", named.name)).is_some());
 }
 
+/// As after a crash between a snapshot's getting its name and the removal of the one before it.
+#[test]
+fn a_damaged_snapshot_that_a_newer_one_replaces_is_no_damage() {
+    let (disk, identity) = directory();
+    let older = add_snapshot(&disk, &identity, 2);
+    add_snapshot(&disk, &identity, 5);
+    flip(&disk, &older.name, 90);
+    let (looked, _, after) = look_and_repair(&disk);
+    assert_eq!((looked.exit_code(), after), (0, Ok((8, 8))));
+    let is_damage = |finding: &Finding| finding.grade == Grade::Damage;
+    assert!(!looked.findings.iter().any(is_damage), "{}", texts(&looked));
+    assert!(disk.contents(&older.name).is_none());
+}
+
 #[test]
 fn what_a_crash_left_of_snapshots_goes() {
     let (disk, identity) = directory();
