@@ -24,7 +24,7 @@ use super::identity::{Identity, NAME, Owner, remove_if_there};
 use super::segment::{self, End, LogError, Reader, Segment};
 use super::snapshot::{self, Named, Part, SnapshotReader, Summary};
 use super::snapshotting;
-use crate::engine::Effects;
+use crate::engine::{BadFrame, Effects};
 use std::fmt;
 use std::io;
 
@@ -106,8 +106,11 @@ struct Good {
 /// What was read of the log.
 #[derive(Default)]
 struct Scanned {
-    /// Those that are not replaced by a snapshot.
-    segments: Vec<Segment>,
+    /// How many are not replaced by a snapshot.
+    segments: usize,
+    /// The one that was read last, and those behind it.
+    open: Option<Segment>,
+    later: Vec<Segment>,
     /// Number of the last frame before them.
     first: u64,
     end: End,
@@ -190,7 +193,7 @@ fn about(identity: &Identity) -> String {
 
 /// Whether snapshot and log together are one state.
 fn reaches(good: &Good, scanned: &Scanned) -> bool {
-    let is_alone = scanned.segments.is_empty();
+    let is_alone = scanned.segments == 0;
     let number = if is_alone {
         good.named.begin
     } else {
@@ -269,8 +272,8 @@ fn read_log(
         let text = format!("{covered} segments that the snapshot replaces");
         report.add(Grade::Leftover, text);
     }
-    let segments = all.get(covered..).unwrap_or_default().to_vec();
-    let mut reader = Reader::over(disk, identity.log_id(), segments.clone());
+    let segments = all.get(covered..).unwrap_or_default();
+    let mut reader = Reader::over(disk, identity.log_id(), segments.to_vec());
     let (mut frames, mut marks) = (0u64, 0u64);
     let mut damage = None;
     let mut sound = reader.end().clone();
@@ -281,11 +284,7 @@ fn read_log(
             Ok(Some(entry)) => {
                 frames = frames.saturating_add(1);
                 if let Some(bad) = Effects::of(entry.payload).find_map(Result::err) {
-                    damage = Some(Error::corrupt(
-                        &name_at(&segments, &sound),
-                        sound.position,
-                        bad.to_string(),
-                    ));
+                    damage = Some(bad_effects(&reader, &sound, &bad));
                     break;
                 }
             }
@@ -304,7 +303,9 @@ fn read_log(
     };
     let first = reader.first_number().unwrap_or(begin);
     let scanned = Scanned {
-        segments,
+        segments: segments.len(),
+        open: reader.open_segment().cloned(),
+        later: reader.unopened().cloned().collect(),
         first,
         end,
         damage,
@@ -320,8 +321,9 @@ fn tell_log(scanned: &Scanned, frames: u64, marks: u64, report: &mut Report) {
         first,
         end,
         damage,
+        ..
     } = scanned;
-    let (count, number) = (segments.len(), end.number);
+    let number = end.number;
     let how = if end.is_closed {
         "closed"
     } else {
@@ -330,7 +332,7 @@ fn tell_log(scanned: &Scanned, frames: u64, marks: u64, report: &mut Report) {
     report.add(
         Grade::Sound,
         format!(
-            "log: {count} segments, {frames} frames behind frame {first} up to {number}, {marks} \
+            "log: {segments} segments, {frames} frames behind frame {first} up to {number}, {marks} \
              marks, {how}"
         ),
     );
@@ -345,11 +347,14 @@ fn tell_log(scanned: &Scanned, frames: u64, marks: u64, report: &mut Report) {
     }
 }
 
-fn name_at(segments: &[Segment], end: &End) -> String {
-    let of = segments
-        .iter()
-        .rfind(|segment| segment.base <= end.position);
-    of.map_or_else(|| segment::name(end.position), |of| of.name.clone())
+/// A frame behind `sound` that holds something that is no effect.
+fn bad_effects(reader: &Reader<'_>, sound: &End, bad: &BadFrame) -> Error {
+    let at = |segment: &Segment| (segment.name.clone(), segment.base);
+    let (name, base) = reader
+        .open_segment()
+        .map_or_else(|| (DIRECTORY.to_owned(), 0), at);
+    let offset = sound.position.saturating_sub(base);
+    Error::corrupt(&name, offset, bad.to_string())
 }
 
 /// Makes the log end where it is sound, and puts snapshots aside that are not to be used.
@@ -381,6 +386,14 @@ fn mend(
             torn.file, torn.bytes_len
         );
         report.add(Grade::Repaired, text);
+    }
+    if scanned.damage.is_some() {
+        // They may overlap what was read; the newest go first, so that a crash leaves no gap.
+        for segment in scanned.later.iter().rev() {
+            disk.remove(&segment.name)
+                .and_then(|()| disk.sync_dir())
+                .map_err(|source| Error::io(&segment.name, source))?;
+        }
     }
     segment::cut(disk, position)?;
     for named in aside {
@@ -426,13 +439,10 @@ fn keep_lost(disk: &dyn Disk, scanned: &Scanned) -> Result<Lost, Error> {
     remove_if_there(disk, &name).map_err(io_error)?;
     let into = disk.create(&name).map_err(io_error)?;
     let (mut bytes, mut frames, mut written) = (0u64, 0u64, 0u64);
-    let from = scanned
-        .segments
-        .iter()
-        .rposition(|segment| segment.base <= position)
-        .unwrap_or(0);
-    for segment in scanned.segments.iter().skip(from) {
-        let start = position.saturating_sub(segment.base);
+    let later = scanned.later.iter().map(|segment| (segment, 0));
+    let open = scanned.open.iter();
+    let open = open.map(|segment| (segment, position.saturating_sub(segment.base)));
+    for (segment, start) in open.chain(later) {
         let lost = read_from(disk, &segment.name, start)?;
         disk::write_all_at(&*into, written, &lost).map_err(io_error)?;
         written = written.saturating_add(lost.len() as u64);

@@ -422,6 +422,17 @@ impl<'d> Reader<'d> {
         self.first_number
     }
 
+    /// The segment that was read last.
+    #[must_use]
+    pub fn open_segment(&self) -> Option<&Segment> {
+        self.open.as_ref().map(|open| &open.segment)
+    }
+
+    /// The segments behind that one.
+    pub fn unopened(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.iter()
+    }
+
     /// Where the log ends, once `next` answered none; how far it was read, before that.
     #[must_use]
     pub fn end(&self) -> &End {
@@ -522,7 +533,8 @@ impl<'d> Reader<'d> {
             }
         };
         if header.id != self.id {
-            let file = open.segment.name;
+            let file = open.segment.name.clone();
+            self.open = Some(open);
             return Err(LogError::Foreign { file });
         }
         let comes_next = expected_number.is_none_or(|number| number == header.number);
