@@ -175,6 +175,9 @@ fn try_point(
             Ok(())
         })?;
     }
+    let server = data.start()?;
+    writers::settle(&mut writers, server.port())?;
+    kill(server)?;
     crash(&data, matrix, nth, &mut writers)?;
     // Twice: the first start cuts what the second must not miss.
     for _ in 0..2 {

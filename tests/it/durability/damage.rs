@@ -90,7 +90,7 @@ fn expect_cut(bytes: &[u8]) -> Result<(), Failed> {
 
 fn garbage() -> Result<(), Failed> {
     let garbage: Vec<u8> = (0..5_000_u32)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8 | 1)
         .collect();
     for len in [1, 17, 18, 58, 5_000] {
         expect_cut(&garbage[..len])?;
@@ -135,8 +135,8 @@ fn cut_short() -> Result<(), Failed> {
 /// Where the last frame that holds effects ends: marks may stand behind it.
 fn last_frame_end(log: &[u8]) -> usize {
     let text = format!("{}", KEYS - 1);
-    let places = log.windows(text.len()).enumerate();
-    let found = places.filter(|(_, bytes)| *bytes == text.as_bytes()).last();
+    let mut places = log.windows(text.len()).enumerate();
+    let found = places.rfind(|(_, bytes)| *bytes == text.as_bytes());
     found.map_or(log.len(), |(place, _)| place + text.len())
 }
 

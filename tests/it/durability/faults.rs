@@ -97,7 +97,7 @@ fn sync_fails() -> Result<(), Failed> {
 }
 
 fn lazy_sync_fails() -> Result<(), Failed> {
-    expect_end("everysec", "fdatasync", 2, (4, 8)).map(drop)
+    expect_end("everysec", "fdatasync", 3, (4, 8)).map(drop)
 }
 
 /// Who writes waits for the disk; who reads what is safe already does not.

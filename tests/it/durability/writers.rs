@@ -117,6 +117,9 @@ impl Writer {
     /// Writes until the connection ends, a reply is an error, or `is_over`. Fails if a step is
     /// acknowledged behind one that was not.
     pub(super) fn run(&mut self, port: u16, is_over: &AtomicBool) -> Result<(), Failed> {
+        check(self.acked == self.sent, || {
+            "it does not know which of its steps are there".to_owned()
+        })?;
         // The server may be gone already.
         let Ok(mut client) = Client::connect(port) else {
             return Ok(());
