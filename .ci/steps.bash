@@ -128,6 +128,8 @@ fuzz_all() {
         mkdir -p "$found" "fuzz/corpus/$target"
         # Its seed has 32 bits, and 0 would have it choose one itself.
         options=("-max_total_time=$seconds" "-seed=$((LINCHPIN_SEED % 4294967295 + 1))")
+        # An input that takes so long, or so much memory, is a finding.
+        options+=("-timeout=20" "-rss_limit_mb=2048")
         for dictionary in "fuzz/dictionary/$target.dict" "fuzz/dictionary/${target%%_*}.dict"; do
             if [ -f "$dictionary" ]; then
                 options+=("-dict=$dictionary")

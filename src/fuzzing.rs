@@ -3,6 +3,10 @@
 //! A fuzz target is one call of one of these functions. They panic when a promise of the server is
 //! broken, whatever the input. `cargo test` calls them with every file of the fuzzers' corpora.
 
+mod journal;
+
+pub use journal::{journal_recover, snapshot_load};
+
 use crate::config::{Secret, Settings};
 use crate::inproc::{Inproc, InprocOptions};
 use linchpin_protocol::{ReplyLimits, ReplyParser};

@@ -38,6 +38,7 @@ fn main() {}
 #[cfg(not(loom))]
 mod server {
     use linchpin_server::config::{self, Settings, Sources, Startup};
+    use linchpin_server::journal::{self, disk::RealDisk, error::Error};
     use linchpin_server::{net, observe};
     use std::ffi::OsString;
     use std::io::{self, IsTerminal, Write};
@@ -74,6 +75,7 @@ mod server {
                 }
                 run(*settings, &warnings, file, sources)
             }
+            Ok(Startup::Check { dir, repair }) => check(&dir, repair),
             Ok(_) => ExitCode::FAILURE,
             Err(error) => {
                 complain(&error);
@@ -90,6 +92,27 @@ mod server {
     /// A line on standard error, if anybody listens.
     fn complain(error: &dyn std::fmt::Display) {
         let _ = writeln!(io::stderr().lock(), "linchpin-server: {error}");
+    }
+
+    /// Looks through a data directory, and mends it if told to. The exit code says what came of it,
+    /// also where nobody takes the lines.
+    fn check(dir: &Path, repair: bool) -> ExitCode {
+        let checked = RealDisk::open(dir)
+            .map_err(|source| Error::io(&dir.display().to_string(), source))
+            .and_then(|disk| journal::check::check(&disk, repair));
+        match checked {
+            Ok(report) => {
+                let _ = report
+                    .findings
+                    .iter()
+                    .try_for_each(|finding| say(&finding.to_string()));
+                ExitCode::from(report.exit_code())
+            }
+            Err(error) => {
+                complain(&error);
+                ExitCode::from(error.exit_code())
+            }
+        }
     }
 
     fn run(

@@ -21,6 +21,10 @@ const VARIABLE_PREFIX: &str = "LINCHPIN_";
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
 /// The file name that means standard input.
 const STDIN: &str = "-";
+/// The first argument that has a data directory looked through instead of a server started.
+const CHECK: &str = "check";
+/// The flag that has it mended too.
+const REPAIR: &str = "repair";
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -36,6 +40,13 @@ pub enum Startup {
         ineffective: usize,
         /// The configuration file, if one was given: `-` is standard input.
         file: Option<PathBuf>,
+    },
+    /// To look through a data directory, start nothing, and exit.
+    Check {
+        /// The directory.
+        dir: PathBuf,
+        /// Whether to mend what can be mended.
+        repair: bool,
     },
     /// To print this help and exit 0.
     Help(String),
@@ -105,6 +116,13 @@ pub fn load(
     let line = match parse_args(args)? {
         Asked::Help => return Ok(Startup::Help(help_text())),
         Asked::Version => return Ok(Startup::Version(version_text())),
+        Asked::Check(mut line) => {
+            let repair = take_repair(&mut line)?;
+            // Also of the file and the environment: the directory that this server would have.
+            let (settings, _) = assemble(&line, env, read_file)?;
+            let dir = settings.dir;
+            return Ok(Startup::Check { dir, repair });
+        }
         Asked::Run(line) => line,
     };
     let (settings, notes) = assemble(&line, env, read_file)?;
@@ -171,6 +189,7 @@ pub fn reload(
 enum Asked {
     Help,
     Version,
+    Check(CommandLine),
     Run(CommandLine),
 }
 
@@ -179,13 +198,14 @@ struct CommandLine {
     flags: Vec<Assignment>,
 }
 
-/// Takes the arguments apart: the file, then flags with the words behind them.
+/// Takes the arguments apart: `check`, the file, then flags with the words behind them.
 fn parse_args(args: &[OsString]) -> Result<Asked, StartError> {
+    let is_check = args.first().is_some_and(|arg| arg == CHECK);
     let mut line = CommandLine {
         file: None,
         flags: Vec::new(),
     };
-    for (index, arg) in args.iter().enumerate() {
+    for (index, arg) in args.iter().enumerate().skip(usize::from(is_check)) {
         // The argument is not shown: it could be a password.
         let arg = arg.to_str().ok_or_else(|| {
             StartError::plain(format!("argument {} is not valid UTF-8", index + 1))
@@ -217,7 +237,23 @@ fn parse_args(args: &[OsString]) -> Result<Asked, StartError> {
             line.file = Some(arg.to_owned());
         }
     }
-    Ok(Asked::Run(line))
+    Ok(if is_check {
+        Asked::Check(line)
+    } else {
+        Asked::Run(line)
+    })
+}
+
+/// Takes `--repair`, which is no setting, off the flags; answers whether it was there.
+fn take_repair(line: &mut CommandLine) -> Result<bool, StartError> {
+    let is_repair = |flag: &Assignment| flag.name == REPAIR;
+    let repair = line.flags.iter().find(|flag| is_repair(flag));
+    if let Some(word) = repair.and_then(|flag| flag.words.first()) {
+        return Err(StartError::new(&word, "--repair takes no value"));
+    }
+    let repair = repair.is_some();
+    line.flags.retain(|flag| !is_repair(flag));
+    Ok(repair)
 }
 
 /// Applies file, environment and flags, in this order, to the defaults.
@@ -462,6 +498,37 @@ mod tests {
                     read_file: &read_file,
                 },
             )
+        }
+    }
+
+    #[test]
+    fn check_takes_the_directory_from_where_a_start_would() {
+        let checked = |args, file| {
+            let case = Case {
+                args,
+                file,
+                ..Case::default()
+            };
+            match case.load() {
+                Ok(Startup::Check { dir, repair }) => (dir.display().to_string(), repair),
+                other => panic!("{args} checks nothing: {other:?}"),
+            }
+        };
+        assert_eq!(checked("check", ""), ("./linchpin-data".to_owned(), false));
+        assert_eq!(
+            checked("check f --repair", "dir a\n"),
+            ("a".to_owned(), true)
+        );
+        assert_eq!(
+            checked("check f --repair --dir=b", "dir a\n"),
+            ("b".to_owned(), true)
+        );
+        for args in ["check --repair no", "check --repair=no", "check x y"] {
+            let case = Case {
+                args,
+                ..Case::default()
+            };
+            assert!(case.load().is_err(), "{args}");
         }
     }
 

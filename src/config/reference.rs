@@ -22,11 +22,15 @@ pub fn version_text() -> String {
 pub fn help_text() -> String {
     let mut text = format!(
         "{PROGRAM} {}: distributed primitives behind the Redis protocol\n\n\
-         Usage: {PROGRAM} [FILE] [--SETTING VALUE ...] ...\n\n\
+         Usage: {PROGRAM} [FILE] [--SETTING VALUE ...] ...\n       \
+         {PROGRAM} check [FILE] [--dir DIR] [--repair]\n\n\
          FILE is a configuration file in the form of redis.conf; - reads standard input.\n\
          Every setting is also an environment variable: --proto-max-bulk-len is\n\
          LINCHPIN_PROTO_MAX_BULK_LEN. Flags win over environment over file. Memory takes\n\
          units: 1k is 1000 bytes, 1kb is 1024; m, mb, g, gb alike.\n\n\
+         check looks through the data directory of a server that does not run, a line for\n\
+         what it finds, and exits 0 where a server starts on it, 65 where it is damaged.\n\
+         With --repair it mends what can be mended; a file called check is ./check.\n\n\
          Options:\n  \
          -h, --help     Show this and exit\n  \
          -V, --version  Show the version and exit\n\n\

@@ -23,7 +23,7 @@ const VALUE_BYTES_MAX: usize = isize::MAX as usize;
 pub struct Cuts {
     hasher: KeyHasher,
     shards: usize,
-    /// By identity of the database, and shard.
+    /// By identity of the database, and shard; a database of which no shard was cut has none.
     frames: Vec<Vec<u64>>,
     map: u64,
 }
@@ -36,7 +36,7 @@ impl Cuts {
         Self {
             hasher: KeyHasher::seeded(hash_seed),
             shards: shards.next_power_of_two(),
-            frames: vec![vec![0; shards.next_power_of_two()]; databases as usize],
+            frames: vec![Vec::new(); databases as usize],
             map: 0,
         }
     }
@@ -44,8 +44,12 @@ impl Cuts {
     /// Notes where a shard was cut; answers whether there is such a shard.
     #[must_use]
     pub fn set(&mut self, db_id: u32, shard: usize, frame: u64) -> bool {
-        let shards = self.frames.get_mut(db_id as usize);
-        let Some(place) = shards.and_then(|shards| shards.get_mut(shard)) else {
+        let Some(frames) = self.frames.get_mut(db_id as usize) else {
+            return false;
+        };
+        // Only now: there may be many databases, and entries in few of them.
+        frames.resize(self.shards, 0);
+        let Some(place) = frames.get_mut(shard) else {
             return false;
         };
         *place = frame;
@@ -60,14 +64,16 @@ impl Cuts {
     /// The lowest of all: frames up to here are of no use to whoever has the snapshot.
     #[must_use]
     pub fn lowest(&self) -> u64 {
-        let shards = self.frames.iter().flatten();
-        shards.copied().min().unwrap_or(0).min(self.map)
+        let of_database = |frames: &Vec<u64>| frames.iter().copied().min().unwrap_or(0);
+        let lowest = self.frames.iter().map(of_database).min();
+        lowest.unwrap_or(0).min(self.map)
     }
 
     /// Where the shard of a key was cut.
     fn of_key(&self, db_id: u32, key: &[u8]) -> Option<u64> {
         let shard = (self.hasher.hash(key) >> 32) as usize & (self.shards - 1);
-        self.frames.get(db_id as usize)?.get(shard).copied()
+        let frames = self.frames.get(db_id as usize)?;
+        Some(frames.get(shard).copied().unwrap_or(0))
     }
 }
 

@@ -31,6 +31,7 @@ use super::value::{Encoding, ValueRef};
 use super::watch::Watched;
 use crate::clock::Now;
 use crate::policy::Policy;
+use crate::seeded::{self, Bug};
 use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
 use std::cell::{Cell, RefCell};
@@ -312,11 +313,8 @@ impl Context {
             let changed = |place: &Place| Changed::Shard(layout[place.0 as usize].id, place.1);
             self.changed.extend(places.iter().map(changed));
         }
-        let number = if self.alone {
-            None
-        } else {
-            self.commit(engine)
-        };
+        let is_late = self.alone || seeded::has(Bug::NumberAfterUnlock);
+        let number = if is_late { None } else { self.commit(engine) };
         for &(db, shard) in places {
             let database = &layout[db as usize];
             match number {

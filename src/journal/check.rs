@@ -24,12 +24,17 @@ use super::identity::{Identity, NAME, Owner, remove_if_there};
 use super::segment::{self, End, LogError, Reader, Segment};
 use super::snapshot::{self, Named, Part, SnapshotReader, Summary};
 use super::snapshotting;
-use crate::engine::Effects;
+use crate::engine::{BadFrame, Effects};
+use std::fmt;
 use std::io;
 
 const COPY_BYTES: usize = 1024 * 1024;
 /// Where in a frame its version stands: looked at first, for a checksum costs more.
 const VERSION_AT: usize = 16;
+
+/// Said of damage that a repair would mend.
+const CAN_REPAIR: &str = "nothing was changed. Restore the directory from a backup, or give \
+    --repair, which cuts this out and keeps what it cuts";
 
 /// How grave a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +49,17 @@ pub enum Grade {
     Repaired,
 }
 
+impl fmt::Display for Grade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sound => "sound",
+            Self::Leftover => "leftover",
+            Self::Damage => "damage",
+            Self::Repaired => "repaired",
+        })
+    }
+}
+
 /// One line about the directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -51,6 +67,12 @@ pub struct Finding {
     pub grade: Grade,
     /// What it is.
     pub text: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.grade, self.text)
+    }
 }
 
 /// What was found, in the order of looking.
@@ -84,8 +106,11 @@ struct Good {
 /// What was read of the log.
 #[derive(Default)]
 struct Scanned {
-    /// Those that are not replaced by a snapshot.
-    segments: Vec<Segment>,
+    /// How many are not replaced by a snapshot.
+    segments: usize,
+    /// The one that was read last, and those behind it.
+    open: Option<Segment>,
+    later: Vec<Segment>,
     /// Number of the last frame before them.
     first: u64,
     end: End,
@@ -109,7 +134,7 @@ pub fn check(disk: &dyn Disk, repair: bool) -> Result<Report, Error> {
             return Ok(report);
         }
         Err(error @ Error::Corrupt { .. }) => {
-            report.add(Grade::Damage, error.to_string());
+            report.add(Grade::Damage, error.what());
             report.add(
                 Grade::Damage,
                 cannot_repair("nothing can be read without it"),
@@ -128,7 +153,9 @@ pub fn check(disk: &dyn Disk, repair: bool) -> Result<Report, Error> {
     let scanned = read_log(disk, &identity, newest, &mut report)?;
     let base = good.iter().rev().find(|good| reaches(good, &scanned));
     let can_go_on = base.is_some() || scanned.first == 0;
-    let is_newest = bad.is_empty() && good.last().map(|good| &good.named) == base.map(|b| &b.named);
+    // A start reads the newest alone; an older one may be damaged.
+    let newest = good.iter().map(|good| &good.named).chain(&bad).max();
+    let is_newest = newest == base.map(|base| &base.named);
     if !can_go_on || (!is_newest && scanned.damage.is_some()) {
         let what = "no sound snapshot reaches the sound part of the log";
         report.add(Grade::Damage, what);
@@ -143,6 +170,8 @@ pub fn check(disk: &dyn Disk, repair: bool) -> Result<Report, Error> {
         mend(disk, &scanned, &aside, &mut report)?;
         tidy(disk, &identity, kept, &mut report)?;
         report.can_start = true;
+    } else if !report.can_start {
+        report.add(Grade::Damage, CAN_REPAIR);
     }
     Ok(report)
 }
@@ -164,7 +193,7 @@ fn about(identity: &Identity) -> String {
 
 /// Whether snapshot and log together are one state.
 fn reaches(good: &Good, scanned: &Scanned) -> bool {
-    let is_alone = scanned.segments.is_empty();
+    let is_alone = scanned.segments == 0;
     let number = if is_alone {
         good.named.begin
     } else {
@@ -180,7 +209,7 @@ fn read_snapshots(
     report: &mut Report,
 ) -> Result<(Vec<Good>, Vec<Named>), Error> {
     let (mut good, mut bad) = (Vec::new(), Vec::new());
-    for named in snapshot::list(disk)? {
+    for named in snapshot::list(disk)?.into_iter().rev() {
         match read_snapshot(disk, &named, identity) {
             Ok(summary) => {
                 let Summary {
@@ -197,12 +226,19 @@ fn read_snapshots(
                 good.push(Good { named, summary });
             }
             Err(error @ Error::Corrupt { .. }) => {
-                report.add(Grade::Damage, error.to_string());
+                let is_replaced = !good.is_empty();
+                let grade = if is_replaced {
+                    Grade::Leftover
+                } else {
+                    Grade::Damage
+                };
+                report.add(grade, error.what());
                 bad.push(named);
             }
             Err(error) => return Err(error),
         }
     }
+    good.reverse();
     Ok((good, bad))
 }
 
@@ -236,8 +272,8 @@ fn read_log(
         let text = format!("{covered} segments that the snapshot replaces");
         report.add(Grade::Leftover, text);
     }
-    let segments = all.get(covered..).unwrap_or_default().to_vec();
-    let mut reader = Reader::over(disk, identity.log_id(), segments.clone());
+    let segments = all.get(covered..).unwrap_or_default();
+    let mut reader = Reader::over(disk, identity.log_id(), segments.to_vec());
     let (mut frames, mut marks) = (0u64, 0u64);
     let mut damage = None;
     let mut sound = reader.end().clone();
@@ -248,11 +284,7 @@ fn read_log(
             Ok(Some(entry)) => {
                 frames = frames.saturating_add(1);
                 if let Some(bad) = Effects::of(entry.payload).find_map(Result::err) {
-                    damage = Some(Error::corrupt(
-                        &name_at(&segments, &sound),
-                        sound.position,
-                        bad.to_string(),
-                    ));
+                    damage = Some(bad_effects(&reader, &sound, &bad));
                     break;
                 }
             }
@@ -271,7 +303,9 @@ fn read_log(
     };
     let first = reader.first_number().unwrap_or(begin);
     let scanned = Scanned {
-        segments,
+        segments: segments.len(),
+        open: reader.open_segment().cloned(),
+        later: reader.unopened().cloned().collect(),
         first,
         end,
         damage,
@@ -287,8 +321,9 @@ fn tell_log(scanned: &Scanned, frames: u64, marks: u64, report: &mut Report) {
         first,
         end,
         damage,
+        ..
     } = scanned;
-    let (count, number) = (segments.len(), end.number);
+    let number = end.number;
     let how = if end.is_closed {
         "closed"
     } else {
@@ -297,7 +332,7 @@ fn tell_log(scanned: &Scanned, frames: u64, marks: u64, report: &mut Report) {
     report.add(
         Grade::Sound,
         format!(
-            "log: {count} segments, {frames} frames behind frame {first} up to {number}, {marks} \
+            "log: {segments} segments, {frames} frames behind frame {first} up to {number}, {marks} \
              marks, {how}"
         ),
     );
@@ -308,15 +343,18 @@ fn tell_log(scanned: &Scanned, frames: u64, marks: u64, report: &mut Report) {
         report.add(Grade::Leftover, text);
     }
     if let Some(damage) = damage {
-        report.add(Grade::Damage, damage.to_string());
+        report.add(Grade::Damage, damage.what());
     }
 }
 
-fn name_at(segments: &[Segment], end: &End) -> String {
-    let of = segments
-        .iter()
-        .rfind(|segment| segment.base <= end.position);
-    of.map_or_else(|| segment::name(end.position), |of| of.name.clone())
+/// A frame behind `sound` that holds something that is no effect.
+fn bad_effects(reader: &Reader<'_>, sound: &End, bad: &BadFrame) -> Error {
+    let at = |segment: &Segment| (segment.name.clone(), segment.base);
+    let (name, base) = reader
+        .open_segment()
+        .map_or_else(|| (DIRECTORY.to_owned(), 0), at);
+    let offset = sound.position.saturating_sub(base);
+    Error::corrupt(&name, offset, bad.to_string())
 }
 
 /// Makes the log end where it is sound, and puts snapshots aside that are not to be used.
@@ -348,6 +386,14 @@ fn mend(
             torn.file, torn.bytes_len
         );
         report.add(Grade::Repaired, text);
+    }
+    if scanned.damage.is_some() {
+        // They may overlap what was read; the newest go first, so that a crash leaves no gap.
+        for segment in scanned.later.iter().rev() {
+            disk.remove(&segment.name)
+                .and_then(|()| disk.sync_dir())
+                .map_err(|source| Error::io(&segment.name, source))?;
+        }
     }
     segment::cut(disk, position)?;
     for named in aside {
@@ -393,13 +439,10 @@ fn keep_lost(disk: &dyn Disk, scanned: &Scanned) -> Result<Lost, Error> {
     remove_if_there(disk, &name).map_err(io_error)?;
     let into = disk.create(&name).map_err(io_error)?;
     let (mut bytes, mut frames, mut written) = (0u64, 0u64, 0u64);
-    let from = scanned
-        .segments
-        .iter()
-        .rposition(|segment| segment.base <= position)
-        .unwrap_or(0);
-    for segment in scanned.segments.iter().skip(from) {
-        let start = position.saturating_sub(segment.base);
+    let later = scanned.later.iter().map(|segment| (segment, 0));
+    let open = scanned.open.iter();
+    let open = open.map(|segment| (segment, position.saturating_sub(segment.base)));
+    for (segment, start) in open.chain(later) {
         let lost = read_from(disk, &segment.name, start)?;
         disk::write_all_at(&*into, written, &lost).map_err(io_error)?;
         written = written.saturating_add(lost.len() as u64);

@@ -103,6 +103,19 @@ impl Error {
         }
     }
 
+    /// What is wrong, without what there is to do about it.
+    #[must_use]
+    pub fn what(&self) -> String {
+        match self {
+            Self::Corrupt {
+                file,
+                offset,
+                reason,
+            } => format!("{file}: damaged at byte {offset}: {reason}"),
+            other => other.to_string(),
+        }
+    }
+
     /// As sysexits.h has them: 65 damaged, 73 in use, 74 input or output, 77 not permitted, 78 not
     /// for this program or these settings.
     #[must_use]

@@ -33,6 +33,8 @@ pub const VERSION: u32 = 1;
 
 /// More shards to a database no engine has.
 const SHARDS_MAX: u32 = 1_024;
+/// More databases no settings ask for.
+const DATABASES_MAX: u32 = 65_536;
 const MAGIC: [u8; 8] = *b"LINCHPID";
 const BYTES: usize = 76;
 const TEMPORARY: &str = "identity.tmp";
@@ -231,7 +233,8 @@ impl Identity {
         };
         let is_whole = version == VERSION && fields.rest().is_empty();
         let is_engine = shards.is_power_of_two() && shards <= SHARDS_MAX;
-        (is_whole && is_engine && databases > 0).then_some(Ok(identity))
+        let is_map = (1..=DATABASES_MAX).contains(&databases);
+        (is_whole && is_engine && is_map).then_some(Ok(identity))
     }
 }
 

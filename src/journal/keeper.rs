@@ -10,9 +10,9 @@
 //! One at a time. Between two cuts the keeper rests for as long as the cut took, so that on a
 //! single core it takes turns with the worker instead of holding it up.
 //!
-//! What changes while nothing is recorded is in no log. Where recording begins again, the first frame
-//! says so (`Effect::Unrecorded`), and a snapshot is taken at once: until it stands, a restart finds
-//! the state as it was when recording ended.
+//! What changes while nothing is recorded is in no log. Where recording begins again, the first
+//! frame says so (`Effect::Unrecorded`), and a snapshot is taken at once: until it stands, a
+//! restart finds the state as it was when recording ended.
 //!
 //! Without a journal (`appendonly no`) frames are recorded while a snapshot is taken, for its parts
 //! show different moments, and the frames between make one of them.

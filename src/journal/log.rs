@@ -193,6 +193,8 @@ pub(super) struct Room {
     pub(super) wanted: AtomicU64,
     /// The disk had no more room to reserve when last asked.
     pub(super) is_full: AtomicBool,
+    /// Rises whenever the writer has looked for room.
+    looks: AtomicU64,
     /// Monotonic microseconds at which a write first found no room, plus 1; 0 while none does.
     pub(super) stuck_since: AtomicU64,
 }
@@ -263,6 +265,7 @@ impl Log {
                 reserve: AtomicU64::new(0),
                 wanted: AtomicU64::new(0),
                 is_full: AtomicBool::new(false),
+                looks: AtomicU64::new(0),
                 stuck_since: AtomicU64::new(0),
             },
             counts: Counts::default(),
@@ -375,6 +378,22 @@ impl Log {
         }
         self.wake_writer();
         Admission::Behind
+    }
+
+    /// How often the writer has looked for room: whoever was told `Behind` since it read this is
+    /// to ask again when it has risen.
+    pub fn room_looks(&self) -> u64 {
+        self.room.looks.load(Ordering::Acquire)
+    }
+
+    /// The writer has looked for room: wakes every worker that sleeps.
+    pub(super) fn note_room_look(&self) {
+        self.room.looks.fetch_add(1, Ordering::AcqRel);
+        for watcher in &self.watchers {
+            if watcher.sleeper.is_asleep.swap(false, Ordering::AcqRel) {
+                watcher.sleeper.wake();
+            }
+        }
     }
 
     /// What all workers may have under way beyond what they asked for, in bytes.

@@ -207,7 +207,7 @@ fn names(disk: &dyn Disk) -> Result<Vec<String>, Error> {
 }
 
 /// The checksum of the checksums so far and one more.
-fn link(chain: u32, crc: u32) -> u32 {
+pub(crate) fn link(chain: u32, crc: u32) -> u32 {
     frame::crc32c(&[chain.to_le_bytes(), crc.to_le_bytes()].concat())
 }
 

@@ -32,6 +32,7 @@ use super::frame::{self, Kind, Mark};
 use super::log::{Gather, Log, Policy};
 use super::segment::{self, End, Header, LogId};
 use crate::clock::Clock;
+use crate::seeded::{self, Bug};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use std::io;
@@ -178,12 +179,19 @@ impl Shared {
         let has_new_name = std::mem::take(&mut unsynced.has_new_name);
         let file = Arc::clone(&unsynced.file);
         drop(unsynced);
+        if seeded::has(Bug::AckBeforeSync) {
+            self.log.raise_synced(number);
+        }
         let started_us = self.clock.mono_us();
         let mut result = older.iter().try_for_each(|file| file.sync());
         if has_new_name {
             result = result.and_then(|()| self.disk.sync_dir());
         }
-        if let Err(error) = result.and_then(|()| file.sync()) {
+        result = result.and_then(|()| file.sync());
+        if result.is_err() && seeded::has(Bug::RetryAfterFailedSync) {
+            result = file.sync();
+        }
+        if let Err(error) = result {
             self.log.fail(&format!("cannot sync the log: {error}"));
             return;
         }
@@ -552,6 +560,7 @@ impl Writer {
             }
         }
         self.tell_reserve();
+        self.log().note_room_look();
     }
 
     /// Reserves so many bytes more, or on a disk that has not got them some for small writes; that

@@ -1,6 +1,7 @@
 //! The server binary from its start to its end: what it prints, takes, refuses, logs and obeys.
 
 mod announce;
+mod check;
 mod log;
 mod refuse;
 mod reload;
@@ -19,5 +20,6 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.extend(crate::trials_of("start::stop", stop::CASES));
     trials.extend(crate::trials_of("start::reload", reload::CASES));
     trials.extend(crate::trials_of("start::log", log::CASES));
+    trials.extend(crate::trials_of("start::check", check::CASES));
     trials
 }

@@ -6,7 +6,7 @@ use crate::tree::File;
 /// The modules of the server from the bottom up. Those of one row stand side by side and do not
 /// name each other.
 const LAYERS: &[&[&str]] = &[
-    &["sync"],
+    &["sync", "seeded"],
     &["clock", "glob", "policy"],
     &["engine", "config"],
     &["journal", "pubsub", "script"],

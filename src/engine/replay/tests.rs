@@ -1,7 +1,7 @@
 //! Whole histories done again, from the beginning and from what was cut out of them on the way.
 
 use super::*;
-use crate::engine::{Options, Recorder};
+use crate::engine::{Frame, Options, Recorder};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -295,4 +295,58 @@ fn whoever_looks_is_told_of_the_last_frame_of_what_it_saw_and_of_no_later_one() 
     assert_eq!(alone(&|step| step.swap(1, 2)), 5);
     assert_eq!(seen(&engine, |step| look(step, 2, elsewhere)), 5);
     assert_eq!(recorder.take().len(), 5);
+}
+
+/// Several count on the same keys at once, each under the key's lock: in the order of the frames
+/// the counts of a key rise one by one. Goes red when a frame is numbered behind the lock.
+#[test]
+fn frames_of_many_threads_stand_in_the_order_of_what_they_did() {
+    const THREADS: usize = 4;
+    const STEPS: usize = 20_000;
+    let recorder = Arc::new(Recorder::new());
+    let options = Options {
+        workers: THREADS,
+        ..options()
+    };
+    let engine = Engine::new(options, Some(Box::new(Arc::clone(&recorder))));
+    std::thread::scope(|scope| {
+        for side in 0..THREADS {
+            let engine = &engine;
+            scope.spawn(move || (0..STEPS).for_each(|round| count(engine, side, round % 2)));
+        }
+    });
+    let frames = recorder.take();
+    let mut counts = [0; 2];
+    for effect in frames.iter().flat_map(Frame::effects) {
+        let Effect::PutInt { key, number, .. } = effect else {
+            panic!("no step here leaves {effect:?}");
+        };
+        let before = &mut counts[usize::from(key[0])];
+        assert_eq!(number, *before + 1, "a frame out of order");
+        *before = number;
+    }
+    assert_eq!(counts.iter().sum::<i64>(), (THREADS * STEPS) as i64);
+}
+
+/// A step that adds one to the number at a key.
+fn count(engine: &Engine, side: usize, key: usize) {
+    let key = &[key as u8];
+    let batch = engine.shared(side, Now::default());
+    let mut step = batch.step();
+    let mut locked = step.lock(0, key);
+    let mut slot = locked.slot(0, key);
+    let before = match slot.value() {
+        Some(ValueRef::Int(number)) => number,
+        _ => 0,
+    };
+    slot.put(ValueRef::Int(before + 1), Deadline::None);
+}
+
+#[test]
+fn many_databases_cost_no_room_for_cuts_before_one_is_cut() {
+    let mut cuts = Cuts::new(65_536, 1_024, 0);
+    assert!(cuts.frames.iter().all(Vec::is_empty));
+    assert!(cuts.set(65_535, 1_023, 7) && !cuts.set(65_536, 0, 7) && !cuts.set(0, 1_024, 7));
+    cuts.set_map(9);
+    assert_eq!(cuts.lowest(), 0);
 }

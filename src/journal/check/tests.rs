@@ -203,6 +203,33 @@ fn damage_in_the_log_is_cut_only_when_told_and_kept() {
     assert!(disk.contents(lost).unwrap().len() > 6 * frame_len);
 }
 
+/// A segment that found no room for its header was given up, and the log went on past the place
+/// it is named for; damage behind that place is cut and kept all the same.
+#[test]
+fn damage_behind_a_segment_that_was_given_up_is_kept_too() {
+    let (disk, _) = directory();
+    let first = segment::name(0);
+    let frame_len = (disk.contents(&first).unwrap().len() - 64 - frame::MARK_FRAME_BYTES) / 4;
+    disk.put(&segment::name(70), b"LINCH");
+    flip(&disk, &first, 64 + 2 * frame_len + 20);
+    let (_, repaired, after) = look_and_repair(&disk);
+    let text = texts(&repaired);
+    assert!(
+        text.contains("cut behind frame 2: 5 sound frames and"),
+        "{text}"
+    );
+    assert_eq!(after, Ok((2, 2)));
+}
+
+#[test]
+fn segments_that_overlap_are_cut() {
+    let (disk, identity) = directory();
+    disk.put(&segment::name(70), &segment(&identity, 70, 4));
+    let (looked, _, after) = look_and_repair(&disk);
+    assert!(!looked.can_start, "{}", texts(&looked));
+    assert_eq!(after, Ok((4, 4)));
+}
+
 #[test]
 fn a_damaged_snapshot_that_the_log_replaces_is_put_aside() {
     let (disk, identity) = directory();
@@ -213,6 +240,20 @@ fn a_damaged_snapshot_that_the_log_replaces_is_put_aside() {
     assert!(texts(&repaired).contains("the log replaces it"));
     assert_eq!(after, Ok((8, 8)));
     assert!(disk.contents(&format!("{}.damaged", named.name)).is_some());
+}
+
+/// As after a crash between a snapshot's getting its name and the removal of the one before it.
+#[test]
+fn a_damaged_snapshot_that_a_newer_one_replaces_is_no_damage() {
+    let (disk, identity) = directory();
+    let older = add_snapshot(&disk, &identity, 2);
+    add_snapshot(&disk, &identity, 5);
+    flip(&disk, &older.name, 90);
+    let (looked, _, after) = look_and_repair(&disk);
+    assert_eq!((looked.exit_code(), after), (0, Ok((8, 8))));
+    let is_damage = |finding: &Finding| finding.grade == Grade::Damage;
+    assert!(!looked.findings.iter().any(is_damage), "{}", texts(&looked));
+    assert!(disk.contents(&older.name).is_none());
 }
 
 #[test]

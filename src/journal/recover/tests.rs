@@ -480,8 +480,10 @@ fn no_flipped_bit_of_snapshot_or_log_shows_a_wrong_value() {
             match with_bytes(&fresh, &stage, name, &flipped) {
                 Err(65) => refused += 1,
                 Err(code) => panic!("bit {bit} of {name}: exit code {code}"),
-                Ok(_) => {
+                Ok(number) => {
                     assert!(name.starts_with("log-"), "bit {bit} of {name}");
+                    let synced = stage.log.synced();
+                    assert_eq!(number, synced, "bit {bit} of {name}: safe frames are gone");
                     cut += 1;
                 }
             }

@@ -135,9 +135,9 @@ fn cut_short() -> Result<(), Failed> {
 /// Where the last frame that holds effects ends: marks may stand behind it.
 fn last_frame_end(log: &[u8]) -> usize {
     let text = format!("{}", KEYS - 1);
-    let mut windows = log.windows(text.len());
-    let found = windows.rposition(|bytes| bytes == text.as_bytes());
-    found.map_or(log.len(), |place| place + text.len())
+    let mut places = log.windows(text.len()).enumerate();
+    let found = places.rfind(|(_, bytes)| *bytes == text.as_bytes());
+    found.map_or(log.len(), |(place, _)| place + text.len())
 }
 
 fn damage() -> Result<(), Failed> {

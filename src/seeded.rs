@@ -1,0 +1,53 @@
+//! Bugs put in on purpose, to show that the tests would find them.
+//!
+//! They exist in one test build, that of the feature `seeded-bugs`, and there one of them is chosen
+//! by the environment variable `SEEDED_BUG`. `.ci/seeded` runs the tests that each must turn red.
+//! In every other build [`has`] is `false` before anything is compiled.
+
+#[cfg(all(feature = "seeded-bugs", not(debug_assertions)))]
+compile_error!("seeded-bugs is for tests: no optimised build may lose data on purpose");
+
+/// A bug that can be switched on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bug {
+    /// What was written counts as synced before the sync is made.
+    AckBeforeSync,
+    /// A sync that failed is made again, and believed.
+    RetryAfterFailedSync,
+    /// Any bad frame of the log is taken for the beginning of its torn tail.
+    CutInTheMiddle,
+    /// A frame gets its number when the locks of what it changed are gone.
+    NumberAfterUnlock,
+}
+
+/// Whether the bug is in this process.
+#[cfg(not(feature = "seeded-bugs"))]
+#[must_use]
+#[inline]
+pub(crate) const fn has(_: Bug) -> bool {
+    false
+}
+
+/// Whether the bug is in this process.
+///
+/// # Panics
+/// If `SEEDED_BUG` is the name of no bug.
+#[cfg(feature = "seeded-bugs")]
+#[must_use]
+pub(crate) fn has(bug: Bug) -> bool {
+    use std::sync::OnceLock;
+    static CHOSEN: OnceLock<Option<Bug>> = OnceLock::new();
+    let choose = || {
+        std::env::var("SEEDED_BUG")
+            .ok()
+            .filter(|name| name != "none")
+            .map(|name| match name.as_str() {
+                "ack-before-sync" => Bug::AckBeforeSync,
+                "retry-after-failed-sync" => Bug::RetryAfterFailedSync,
+                "cut-in-the-middle" => Bug::CutInTheMiddle,
+                "number-after-unlock" => Bug::NumberAfterUnlock,
+                _ => panic!("SEEDED_BUG={name}: there is no such bug"),
+            })
+    };
+    *CHOSEN.get_or_init(choose) == Some(bug)
+}
