@@ -332,8 +332,8 @@ fn tell_log(scanned: &Scanned, frames: u64, marks: u64, report: &mut Report) {
     report.add(
         Grade::Sound,
         format!(
-            "log: {segments} segments, {frames} frames behind frame {first} up to {number}, {marks} \
-             marks, {how}"
+            "log: {segments} segments, {frames} frames behind frame {first} up to {number}, \
+             {marks} marks, {how}"
         ),
     );
     if let Some(torn) = &end.torn {
