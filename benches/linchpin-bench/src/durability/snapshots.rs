@@ -205,7 +205,8 @@ fn text(keys: u64, rows: &[Vec<String>]) -> String {
         "extra memory",
     ];
     format!(
-        "Longest waits while a snapshot of {} keys is taken and {} are written a second; *inside* is the longest step of Linchpin and the fork of Redis:\n\n{}",
+        "Longest waits while a snapshot of {} keys is taken and {} are written a \
+         second; *inside* is the longest step of Linchpin and the fork of Redis:\n\n{}",
         count(keys),
         count(WRITES_PER_S as u64),
         markdown(&header, 2, rows)
