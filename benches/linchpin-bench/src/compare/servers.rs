@@ -1,7 +1,7 @@
 //! Which servers there are to compare, and how each is started.
 //!
-//! All with one thread for commands unless more workers are asked for, and without persistence unless
-//! it is what is compared: [`keeping`].
+//! All with one thread for commands unless more workers are asked for, and without persistence
+//! unless it is what is compared: [`keeping`].
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,9 +1,9 @@
 //! How often a server has synced its log.
 //!
-//! Linchpin says it. redis-server does not, and asking the kernel needs rights that a user has not;
-//! but under `always` it writes its log once and syncs it once in each turn of its loop that changed
-//! something, so its syncs are its calls of write(2) less those for replies, of which it keeps
-//! count.
+//! Linchpin says it. redis-server does not, and asking the kernel needs rights that a user has
+//! not; but under `always` it writes its log once and syncs it once in each turn of its loop that
+//! changed something, so its syncs are its calls of write(2) less those for replies, of which it
+//! keeps count.
 //!
 //! # LIMITATIONS
 //!
