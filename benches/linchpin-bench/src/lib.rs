@@ -10,6 +10,7 @@
 //! Outcome       operations, time, latencies, the generator's own CPU
 //!
 //! compare       servers started, pinned, loaded in turn, weighed     compare/
+//! durability    the same with logs and snapshots on a disk         durability/
 //! hit_ratio     recorded traces through bounded servers              hit_ratio/
 //! stalls        how long a busy server keeps a PING waiting          stalls.rs
 //! reclaim       whether memory comes back when keys go              reclaim.rs
@@ -31,6 +32,7 @@ mod check;
 pub mod clock;
 pub mod compare;
 pub mod cores;
+pub mod durability;
 mod fleet;
 pub mod hit_ratio;
 mod keys;

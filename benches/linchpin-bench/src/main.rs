@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use linchpin_bench::compare::{CompareOptions, compare};
+use linchpin_bench::durability::{DurabilityOptions, durability};
 use linchpin_bench::hit_ratio::{HitRatioOptions, hit_ratio};
 use linchpin_bench::reclaim::{ReclaimOptions, reclaim};
 use linchpin_bench::stalls::{StallOptions, stalls};
@@ -127,12 +128,19 @@ struct CompareArgs {
     /// Rounds of each cell.
     #[arg(long, default_value_t = 7)]
     rounds: usize,
-    /// Seconds that a server is loaded in each round [default: 0.5, or 0.12 with --quick].
+    /// Seconds that a server is loaded in each round [default: 0.5, or 0.12 with --quick; with
+    /// --durability 1.0 or 0.3].
     #[arg(long)]
     seconds: Option<f64>,
     /// Only what one minute allows.
     #[arg(long)]
     quick: bool,
+    /// Compare what keeping data on disk costs instead: policies, snapshots, restarts.
+    #[arg(long, conflicts_with_all = ["valkey", "workers"])]
+    durability: bool,
+    /// Where the servers of --durability keep it [default: the system's temporary directory].
+    #[arg(long, value_name = "PATH", requires = "durability")]
+    dir: Option<PathBuf>,
     /// What drawn keys and the order of servers follow from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -197,13 +205,30 @@ fn side_by_side(args: CompareArgs) -> anyhow::Result<String> {
         args.workers.iter().all(|n| *n > 0),
         "--workers must be at least 1"
     );
-    let seconds = args.seconds.unwrap_or(if args.quick { 0.12 } else { 0.5 });
+    let seconds = args.seconds.unwrap_or(match (args.durability, args.quick) {
+        (true, true) => 0.3,
+        (true, false) => 1.0,
+        (false, true) => 0.12,
+        (false, false) => 0.5,
+    });
+    let time = positive(seconds, "--seconds")?;
+    if args.durability {
+        let options = DurabilityOptions {
+            linchpin: args.linchpin,
+            parent: args.dir.unwrap_or_else(std::env::temp_dir),
+            rounds: args.rounds,
+            time,
+            is_quick: args.quick,
+            seed: args.seed,
+        };
+        return durability(&options, &say);
+    }
     let options = CompareOptions {
         linchpin: args.linchpin,
         valkey: args.valkey,
         workers: args.workers,
         rounds: args.rounds,
-        time: positive(seconds, "--seconds")?,
+        time,
         is_quick: args.quick,
         seed: args.seed,
     };

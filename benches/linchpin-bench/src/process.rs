@@ -191,12 +191,40 @@ impl Server {
     /// # Errors
     /// The process has ended.
     pub fn resident_bytes(&self) -> io::Result<u64> {
-        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.process.0.id()))?;
-        let kib = text.lines().find_map(|line| {
-            let number = line.strip_prefix("Rss:")?.trim().strip_suffix(" kB")?;
-            number.parse::<u64>().ok()
-        });
-        Ok(kib.ok_or(io::ErrorKind::InvalidData)? * 1_024)
+        self.proc_number("smaps_rollup", "Rss").map(kib)
+    }
+
+    /// The most memory that was resident since [`Server::reset_peak`], in bytes.
+    ///
+    /// # Errors
+    /// The process has ended.
+    pub fn resident_bytes_peak(&self) -> io::Result<u64> {
+        self.proc_number("status", "VmHWM").map(kib)
+    }
+
+    /// Begins [`Server::resident_bytes_peak`] anew.
+    ///
+    /// # Errors
+    /// The process has ended, or the kernel does not watch pages.
+    pub fn reset_peak(&self) -> io::Result<()> {
+        // What the number means stands in proc_pid_clear_refs(5).
+        fs::write(format!("/proc/{}/clear_refs", self.process.0.id()), "5")
+    }
+
+    /// Calls of write(2) and its like that it has made so far; send(2) is none of them.
+    ///
+    /// # Errors
+    /// The process has ended, or the kernel keeps no account of it.
+    pub fn write_calls(&self) -> io::Result<u64> {
+        self.proc_number("io", "syscw")
+    }
+
+    /// The number behind `name:` in a file of `/proc/<pid>`.
+    fn proc_number(&self, file: &str, name: &str) -> io::Result<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/{file}", self.process.0.id()))?;
+        let number = info_field(&text, name).and_then(|value| value.split_whitespace().next());
+        let number = number.and_then(|number| number.parse().ok());
+        Ok(number.ok_or(io::ErrorKind::InvalidData)?)
     }
 
     /// Sends one command over a connection of its own and answers the reply.
@@ -264,6 +292,10 @@ fn command(launch: &Launch, port: u16, directory: &Path) -> Command {
         }
     }
     command
+}
+
+fn kib(number: u64) -> u64 {
+    number * 1_024
 }
 
 /// The value of a field in the text of an INFO.

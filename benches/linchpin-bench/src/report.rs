@@ -22,6 +22,8 @@ pub struct Cell {
 /// One round of one server in one cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Figures {
+    /// Operations of the round.
+    pub operations: u64,
     /// Operations per second.
     pub operations_per_s: f64,
     /// CPU time that the server used for each operation, kernel included, in nanoseconds.
@@ -118,7 +120,9 @@ pub fn load_table(cells: &[CellRounds], reference: &str) -> String {
         let base = servers.iter().find(|server| server.server == reference);
         for ServerRounds { server, rounds } in servers {
             let median = |figure: fn(&Figures) -> f64| median(rounds.iter().map(figure));
-            let ratio = |figure| base.map_or("-".to_owned(), |base| ratio(rounds, base, figure));
+            let ratio = |figure: fn(&Figures) -> f64| {
+                base.map_or("-".to_owned(), |base| ratio(rounds, &base.rounds, figure))
+            };
             rows.push(vec![
                 cell.command.clone(),
                 cell.pipeline.to_string(),
@@ -181,7 +185,6 @@ pub fn idle_table(rows: &[IdleRow]) -> String {
     markdown(&["server", "connections", "bytes each"], 1, &rows)
 }
 
-/// The median of the rounds' ratios to `base`, and between which they lie.
 /// Hit ratios in percent, one column for each server and policy beside true LRU.
 #[must_use]
 pub fn ratio_table(columns: &[&str], rows: &[RatioRow]) -> String {
@@ -204,14 +207,15 @@ pub fn ratio_table(columns: &[&str], rows: &[RatioRow]) -> String {
     markdown(&header, 1, &rows)
 }
 
-fn ratio(rounds: &[Figures], base: &ServerRounds, figure: fn(&Figures) -> f64) -> String {
-    let pairs = rounds.iter().zip(&base.rounds);
+/// The median of the rounds' ratios to those of `base`, and between which they lie.
+pub(crate) fn ratio<R: PartialEq>(rounds: &[R], base: &[R], figure: impl Fn(&R) -> f64) -> String {
+    if rounds == base {
+        return "1".to_owned();
+    }
+    let pairs = rounds.iter().zip(base);
     let ratios: Vec<f64> = pairs
         .map(|(own, base)| figure(own) / figure(base))
         .collect();
-    if rounds == base.rounds {
-        return "1".to_owned();
-    }
     let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
     let greatest = ratios.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     format!(
@@ -231,7 +235,7 @@ pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// `1234567.8` as `1,234,568`, and below 100 with one digit behind the point.
-fn thousands(number: f64) -> String {
+pub(crate) fn thousands(number: f64) -> String {
     if number < 100.0 {
         return format!("{number:.1}");
     }
@@ -247,7 +251,7 @@ fn thousands(number: f64) -> String {
 }
 
 /// `1250000` as `1.25M`, `100000` as `100k`.
-fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     match number {
         1_000_000.. => format!("{}M", number as f64 / 1e6),
         10_000.. => format!("{}k", number as f64 / 1e3),
@@ -257,7 +261,7 @@ fn count(number: u64) -> String {
 
 /// A Markdown table whose columns are as wide as their widest cell; the first `left` are aligned to
 /// the left, the others to the right.
-fn markdown(header: &[&str], left: usize, rows: &[Vec<String>]) -> String {
+pub(crate) fn markdown(header: &[&str], left: usize, rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.fold(header[column].len().max(3), usize::max)
@@ -304,6 +308,7 @@ mod tests {
     fn rounds(server: &str, figures: &[(f64, f64)]) -> ServerRounds {
         let figures = figures.iter().map(|(operations_per_s, cpu_ns)| Figures {
             operations_per_s: *operations_per_s,
+            operations: 1,
             cpu_ns: *cpu_ns,
             p50_us: 41.2,
             p99_us: 120.4,

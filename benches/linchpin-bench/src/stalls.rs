@@ -95,7 +95,7 @@ pub fn stalls(options: &StallOptions, say: &dyn Fn(&str)) -> anyhow::Result<Stri
 }
 
 fn round(options: &StallOptions, server: &Server) -> anyhow::Result<Round> {
-    let idle_us = probe(server, |probed| probed >= IDLE)?;
+    let idle_us = probe(server, |probed| probed >= IDLE)?.high_us;
     let growth = phase(server, || {
         fill(
             server.address(),
@@ -135,27 +135,38 @@ fn phase(
     work: impl FnOnce() -> Result<(), crate::fleet::LoadError> + Send,
 ) -> anyhow::Result<Phase> {
     server.ask(&["CONFIG", "RESETSTAT"])?;
-    let probe_us = thread::scope(|scope| {
+    let probed = thread::scope(|scope| {
         let work = scope.spawn(|| {
             // Of this thread alone; where it is refused, the probe sees more of the machine.
             let _ = nice(19);
             work()
         });
-        let probe_us = probe(server, |_| work.is_finished());
+        let probed = probe(server, |_| work.is_finished());
         work.join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        probe_us
+        probed
     })?;
     Ok(Phase {
-        probe_us,
-        step_us: longest_step_us(server)?,
+        probe_us: probed.high_us,
+        step_us: server.info_number("stats", "longest_step_us")?,
     })
 }
 
-/// Sends PINGs until `is_enough`, which is asked now and then how long it has been; answers the
-/// latency that all but one in 10,000 stayed below, in microseconds. It sleeps in between, so that
-/// whoever fills the server has the core.
-fn probe(server: &Server, is_enough: impl Fn(Duration) -> bool) -> anyhow::Result<f64> {
+/// Latencies of a probe's PINGs in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Probed {
+    /// That which all but one in 10,000 stayed below.
+    high_us: f64,
+    /// The longest.
+    pub(crate) longest_us: f64,
+}
+
+/// Sends PINGs until `is_enough`, which is asked now and then how long it has been. It sleeps in
+/// between, so that whoever fills the server has the core.
+pub(crate) fn probe(
+    server: &Server,
+    is_enough: impl Fn(Duration) -> bool,
+) -> anyhow::Result<Probed> {
     let mut stream = TcpStream::connect(server.address())?;
     stream.set_nodelay(true)?;
     let mut latency_ns = Histogram::<u64>::new(LATENCY_DIGITS)?;
@@ -171,11 +182,10 @@ fn probe(server: &Server, is_enough: impl Fn(Duration) -> bool) -> anyhow::Resul
         let late = begun.elapsed().saturating_sub(due);
         latency_ns.record(u64::try_from(late.as_nanos())?)?;
     }
-    Ok(latency_ns.value_at_quantile(SHARE) as f64 / 1_000.0)
-}
-
-fn longest_step_us(server: &Server) -> anyhow::Result<u64> {
-    server.info_number("stats", "longest_step_us")
+    Ok(Probed {
+        high_us: latency_ns.value_at_quantile(SHARE) as f64 / 1_000.0,
+        longest_us: latency_ns.max() as f64 / 1_000.0,
+    })
 }
 
 fn table(options: &StallOptions, rounds: &[Round]) -> String {

@@ -68,12 +68,35 @@ fn rounds(
     servers: &[Server],
     rng: &mut StdRng,
 ) -> anyhow::Result<CellRounds> {
+    let (workload, mut fleets) = connect(cell, options.seed, servers)?;
+    let rounds = interleave(options.rounds, launches, rng, |at| {
+        warm_up(&mut fleets[at], &workload, options.time)?;
+        let fleet = &mut fleets[at];
+        load(&servers[at], fleet, &workload, options.time, Duration::ZERO)
+    })?;
+    let named = launches.iter().zip(rounds);
+    let servers = named.map(|(launch, rounds)| ServerRounds {
+        server: launch.name.clone(),
+        rounds,
+    });
+    Ok(CellRounds {
+        cell: cell.clone(),
+        servers: servers.collect(),
+    })
+}
+
+/// What a cell sends, and a fleet for each server to send it.
+pub(crate) fn connect(
+    cell: &Cell,
+    seed: u64,
+    servers: &[Server],
+) -> anyhow::Result<(Workload, Vec<Fleet>)> {
     let workload = Workload::new(&WorkloadOptions {
         command: Command::from_words(&[&cell.command])?,
         keys: cell.keys,
         pattern: Pattern::Uniform,
         value_bytes: VALUE_BYTES,
-        seed: options.seed,
+        seed,
     });
     let shape = Shape {
         connections: cell.connections,
@@ -83,41 +106,55 @@ fn rounds(
     let fleets = servers
         .iter()
         .map(|server| Fleet::connect(server.address(), shape, &workload));
-    let mut fleets: Vec<Fleet> = fleets.collect::<Result<_, _>>()?;
-    let mut results: Vec<ServerRounds> = launches
-        .iter()
-        .map(|launch| ServerRounds {
-            server: launch.name.clone(),
-            rounds: Vec::new(),
-        })
-        .collect();
-    let mut order: Vec<usize> = (0..servers.len()).collect();
-    for _ in 0..options.rounds {
-        order.shuffle(rng);
-        for at in &order {
-            let figures = round(&servers[*at], &mut fleets[*at], &workload, options.time);
-            let figures = figures.with_context(|| launches[*at].name.clone())?;
-            results[*at].rounds.push(figures);
-        }
-    }
-    Ok(CellRounds {
-        cell: cell.clone(),
-        servers: results,
-    })
+    let fleets = fleets.collect::<Result<_, _>>()?;
+    Ok((workload, fleets))
 }
 
-fn round(
+/// Measures every server `rounds` times, in each round in a new random order. `measure` is told the
+/// number of a server; its answers come back by server, in the order of the rounds.
+pub(crate) fn interleave<R>(
+    rounds: usize,
+    launches: &[Launch],
+    rng: &mut StdRng,
+    mut measure: impl FnMut(usize) -> anyhow::Result<R>,
+) -> anyhow::Result<Vec<Vec<R>>> {
+    let mut results: Vec<Vec<R>> = launches.iter().map(|_| Vec::new()).collect();
+    let mut order: Vec<usize> = (0..launches.len()).collect();
+    for _ in 0..rounds {
+        order.shuffle(rng);
+        for at in &order {
+            let result = measure(*at).with_context(|| launches[*at].name.clone())?;
+            results[*at].push(result);
+        }
+    }
+    Ok(results)
+}
+
+/// Loads a server before a round of `time` is measured.
+pub(crate) fn warm_up(
+    fleet: &mut Fleet,
+    workload: &Workload,
+    time: Duration,
+) -> anyhow::Result<()> {
+    fleet.run(workload, Pace::Closed, Limit::Time(time.mul_f64(WARM_UP)))?;
+    Ok(())
+}
+
+/// One round. CPU time is read when the server has had `settle` to finish what it put off.
+pub(crate) fn load(
     server: &Server,
     fleet: &mut Fleet,
     workload: &Workload,
     time: Duration,
+    settle: Duration,
 ) -> anyhow::Result<Figures> {
-    fleet.run(workload, Pace::Closed, Limit::Time(time.mul_f64(WARM_UP)))?;
     let before = server.cpu()?;
     let outcome = fleet.run(workload, Pace::Closed, Limit::Time(time))?;
+    std::thread::sleep(settle);
     let cpu = server.cpu()?.saturating_sub(before);
     let elapsed_s = outcome.elapsed.as_secs_f64();
     Ok(Figures {
+        operations: outcome.operations,
         operations_per_s: outcome.operations_per_s(),
         cpu_ns: cpu.as_nanos() as f64 / outcome.operations as f64,
         p50_us: outcome.latency_us(0.5),

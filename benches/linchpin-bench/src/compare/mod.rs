@@ -10,9 +10,9 @@
 //! Where a machine has no core left over, servers and generator share one. Operations per second
 //! and latencies then say little; CPU per operation still does.
 
-mod load;
+pub(crate) mod load;
 mod memory;
-mod servers;
+pub(crate) mod servers;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -107,32 +107,55 @@ impl Comparison {
 /// # Errors
 /// No Linchpin or no redis-server, a server that fails, or a wrong reply.
 pub fn compare(options: &CompareOptions, say: &dyn Fn(&str)) -> anyhow::Result<Comparison> {
-    let all = cores::available().context("reading the cores")?;
     let most = options.workers.iter().copied().max().unwrap_or(1).max(1);
-    let server_cores = &all[all.len() - most.min(all.len())..];
-    let left = &all[..all.len() - server_cores.len()];
-    let generator_cores = if left.is_empty() { &all[..1] } else { left };
+    let split = Split::of(most)?;
     let (launches, mut lines) = servers::find(
         options.linchpin.as_deref(),
         options.valkey.as_deref(),
         &options.workers,
-        server_cores,
+        &split.server,
     )?;
     lines.iter().for_each(|line| say(line));
-    cores::pin(generator_cores)?;
-    let measured = measure(options, &launches, say);
-    cores::pin(&all)?;
+    let measured = cores::pinned(&split.generator, || measure(options, &launches, say))?;
     let mut comparison = measured?;
     comparison.servers.append(&mut lines);
     comparison.setting = format!(
-        "server cores {server_cores:?}, generator cores {generator_cores:?}{}; {} rounds of {:?}, \
-         seed {}",
-        if left.is_empty() { " (shared)" } else { "" },
-        options.rounds,
-        options.time,
-        options.seed,
+        "{split}; {} rounds of {:?}, seed {}",
+        options.rounds, options.time, options.seed,
     );
     Ok(comparison)
+}
+
+/// Which cores are whose.
+pub(crate) struct Split {
+    pub(crate) server: Vec<usize>,
+    pub(crate) generator: Vec<usize>,
+}
+
+impl Split {
+    /// The last `most` cores for servers, as far as there are so many, the others for the
+    /// generator; one for both where none is left over.
+    pub(crate) fn of(most: usize) -> anyhow::Result<Self> {
+        let all = cores::available().context("reading the cores")?;
+        let (left, server) = all.split_at(all.len() - most.min(all.len()));
+        let generator = if left.is_empty() { &all[..1] } else { left };
+        Ok(Self {
+            server: server.to_vec(),
+            generator: generator.to_vec(),
+        })
+    }
+}
+
+impl std::fmt::Display for Split {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { server, generator } = self;
+        let is_shared = generator.iter().any(|core| server.contains(core));
+        let shared = if is_shared { " (shared)" } else { "" };
+        write!(
+            f,
+            "server cores {server:?}, generator cores {generator:?}{shared}"
+        )
+    }
 }
 
 /// The servers that there are, Linchpin with one worker first, free to run on any core, and a line

@@ -1,7 +1,7 @@
 //! Which servers there are to compare, and how each is started.
 //!
-//! All without persistence and with one thread for commands, unless more workers are asked for:
-//! what is compared is memory.
+//! All with one thread for commands unless more workers are asked for, and without persistence
+//! unless it is what is compared: [`keeping`].
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use crate::process::Launch;
 
 /// The server that ratios are to.
-pub(super) const REFERENCE: &str = "redis-server";
+pub(crate) const REFERENCE: &str = "redis-server";
 /// Room for the idle connections and whoever asks beside them.
 const CLIENTS_MAX: &str = "12000";
 
@@ -36,7 +36,20 @@ pub(crate) fn linchpin(program: Option<&Path>, cores: &[usize]) -> anyhow::Resul
 fn linchpin_args(workers: usize) -> Vec<String> {
     let workers = workers.to_string();
     let args = ["--io-threads", &workers, "--maxclients", CLIENTS_MAX];
-    words(&[&args[..], &["--appendonly", "no"]].concat())
+    let quiet = ["--appendonly", "no", "--loglevel", "warning"];
+    words(&[args, quiet].concat())
+}
+
+/// The same server with a log that is synced as `policy` says, and never rewritten by itself:
+/// nothing else is to happen while the log is measured.
+pub(crate) fn keeping(launch: &Launch, policy: &str) -> Launch {
+    let mut launch = launch.clone();
+    let log = ["--appendonly", "yes", "--appendfsync", policy];
+    let rewriting = ["--auto-aof-rewrite-percentage", "0"];
+    // Of a setting that is given twice the last counts.
+    launch.args.extend(words(&[&log[..], &rewriting].concat()));
+    launch.name = format!("{}, {policy}", launch.name);
+    launch
 }
 
 fn binary(program: Option<&Path>) -> anyhow::Result<PathBuf> {
@@ -51,7 +64,7 @@ fn binary(program: Option<&Path>) -> anyhow::Result<PathBuf> {
 }
 
 /// The servers to start, Linchpin first, and a line for each that is left out.
-pub(super) fn find(
+pub(crate) fn find(
     linchpin: Option<&Path>,
     valkey: Option<&Path>,
     workers: &[usize],
