@@ -60,12 +60,19 @@ install_programs() {
     apt_for nodejs node
     apt_for npm npm
     apt_for python3 python3
+    install_fault_programs
     python3 -m pip --version >/dev/null 2>&1 || apt_install python3-pip
     if ! node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 20 ? 0 : 1)'; then
         say "node $(node --version) is too old for the clients: 20 or newer is needed"
         return 1
     fi
     tests/it/clients/install
+}
+
+# What makes system calls fail, and small disks.
+install_fault_programs() {
+    apt_for strace strace
+    apt_for util-linux unshare nsenter
 }
 
 install_components() {

@@ -100,6 +100,7 @@ impl Inproc {
             ..Default::default()
         };
         let server = Arc::new(Server::new(ServerOptions {
+            databases: options.settings.databases,
             settings: options.settings,
             config_file: None,
             workers: options.workers,

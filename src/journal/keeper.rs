@@ -1,4 +1,5 @@
-//! The keeper: the thread that takes snapshots while the server runs.
+//! The keeper: the thread that takes snapshots while the server runs, and switches the journal on
+//! and off.
 //!
 //! ```text
 //!   asked for, or due --> record, if nobody does --> cut and write, shard by shard --> seal
@@ -8,6 +9,10 @@
 //!
 //! One at a time. Between two cuts the keeper rests for as long as the cut took, so that on a
 //! single core it takes turns with the worker instead of holding it up.
+//!
+//! What changes while nothing is recorded is in no log. Where recording begins again, the first
+//! frame says so (`Effect::Unrecorded`), and a snapshot is taken at once: until it stands, a
+//! restart finds the state as it was when recording ended.
 //!
 //! Without a journal (`appendonly no`) frames are recorded while a snapshot is taken, for its parts
 //! show different moments, and the frames between make one of them.
@@ -133,7 +138,8 @@ impl Keeper {
         self.wake();
     }
 
-    fn wake(&self) {
+    /// Has the thread look what is to be done.
+    pub fn wake(&self) {
         if let Some(thread) = self.thread.get() {
             thread.unpark();
         }
@@ -144,10 +150,22 @@ impl Keeper {
     }
 
     /// Takes snapshots of `engine` until it is stopped: those asked for, and those that `is_due`
-    /// says, which is asked several times a second.
-    pub fn run(&self, engine: &Engine, mut is_due: impl FnMut(&Report) -> bool) {
+    /// says. Sees to it that `engine` records if `is_wanted` says so. Both are asked several times
+    /// a second.
+    pub fn run(
+        &self,
+        engine: &Engine,
+        is_wanted: impl Fn() -> bool,
+        mut is_due: impl FnMut(&Report) -> bool,
+    ) {
         self.thread.get_or_init(std::thread::current);
         while !self.is_stopping() {
+            if engine.is_recording() != is_wanted() {
+                engine.set_recording(is_wanted());
+                if engine.is_recording() {
+                    self.ask();
+                }
+            }
             let report = self.report();
             if !report.is_under_way() && is_due(&report) {
                 self.ask();

@@ -161,7 +161,7 @@ pub struct Log {
     needs: CachePadded<[AtomicU64; 2]>,
     writer: Sleeper,
     watchers: Box<[CachePadded<Watcher>]>,
-    backlog_bytes_max: u64,
+    backlog_bytes_max: AtomicU64,
     policy: AtomicU8,
     pub(super) room: Room,
     pub(super) counts: Counts,
@@ -193,6 +193,8 @@ pub(super) struct Room {
     pub(super) wanted: AtomicU64,
     /// The disk had no more room to reserve when last asked.
     pub(super) is_full: AtomicBool,
+    /// Rises whenever the writer has looked for room.
+    looks: AtomicU64,
     /// Monotonic microseconds at which a write first found no room, plus 1; 0 while none does.
     pub(super) stuck_since: AtomicU64,
 }
@@ -256,13 +258,14 @@ impl Log {
             needs: CachePadded::new([AtomicU64::new(0), AtomicU64::new(0)]),
             writer: Sleeper::new(),
             watchers: (0..options.workers).map(watcher).collect(),
-            backlog_bytes_max: options.backlog_bytes_max,
+            backlog_bytes_max: AtomicU64::new(options.backlog_bytes_max),
             policy: AtomicU8::new(options.policy as u8),
             room: Room {
                 taken: AtomicU64::new(0),
                 reserve: AtomicU64::new(0),
                 wanted: AtomicU64::new(0),
                 is_full: AtomicBool::new(false),
+                looks: AtomicU64::new(0),
                 stuck_since: AtomicU64::new(0),
             },
             counts: Counts::default(),
@@ -362,7 +365,7 @@ impl Log {
         }
         let queued = self.queued_bytes();
         let total = queued.saturating_add(bytes_len as u64);
-        if queued > 0 && total > self.backlog_bytes_max {
+        if queued > 0 && total > self.backlog_bytes_max.load(Ordering::Relaxed) {
             return Admission::Behind;
         }
         let needed = total.saturating_add(self.margin());
@@ -375,6 +378,22 @@ impl Log {
         }
         self.wake_writer();
         Admission::Behind
+    }
+
+    /// How often the writer has looked for room: whoever was told `Behind` since it read this is
+    /// to ask again when it has risen.
+    pub fn room_looks(&self) -> u64 {
+        self.room.looks.load(Ordering::Acquire)
+    }
+
+    /// The writer has looked for room: wakes every worker that sleeps.
+    pub(super) fn note_room_look(&self) {
+        self.room.looks.fetch_add(1, Ordering::AcqRel);
+        for watcher in &self.watchers {
+            if watcher.sleeper.is_asleep.swap(false, Ordering::AcqRel) {
+                watcher.sleeper.wake();
+            }
+        }
     }
 
     /// What all workers may have under way beyond what they asked for, in bytes.
@@ -406,6 +425,11 @@ impl Log {
     pub fn set_policy(&self, policy: Policy) {
         self.policy.store(policy as u8, Ordering::Relaxed);
         self.wake_writer();
+    }
+
+    /// Sets how many unwritten bytes make writes wait, from now on.
+    pub fn set_backlog_bytes_max(&self, bytes: u64) {
+        self.backlog_bytes_max.store(bytes, Ordering::Relaxed);
     }
 
     /// Whether the disk failed: the marks will not rise again.

@@ -541,6 +541,10 @@ impl Writer {
         let step = needed
             .saturating_add(self.reserve.ahead)
             .saturating_sub(have);
+        if step == 0 {
+            // What was reserved for heavier traffic is a step ahead of this one.
+            return;
+        }
         match self.reserve_step(step) {
             Ok(()) => {}
             Err(error) if disk::is_full(&error) => {
@@ -556,6 +560,7 @@ impl Writer {
             }
         }
         self.tell_reserve();
+        self.log().note_room_look();
     }
 
     /// Reserves so many bytes more, or on a disk that has not got them some for small writes; that

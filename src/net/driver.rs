@@ -100,8 +100,10 @@ pub(super) struct Connection {
     held: Held,
     /// This task is woken when the journal has come on so far.
     awaits: Option<Needs>,
-    /// The next request waits until less is on its way to the journal.
+    /// The next request waits until the journal has room for it ...
     journal_behind: bool,
+    /// ... and this task is woken when it may have.
+    awaits_room: bool,
     /// The last request waits for something.
     parked: bool,
     /// The socket takes no more at the moment: the output stays with this connection.
@@ -162,6 +164,7 @@ impl Connection {
             held: Held::default(),
             awaits: None,
             journal_behind: false,
+            awaits_room: false,
             parked: false,
             unsent_is_own: false,
             runnable: false,
@@ -249,23 +252,32 @@ impl Connection {
     /// Whether the connection has to wait for the journal before it reads and executes more. Sees
     /// to it that it is woken if it waits at all.
     fn blocked_by_journal(&mut self, cx: &mut Context<'_>) -> Option<Poll<End>> {
-        let first = self.held.first();
-        if first.is_none() && !self.journal_behind {
-            return None;
-        }
-        if let Some(log) = self.local.server.journal()
+        let local = Rc::clone(&self.local);
+        let log = local.server.journal()?;
+        if let Some(first) = self.held.first()
             && self.awaits.is_none_or(|needs| log.is_met(needs))
         {
-            // A place in the backlog is free when anything is written.
-            let needs = first.unwrap_or_else(|| Needs::written(log.written() + 1));
-            self.awaits = Some(needs);
-            self.local.journal_waits.add(needs, cx.waker());
-            log.request(needs);
+            self.awaits = Some(first);
+            local.journal_waits.add(first, cx.waker());
+            log.request(first);
+        }
+        if std::mem::take(&mut self.journal_behind) {
+            self.runnable = true;
+            // Tried once more after it was made sure that this task is woken.
+            self.awaits_room = !self.awaits_room;
+            if !self.awaits_room {
+                return Some(Poll::Pending);
+            }
+            local.journal_waits.add_behind(log, cx.waker());
+        } else {
+            self.awaits_room = false;
+        }
+        if self.held.is_empty() {
+            return None;
         }
         let held = self.output.len() - self.ripe();
-        let blocked = self.journal_behind || held >= HELD_OUTPUT_BYTES_MAX || self.draining;
-        self.runnable |= std::mem::take(&mut self.journal_behind);
-        blocked.then_some(Poll::Pending)
+        let is_blocked = held >= HELD_OUTPUT_BYTES_MAX || self.draining;
+        is_blocked.then_some(Poll::Pending)
     }
 
     /// Whether the call that waits can go on. Else this task is woken when it can, or by the tick.

@@ -186,7 +186,7 @@ fn keep(server: &Arc<Server>, keeper: &Arc<Keeper>) -> std::io::Result<JoinHandl
     let thread = std::thread::Builder::new().name("snapshot".to_owned());
     thread.spawn(move || {
         let is_due = |report: &Report| server.is_snapshot_due(report);
-        keeper.run(server.engine(), is_due);
+        keeper.run(server.engine(), || server.records(), is_due);
     })
 }
 

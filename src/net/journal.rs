@@ -19,11 +19,16 @@ use std::task::{Context, Poll, Waker};
 #[derive(Debug, Default)]
 pub(super) struct Waits {
     waits: RefCell<Vec<(Needs, Waker)>>,
+    /// Those whose next request waits for room, and what the writer's count of looks was before
+    /// they asked in vain.
+    behind: RefCell<Vec<(u64, Waker)>>,
     /// What the relay waits for: the least of each mark; 0 for nothing.
     awaited: Cell<Needs>,
     relay: RefCell<Option<Waker>>,
     /// The log wakes the relay.
     is_watched: Cell<bool>,
+    /// How far the log was written when the relay last looked.
+    written: Cell<u64>,
 }
 
 impl Waits {
@@ -35,6 +40,28 @@ impl Waits {
         {
             relay.wake_by_ref();
         }
+    }
+
+    /// Has a task woken when there may be room. Whoever calls this asks for room once more
+    /// afterwards, and waits only if there is none: what came in between is then seen.
+    pub(super) fn add_behind(&self, log: &Log, task: &Waker) {
+        let looks = log.room_looks();
+        self.behind.borrow_mut().push((looks, task.clone()));
+        if let Some(relay) = &*self.relay.borrow() {
+            relay.wake_by_ref();
+        }
+    }
+
+    /// Wakes those for whom there may be room by now.
+    fn wake_behind(&self, log: &Log, written_before: u64) {
+        let (looks, has_come_on) = (log.room_looks(), log.written() != written_before);
+        self.behind.borrow_mut().retain(|(asked, task)| {
+            let may_go = has_come_on || *asked != looks || log.is_broken();
+            if may_go {
+                task.wake_by_ref();
+            }
+            !may_go
+        });
     }
 
     /// Wakes whose needs are met, and answers what the others need first. O(those that wait).
@@ -60,12 +87,27 @@ impl Waits {
             log.watch(worker, move || task.wake_by_ref());
         }
         loop {
-            let least = self.wake_met(log);
-            if least == Needs::default() || !log.wait(worker, least) {
-                return;
+            let written = self.written.replace(log.written());
+            self.wake_behind(log, written);
+            let mut least = self.wake_met(log);
+            if !self.behind.borrow().is_empty() {
+                // Whatever is written makes room.
+                least = least.least(Needs::written(self.written.get() + 1));
             }
-            if log.is_broken() {
+            if least == Needs::default() || !log.wait(worker, least) {
+                // A look for room that this has not seen came before it said that it sleeps.
+                let looks = log.room_looks();
+                if self
+                    .behind
+                    .borrow()
+                    .iter()
+                    .all(|(asked, _)| *asked == looks)
+                {
+                    return;
+                }
+            } else if log.is_broken() {
                 // No mark will rise again; what waits is given up by the tick.
+                self.wake_behind(log, written);
                 return;
             }
         }

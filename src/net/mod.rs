@@ -25,7 +25,6 @@ mod worker;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Reload, Settings, Sources, StartError};
-use crate::engine::SHARDS_DEFAULT;
 use crate::session::server::{Server, ServerOptions};
 use accept::Acceptor;
 use std::path::PathBuf;
@@ -141,7 +140,8 @@ async fn serve(start: Start<'_>) -> Result<(), NetError> {
         settings,
         config_file: start.config_file,
         workers: start.workers,
-        shards: SHARDS_DEFAULT,
+        databases: directory.identity.databases,
+        shards: directory.identity.shards as usize,
         clock: Arc::clone(&clock) as Arc<dyn Clock>,
         sink: None,
         disk_double: None,

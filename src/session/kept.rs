@@ -72,6 +72,16 @@ impl Disk {
         self.is_loading.store(false, Ordering::Release);
     }
 
+    /// Puts other settings in force. Whoever takes snapshots looks at them by itself.
+    pub(crate) fn obey(&self, settings: &Settings) {
+        if let Some(kept) = self.kept.get() {
+            kept.log.set_policy(policy(settings));
+            kept.log
+                .set_backlog_bytes_max(settings.journal_backlog_bytes);
+            kept.keeper.wake();
+        }
+    }
+
     /// Notes why nothing is acknowledged any more; the first reason stays.
     pub(crate) fn fail(&self, why: &str) {
         let _ = self.failure.set(why.to_owned());

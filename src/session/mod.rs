@@ -864,6 +864,7 @@ mod tests {
             settings: Settings::default(),
             config_file: None,
             workers: 1,
+            databases: 16,
             shards: 1,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             sink: None,

@@ -2,7 +2,7 @@
 //!
 //! One value, shared by all workers; the `Host` that commands see.
 
-use super::kept::{self, Disk};
+use super::kept::Disk;
 use super::registry::{Client, Registry};
 use crate::clock::Clock;
 use crate::command::host::{Clients, Durability, Host, MemoryFacts};
@@ -32,6 +32,8 @@ pub(crate) struct ServerOptions {
     pub(crate) config_file: Option<PathBuf>,
     /// Number of workers.
     pub(crate) workers: usize,
+    /// Databases of the engine: no fewer than the settings say, whose number commands go by.
+    pub(crate) databases: u32,
     /// Shards per database.
     pub(crate) shards: usize,
     /// Where time comes from.
@@ -119,7 +121,7 @@ impl Server {
         use rand::{Rng, SeedableRng};
         let mut random = rand::rngs::StdRng::seed_from_u64(options.seed);
         let engine_options = crate::engine::Options {
-            databases: options.settings.databases,
+            databases: options.databases,
             workers: options.workers,
             shards: options.shards,
             hash_seed: options.hash_seed,
@@ -178,9 +180,14 @@ impl Server {
 
     /// From now on what changes is kept: `log` knows all that is in the engine.
     pub(crate) fn begin_keeping(&self, log: Arc<Log>, keeper: Arc<Keeper>, found: Found) {
-        let records = self.settings.lock().appendonly;
+        let records = self.records();
         self.engine.set_sink(Box::new(Arc::clone(&log)), records);
         self.disk.begin(log, keeper, found);
+    }
+
+    /// Whether what changes is to be recorded.
+    pub(crate) fn records(&self) -> bool {
+        self.settings.lock().appendonly
     }
 
     /// Nothing can be kept any more: notes why, and begins to stop.
@@ -372,11 +379,9 @@ impl Server {
         let mut current = self.settings.lock();
         let (next, result) = change(&current)?;
         self.engine.set_bound(bound(&next));
-        if let Some(log) = self.disk.log() {
-            log.set_policy(kept::policy(&next));
-        }
         self.registry.limit_clients(next.clients_bytes_max());
         *current = Arc::new(next);
+        self.disk.obey(&current);
         #[cfg(not(loom))]
         crate::observe::log::set_level(current.loglevel);
         drop(current);

@@ -11,6 +11,7 @@ mod chance;
 mod client;
 mod clients;
 mod concurrency;
+mod durability;
 mod golden;
 mod limits;
 mod model;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
     trials.extend(start::trials());
     trials.extend(limits::trials());
     trials.extend(concurrency::trials());
+    trials.extend(durability::trials());
     let names = trials.iter().map(|trial| trial.name().to_owned()).collect();
     trials.extend(golden::trials(names));
     libtest_mimic::run(&arguments, trials).exit_code()

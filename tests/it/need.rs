@@ -17,6 +17,10 @@ pub(crate) enum Program {
     Node,
     /// The Python interpreter, for the clients of Python.
     Python3,
+    /// Makes a system call of the server fail, wait, or be its last.
+    Strace,
+    /// Makes a namespace with a small disk in it.
+    Unshare,
 }
 
 impl Program {
@@ -28,6 +32,8 @@ impl Program {
             Program::RedisBenchmark => "redis-benchmark",
             Program::Node => "node",
             Program::Python3 => "python3",
+            Program::Strace => "strace",
+            Program::Unshare => "unshare",
         }
     }
 

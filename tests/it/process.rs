@@ -39,6 +39,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(2);
 pub(crate) struct Launch {
     arguments: Vec<OsString>,
     variables: Vec<(String, String)>,
+    wrapper: Vec<OsString>,
     input: String,
     limits: Vec<String>,
     is_unheard: bool,
@@ -62,6 +63,7 @@ impl Launch {
         Ok(Launch {
             arguments: arguments.iter().map(OsString::from).collect(),
             variables: Vec::new(),
+            wrapper: Vec::new(),
             input: String::new(),
             limits: Vec::new(),
             is_unheard: false,
@@ -83,6 +85,12 @@ impl Launch {
     /// Sets an environment variable.
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Launch {
         self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Has another program start it, which becomes it: the process stays the same.
+    pub(crate) fn under(mut self, wrapper: &[&str]) -> Launch {
+        self.wrapper = wrapper.iter().map(OsString::from).collect();
         self
     }
 
@@ -120,20 +128,16 @@ impl Launch {
     pub(crate) fn start(self) -> Result<Server, String> {
         let (mut process, home) = self.spawn()?;
         let line = process.ready_line("Server running at ")?;
-        let port = line
-            .split_once("Server running at ")
-            .and_then(|(_, rest)| rest.split_once(" (linchpin-server "))
-            .map(|(place, _)| {
-                place
-                    .parse::<SocketAddr>()
-                    .map_or(0, |address| address.port())
-            });
-        let port = port.ok_or_else(|| format!("no place in the start line {line:?}"))?;
-        Ok(Server {
-            process,
-            port,
-            home,
-        })
+        Server::ready(process, home, &line)
+    }
+
+    /// Starts it and waits until it accepts connections, or ends before it does.
+    pub(crate) fn start_or_end(self) -> Result<Result<Server, Exit>, String> {
+        let (mut process, home) = self.spawn()?;
+        match process.ready_line("Server running at ") {
+            Ok(line) => Server::ready(process, home, &line).map(Ok),
+            Err(_) => process.exit_within(END_MAX).map(Err),
+        }
     }
 
     /// Starts it and waits until it has ended by itself.
@@ -144,7 +148,11 @@ impl Launch {
 
     fn spawn(self) -> Result<(Process, TempDir), String> {
         let program = env!("CARGO_BIN_EXE_linchpin-server");
-        let mut command = if self.limits.is_empty() {
+        let mut command = if let Some((wrapper, arguments)) = self.wrapper.split_first() {
+            let mut command = Command::new(wrapper);
+            command.args(arguments).arg(program);
+            command
+        } else if self.limits.is_empty() {
             Command::new(program)
         } else {
             let mut shell = Command::new("sh");
@@ -179,6 +187,24 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// The server that said so in `line`.
+    fn ready(process: Process, home: TempDir, line: &str) -> Result<Server, String> {
+        let port = line
+            .split_once("Server running at ")
+            .and_then(|(_, rest)| rest.split_once(" (linchpin-server "))
+            .map(|(place, _)| {
+                place
+                    .parse::<SocketAddr>()
+                    .map_or(0, |address| address.port())
+            });
+        let port = port.ok_or_else(|| format!("no place in the start line {line:?}"))?;
+        Ok(Server {
+            process,
+            port,
+            home,
+        })
+    }
+
     /// Our own server with the given settings (`("requirepass", "foo")`), on a port of its choice.
     pub(crate) fn linchpin(settings: &[(String, String)]) -> Result<Server, String> {
         let mut launch = Launch::on_free_port(&["--dir", "."])?;

@@ -38,6 +38,7 @@ mod lane;
 pub mod process;
 pub mod reclaim;
 pub mod report;
+pub mod scratch;
 pub mod stalls;
 mod workload;
 

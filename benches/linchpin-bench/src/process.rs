@@ -1,4 +1,6 @@
-//! A server process: started on a free port of 127.0.0.1, measured, and killed when dropped.
+//! A server process: started on a free port of 127.0.0.1 in a directory of its own, measured, and
+//! killed when dropped. The directory goes with it, unless another server is to find what this one
+//! left there.
 //!
 //! CPU time is the sum of what the scheduler has accounted to the process's threads, in
 //! nanoseconds, kernel included: `/proc/<pid>/task/*/schedstat`. The times in `/proc/<pid>/stat`
@@ -10,12 +12,13 @@
 //!
 //! - Time of threads that end between two readings is lost. The servers compared here keep theirs.
 //! - Interrupts are accounted to whom they interrupt, as the kernel does.
-//! - Whoever kills this program with SIGKILL must end the servers too.
+//! - Whoever kills this program with SIGKILL must end the servers too, and remove their
+//!   directories.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -25,10 +28,13 @@ use linchpin_protocol::{Reply, ReplyLimits, ReplyParser, encode_command};
 
 use crate::clock::now;
 use crate::cores;
+use crate::scratch::Scratch;
 
 /// How long a server may take to answer for the first time.
 const START_MAX: Duration = Duration::from_secs(20);
-const START_POLL: Duration = Duration::from_millis(5);
+/// How long it may take to load what is in its directory.
+const LOAD_MAX: Duration = Duration::from_secs(300);
+const START_POLL: Duration = Duration::from_millis(2);
 const REPLY_MAX: Duration = Duration::from_secs(60);
 
 /// How to start a server.
@@ -38,7 +44,7 @@ pub struct Launch {
     pub name: String,
     /// The binary.
     pub program: PathBuf,
-    /// Its arguments but for the address.
+    /// Its arguments but for the address and the directory.
     pub args: Vec<String>,
     /// The cores it may use.
     pub cores: Vec<usize>,
@@ -47,66 +53,97 @@ pub struct Launch {
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
-    child: Child,
+    // Before the directory, so that it ends before that is removed.
+    process: Process,
     address: SocketAddr,
     version: String,
+    start_time: Duration,
+    directory: Scratch,
+}
+
+/// A child process, killed when dropped.
+#[derive(Debug)]
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only if the process is already gone, which is what is wanted.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 impl Server {
-    /// Starts a server and waits until it answers.
+    /// Starts a server in an empty directory, and waits until it answers.
     ///
     /// # Errors
     /// It cannot be started, ends at once, or does not answer in 20 seconds.
     pub fn start(launch: &Launch) -> anyhow::Result<Self> {
+        Self::start_in(launch, Scratch::new_in(&std::env::temp_dir())?)
+    }
+
+    /// Starts a server in `directory`, and waits until it has loaded what is there.
+    ///
+    /// # Errors
+    /// It cannot be started, ends, does not answer in 20 seconds or loads for over 5 minutes.
+    pub fn start_in(launch: &Launch, directory: Scratch) -> anyhow::Result<Self> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
             .local_addr()?
             .port();
-        let mut command = Command::new(&launch.program);
-        command
-            .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
-            .args(&launch.args)
-            .current_dir(std::env::temp_dir())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
-        // Settings of Linchpin that are meant for another server.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("LINCHPIN_") {
-                command.env_remove(name);
-            }
-        }
+        let mut command = command(launch, port, directory.path());
+        let started = now();
         let child = cores::pinned(&launch.cores, || command.spawn())?
             .with_context(|| format!("{}", launch.program.display()))?;
         let mut server = Self {
-            child,
+            process: Process(child),
             address: (Ipv4Addr::LOCALHOST, port).into(),
             version: String::new(),
+            start_time: Duration::ZERO,
+            directory,
         };
-        let started = now();
         loop {
-            if let Some(status) = server.child.try_wait()? {
-                bail!("{command:?} ended at once: {status}");
+            if let Some(status) = server.process.0.try_wait()? {
+                bail!("{command:?} ended: {status}");
             }
-            match server.info("server") {
-                Ok(info) => {
-                    server.version = server.check_identity(&info)?;
+            match server.version_once_loaded() {
+                Ok(Some(version)) => {
+                    server.version = version;
+                    server.start_time = started.elapsed();
                     return Ok(server);
                 }
+                Ok(None) if started.elapsed() > LOAD_MAX => bail!("{command:?} loads endlessly"),
                 Err(error) if started.elapsed() > START_MAX => {
                     return Err(error.context(format!("{command:?} does not answer")));
                 }
-                Err(_) => sleep(START_POLL),
+                Ok(None) | Err(_) => sleep(START_POLL),
             }
+        }
+    }
+
+    /// Kills the server, as a crash does, and keeps its directory for another.
+    #[must_use]
+    pub fn crash(self) -> Scratch {
+        let Self {
+            process, directory, ..
+        } = self;
+        drop(process);
+        directory
+    }
+
+    /// The version of a server that has loaded what it has to.
+    fn version_once_loaded(&self) -> anyhow::Result<Option<String>> {
+        match self.ask(&["DBSIZE"])? {
+            Reply::Integer(_) => self.check_identity(&self.info("server")?).map(Some),
+            Reply::Error(text) if text.starts_with(b"LOADING") => Ok(None),
+            other => bail!("DBSIZE answered {other:?}"),
         }
     }
 
     /// Makes sure that it was not a stranger on the same port who answered; tells the version.
     fn check_identity(&self, info: &str) -> anyhow::Result<String> {
-        let field = |name: &str| {
-            info.lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-        };
+        let field = |name: &str| info_field(info, name);
         let pid = field("process_id").context("INFO without process_id")?;
-        if pid != self.child.id().to_string() {
+        if pid != self.process.0.id().to_string() {
             bail!("process {pid} answers at {}", self.address);
         }
         ["linchpin_version", "valkey_version", "redis_version"]
@@ -128,13 +165,19 @@ impl Server {
         &self.version
     }
 
+    /// How long it took from its start until it answered with all that it had to load.
+    #[must_use]
+    pub fn start_time(&self) -> Duration {
+        self.start_time
+    }
+
     /// CPU time that its threads have used so far, kernel included.
     ///
     /// # Errors
     /// The process has ended, or the kernel keeps no `schedstat`.
     pub fn cpu(&self) -> io::Result<Duration> {
         let mut used_ns = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+        for task in fs::read_dir(format!("/proc/{}/task", self.process.0.id()))? {
             let text = fs::read_to_string(task?.path().join("schedstat"))?;
             let first = text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok());
             used_ns += first.ok_or(io::ErrorKind::InvalidData)?;
@@ -148,7 +191,7 @@ impl Server {
     /// # Errors
     /// The process has ended.
     pub fn resident_bytes(&self) -> io::Result<u64> {
-        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id()))?;
+        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.process.0.id()))?;
         let kib = text.lines().find_map(|line| {
             let number = line.strip_prefix("Rss:")?.trim().strip_suffix(" kB")?;
             number.parse::<u64>().ok()
@@ -191,12 +234,40 @@ impl Server {
             other => bail!("INFO answered {other:?}"),
         }
     }
+
+    /// A number in a section of its INFO.
+    ///
+    /// # Errors
+    /// There is no reply, no such field, or no number in it.
+    pub fn info_number(&self, section: &str, field: &str) -> anyhow::Result<u64> {
+        let info = self.info(section)?;
+        let value = info_field(&info, field).with_context(|| format!("INFO without {field}"))?;
+        let number = value.trim().parse();
+        number.with_context(|| format!("INFO {field}:{value} is no number"))
+    }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Both fail only if the process is already gone, which is what is wanted.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+fn command(launch: &Launch, port: u16, directory: &Path) -> Command {
+    let mut command = Command::new(&launch.program);
+    command
+        .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
+        .arg("--dir")
+        .arg(directory)
+        .args(&launch.args)
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    // Settings of Linchpin that are meant for another server.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("LINCHPIN_") {
+            command.env_remove(name);
+        }
     }
+    command
+}
+
+/// The value of a field in the text of an INFO.
+pub(crate) fn info_field<'i>(info: &'i str, name: &str) -> Option<&'i str> {
+    let mut lines = info.lines();
+    lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
 }

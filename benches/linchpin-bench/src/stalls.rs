@@ -175,12 +175,7 @@ fn probe(server: &Server, is_enough: impl Fn(Duration) -> bool) -> anyhow::Resul
 }
 
 fn longest_step_us(server: &Server) -> anyhow::Result<u64> {
-    let stats = server.info("stats")?;
-    let field = stats
-        .lines()
-        .find_map(|line| line.strip_prefix("longest_step_us:"));
-    let us = field.context("INFO without longest_step_us")?.trim();
-    us.parse().context("longest_step_us is no number")
+    server.info_number("stats", "longest_step_us")
 }
 
 fn table(options: &StallOptions, rounds: &[Round]) -> String {

@@ -39,13 +39,14 @@ pub fn index(word: &[u8]) -> Result<i32, ReplyError> {
     i32::try_from(words::integer(word)?).map_err(|_| error::NOT_INT32)
 }
 
-/// The same number, if the database is there.
+/// The same number, if the database is there. A data directory that once had more databases keeps
+/// them in the engine, empty: the settings decide.
 ///
 /// # Errors
 /// [`error::DB_OUT_OF_RANGE`] if not.
 pub fn existing(cx: &Cx<'_>, index: i32) -> Result<u32, ReplyError> {
     u32::try_from(index)
         .ok()
-        .filter(|&db| db < cx.step.databases())
+        .filter(|&db| db < cx.step.databases().min(cx.host.settings().databases))
         .ok_or(error::DB_OUT_OF_RANGE)
 }

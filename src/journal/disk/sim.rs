@@ -503,6 +503,10 @@ impl DiskFile for SimFile {
         if !state.can_reserve {
             return Err(io::ErrorKind::Unsupported.into());
         }
+        if bytes_len == 0 {
+            // As Linux has it.
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         if end > state.end_max(self.inode) {
             return Err(io::ErrorKind::StorageFull.into());
         }

@@ -282,6 +282,20 @@ fn a_write_without_room_in_spite_of_a_reserve_waits_too() {
     assert_eq!((rig.log.synced(), rig.log.stuck_since_us()), (1, None));
 }
 
+/// What was reserved for heavy traffic is too much for what follows, and then just a step of it.
+#[test]
+fn traffic_that_becomes_light_needs_no_more_room_than_there_is() {
+    let mut rig = Rig::new(SEGMENT_BYTES_DEFAULT);
+    for bytes_len in [5_000_000, 300_000] {
+        for _ in 0..40 {
+            rig.commit_and_ask(0, &vec![1; bytes_len], true);
+            rig.settle();
+        }
+    }
+    assert_eq!(*rig.told.lock(), Vec::<String>::new());
+    assert_eq!(rig.log.synced(), 80);
+}
+
 fn check_broken(rig: &mut Rig, written: u64, synced: u64) {
     assert!(rig.log.is_broken());
     assert_eq!((rig.log.written(), rig.log.synced()), (written, synced));

@@ -55,6 +55,7 @@ impl Stage {
             settings,
             config_file: None,
             workers: 1,
+            databases: 16,
             shards: SHARDS_DEFAULT,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             sink: Some(Box::new(Arc::clone(&sink))),

@@ -1,6 +1,7 @@
 //! Which servers there are to compare, and how each is started.
 //!
-//! All without persistence and with one thread for commands, unless more workers are asked for.
+//! All without persistence and with one thread for commands, unless more workers are asked for:
+//! what is compared is memory.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,14 +23,20 @@ where = os.path.dirname(spec.origin) if spec else ''
 print(*glob.glob(os.path.join(where, '_binaries', '*', 'valkey-server')) if spec else [])
 ";
 
-/// Linchpin alone, with one worker.
+/// Linchpin alone, with one worker and without a journal.
 pub(crate) fn linchpin(program: Option<&Path>, cores: &[usize]) -> anyhow::Result<Launch> {
     Ok(Launch {
         name: "linchpin".to_owned(),
         program: binary(program)?,
-        args: words(&["--io-threads", "1", "--maxclients", CLIENTS_MAX]),
+        args: linchpin_args(1),
         cores: cores.to_vec(),
     })
+}
+
+fn linchpin_args(workers: usize) -> Vec<String> {
+    let workers = workers.to_string();
+    let args = ["--io-threads", &workers, "--maxclients", CLIENTS_MAX];
+    words(&[&args[..], &["--appendonly", "no"]].concat())
 }
 
 fn binary(program: Option<&Path>) -> anyhow::Result<PathBuf> {
@@ -53,14 +60,13 @@ pub(super) fn find(
     let linchpin = binary(linchpin)?;
     let mut launches = Vec::new();
     for workers in workers {
-        let threads = workers.to_string();
         launches.push(Launch {
             name: match workers {
                 1 => "linchpin".to_owned(),
                 _ => format!("linchpin, {workers} workers"),
             },
             program: linchpin.clone(),
-            args: words(&["--io-threads", &threads, "--maxclients", CLIENTS_MAX]),
+            args: linchpin_args(*workers),
             cores: last(cores, *workers),
         });
     }
