@@ -618,7 +618,9 @@ impl<'d> Reader<'d> {
     /// answers how far it is from there to the last byte that is not zero.
     fn search_file(&self, open: &Open, offset: u64, synced: &mut u64) -> Result<u64, LogError> {
         let mut nonzero_len = 0;
-        let mut window = vec![0; SEARCH_BYTES];
+        let rest_len = open.bytes_len.saturating_sub(offset).saturating_add(1);
+        let window_len = usize::try_from(rest_len).unwrap_or(SEARCH_BYTES);
+        let mut window = vec![0; window_len.clamp(2 * frame::MARK_FRAME_BYTES, SEARCH_BYTES)];
         let mut from = offset;
         loop {
             let read = disk::read_full_at(&*open.file, from, &mut window)
