@@ -283,7 +283,7 @@ fn read_log(
             Ok(Some(entry)) if entry.kind != Kind::Effects => marks = marks.saturating_add(1),
             Ok(Some(entry)) => {
                 frames = frames.saturating_add(1);
-                // Of those up to the snapshot a start wants to know no more than that they are there.
+                // Of those up to the snapshot a start wants to know only that they are there.
                 let needed = entry.number > begin;
                 let bad = || Effects::of(entry.payload).find_map(Result::err);
                 if let Some(bad) = needed.then(bad).flatten() {

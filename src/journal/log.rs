@@ -87,6 +87,15 @@ impl Needs {
         is_written && self.synced >= other.synced
     }
 
+    /// The higher of each mark.
+    #[must_use]
+    pub fn most(self, other: Self) -> Self {
+        Self {
+            written: self.written.max(other.written),
+            synced: self.synced.max(other.synced),
+        }
+    }
+
     /// The lower of each mark that either asks for.
     #[must_use]
     pub fn least(self, other: Self) -> Self {

@@ -259,7 +259,6 @@ impl Connection {
         {
             self.awaits = Some(first);
             local.journal_waits.add(first, cx.waker());
-            log.request(first);
         }
         if std::mem::take(&mut self.journal_behind) {
             self.runnable = true;
@@ -286,12 +285,11 @@ impl Connection {
             (self.parked, self.runnable) = (false, true);
             return true;
         }
-        if let (Some(log), Some(needs)) = (self.local.server.journal(), self.session.parked_needs())
+        if let Some(needs) = self.session.parked_needs()
             && self.awaits != Some(needs)
         {
             self.awaits = Some(needs);
             self.local.journal_waits.add(needs, cx.waker());
-            log.request(needs);
         }
         false
     }

@@ -7,7 +7,9 @@
 //!                         | wakes those whose needs are met, and waits for what comes next
 //! ```
 //!
-//! So the writer wakes one task for each worker, however many wait.
+//! So the writer wakes one task for each worker, however many wait. And the relay, which runs when
+//! all connections that were ready have, asks the writer once for all of them: what they changed is
+//! one write and one sync.
 
 use super::local::Local;
 use crate::journal::{Log, Needs};
@@ -24,6 +26,8 @@ pub(super) struct Waits {
     behind: RefCell<Vec<(u64, Waker)>>,
     /// What the relay waits for: the least of each mark; 0 for nothing.
     awaited: Cell<Needs>,
+    /// What the writer was last asked for.
+    asked: Cell<Needs>,
     relay: RefCell<Option<Waker>>,
     /// The log wakes the relay.
     is_watched: Cell<bool>,
@@ -35,7 +39,8 @@ impl Waits {
     /// Has a task woken when `needs` is met.
     pub(super) fn add(&self, needs: Needs, task: &Waker) {
         self.waits.borrow_mut().push((needs, task.clone()));
-        if self.awaited.get() != self.awaited.get().least(needs)
+        if (self.awaited.get() != self.awaited.get().least(needs)
+            || !self.asked.get().covers(needs))
             && let Some(relay) = &*self.relay.borrow()
         {
             relay.wake_by_ref();
@@ -64,19 +69,25 @@ impl Waits {
         });
     }
 
-    /// Wakes whose needs are met, and answers what the others need first. O(those that wait).
+    /// Wakes whose needs are met, asks for what the others need, and answers what they need first.
+    /// O(those that wait).
     fn wake_met(&self, log: &Log) -> Needs {
-        let mut least = Needs::default();
+        let (mut least, mut most) = (Needs::default(), Needs::default());
         self.waits.borrow_mut().retain(|(needs, task)| {
             let is_met = log.is_met(*needs);
             if is_met {
                 task.wake_by_ref();
             } else {
                 least = least.least(*needs);
+                most = most.most(*needs);
             }
             !is_met
         });
         self.awaited.set(least);
+        if !self.asked.get().covers(most) {
+            self.asked.set(most);
+            log.request(most);
+        }
         least
     }
 
