@@ -123,6 +123,8 @@ pub(crate) fn holds_while_values_grow() {
 pub(crate) fn one_command_goes_in_steps() {
     const LARGE_BYTES: usize = 12 << 20;
     const EVICTIONS_MAX: usize = 520;
+    /// What the reply of the INFO that tells takes itself may be another size each time.
+    const REPLY_BYTES_MAX: usize = 16 << 10;
     let mut stage = Stage::with_shards(64);
     stage.run(&format!(
         "CONFIG SET maxmemory {BOUND_BYTES} maxmemory-policy allkeys-lru\r\n"
@@ -148,7 +150,10 @@ pub(crate) fn one_command_goes_in_steps() {
         let went = stage.field("evicted_keys") - evicted;
         // Six commands at most made room since, INFO among them.
         assert!(went <= 6 * EVICTIONS_MAX, "{went} entries went");
-        assert!(used <= peak, "{used} bytes used, {peak} before");
+        assert!(
+            used <= peak + REPLY_BYTES_MAX,
+            "{used} bytes used, {peak} before"
+        );
         if went < EVICTIONS_MAX {
             break;
         }
