@@ -185,7 +185,11 @@ impl<'e> Batch<'e> {
         let ctx = Context {
             now: self.now,
             rules: self.rules,
-            frame: self.scratch.take(),
+            frame: if self.recording {
+                self.scratch.take()
+            } else {
+                Vec::new()
+            },
             recording: self.recording,
             alone: self.is_alone(),
             side: self.side,
@@ -391,7 +395,11 @@ impl<'b> Step<'b> {
     /// Commits what the step did, if it did not go with the locks, and answers the highest frame
     /// that it made or that changed something it looked at: whoever is told of this step is told of
     /// that frame. 0 where nothing is recorded.
+    #[inline]
     pub fn commit(&mut self) -> u64 {
+        if !self.ctx.recording {
+            return 0;
+        }
         if let Some(number) = self.ctx.commit(self.engine) {
             for changed in std::mem::take(&mut self.ctx.changed) {
                 self.note_frame(changed, number);
@@ -610,6 +618,9 @@ impl<'b> Step<'b> {
 impl Drop for Step<'_> {
     fn drop(&mut self) {
         abort_if_panicking_with(!self.ctx.frame.is_empty() || self.ctx.alone);
+        if !self.ctx.recording {
+            return;
+        }
         // With a shared batch the frame went with the locks; what is left is that of a step alone.
         self.commit();
         if self.ctx.frame.capacity() <= SCRATCH_BYTES_MAX {
