@@ -543,6 +543,8 @@ impl<'b> Step<'b> {
     /// # Panics
     /// If the batch is not alone inside the gate.
     pub fn clear(&mut self, db: u32, free: Free) {
+        // Whoever is told that it is empty is told of what emptied it.
+        self.see_all(db);
         let old = Arc::clone(&self.view.layout()[db as usize]);
         if old.census().keys == 0 {
             return;

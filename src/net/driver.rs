@@ -283,6 +283,7 @@ impl Connection {
     fn resumes(&mut self, cx: &mut Context<'_>) -> bool {
         if self.session.may_resume(&self.local.worker.borrow()) {
             (self.parked, self.runnable) = (false, true);
+            self.awaits = None;
             return true;
         }
         if let Some(needs) = self.session.parked_needs()
@@ -491,7 +492,8 @@ impl Connection {
                 Poll::Ready(Err(error)) => return Err(error),
             }
         }
-        if self.output.capacity() > 0 && ripe == self.output.len() {
+        // A part without bytes may wait as well: what comes behind it must.
+        if self.output.capacity() > 0 && ripe == self.output.len() && self.held.is_empty() {
             self.give_back_output();
         }
         Ok(())

@@ -67,6 +67,9 @@ impl Credit {
     }
 }
 
+/// How often it is looked whether the server has loaded.
+const LOADING_LOOK: Duration = Duration::from_millis(10);
+
 /// Runs until its worker ends.
 pub(super) async fn run(local: Rc<Local>, workers: usize) {
     let (server, index) = (&local.server, local.index);
@@ -74,6 +77,10 @@ pub(super) async fn run(local: Rc<Local>, workers: usize) {
     server
         .engine()
         .set_sleeper(index, Arc::clone(&sleeper) as Arc<dyn Wake>);
+    // What is being loaded is not decided on: later frames may lengthen a life that is over.
+    while server.is_loading() {
+        tokio::time::sleep(LOADING_LOOK).await;
+    }
     let mut sweeper = Sweeper::new(index, workers);
     let mut credit = Credit::at(server.clock().mono_us());
     loop {

@@ -295,6 +295,10 @@ async fn tidy(local: Rc<Local>) {
     let mut settler = Settler::default();
     loop {
         tokio::time::sleep(TICK).await;
+        // What is being loaded must not be evicted: later frames build on it.
+        if local.server.is_loading() {
+            continue;
+        }
         while local.index == 0 && local.server.keep_bound(local.index) {
             tokio::task::yield_now().await;
         }

@@ -12,6 +12,7 @@ pub(super) const CASES: &[Case] = &[
     ("after_kill_9", || everything(false)),
     ("an_empty_directory", empty),
     ("deadlines_that_pass_meanwhile", deadlines),
+    ("lives_that_were_lengthened", lengthened),
     ("a_policy_changed_while_it_runs", policy_changed),
     ("without_appendonly_nothing_is_kept", not_kept),
 ];
@@ -179,6 +180,31 @@ fn deadlines() -> Result<(), Failed> {
     client.expect("GET short", "$-1")?;
     client.expect("GET long", "$1 v")?;
     client.expect("DBSIZE", ":1")
+}
+
+/// Loading goes block by block; in between nobody may decide that a key's time is over, for a later
+/// frame may have given it more.
+fn lengthened() -> Result<(), Failed> {
+    const KEYS: usize = 200;
+    const BETWEEN: usize = 30_000;
+    let data = Data::new("everysec", 2)?;
+    let server = data.start()?;
+    let mut client = Client::connect(server.port())?;
+    for key in 0..KEYS {
+        client.expect(&format!("SET life{key} v PX 2000"), "+OK")?;
+    }
+    client.send_raw("INCR n\r\n".repeat(BETWEEN).as_bytes())?;
+    for n in 1..=BETWEEN {
+        let reply = client.receive()?.lines().join(" ");
+        check(reply == format!(":{n}"), || reply.clone())?;
+    }
+    for key in 0..KEYS {
+        client.expect(&format!("PERSIST life{key}"), ":1")?;
+    }
+    kill(server)?;
+    std::thread::sleep(std::time::Duration::from_millis(2_100));
+    let server = data.start()?;
+    Client::connect(server.port())?.expect("DBSIZE", &format!(":{}", KEYS + 1))
 }
 
 fn policy_changed() -> Result<(), Failed> {
