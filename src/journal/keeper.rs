@@ -34,6 +34,8 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_millis(250);
 /// How often it looks whether the log is safe.
 const SAFE_LOOK: Duration = Duration::from_millis(1);
+/// A snapshot without which the journal is of no use is tried again after so many seconds.
+const GAP_RETRY_S: u64 = 5;
 /// Shorter rests cost more than they give.
 const REST_US_MIN: u64 = 50;
 /// Longer ones are not needed for anybody to get a turn.
@@ -48,6 +50,8 @@ pub struct Keeper {
     state: Mutex<Report>,
     thread: OnceLock<Thread>,
     is_stopping: AtomicBool,
+    /// The journal was switched on and no snapshot has been written since.
+    has_gap: AtomicBool,
 }
 
 /// What has become of snapshots so far.
@@ -110,6 +114,7 @@ impl Keeper {
             state: Mutex::new(report),
             thread: OnceLock::new(),
             is_stopping: AtomicBool::new(false),
+            has_gap: AtomicBool::new(false),
         }
     }
 
@@ -145,6 +150,12 @@ impl Keeper {
         }
     }
 
+    /// Whether the journal was switched on and no snapshot has been written since: what it has from
+    /// then on is of no use yet.
+    pub fn has_gap(&self) -> bool {
+        self.has_gap.load(Ordering::Acquire)
+    }
+
     fn is_stopping(&self) -> bool {
         self.is_stopping.load(Ordering::Acquire)
     }
@@ -162,16 +173,16 @@ impl Keeper {
         while !self.is_stopping() {
             if engine.is_recording() != is_wanted() {
                 engine.set_recording(is_wanted());
-                if engine.is_recording() {
-                    self.ask();
-                }
+                self.has_gap.store(is_wanted(), Ordering::Release);
             }
             let report = self.report();
-            if !report.is_under_way() && is_due(&report) {
+            let may_try = self.clock.now().wall_ms / 1_000 >= report.failed_s + GAP_RETRY_S;
+            let is_needed = self.has_gap() && may_try;
+            if !report.is_under_way() && (is_needed || is_due(&report)) {
                 self.ask();
             }
             if self.report().is_under_way() {
-                self.take_one(engine);
+                self.take_one(engine, &is_wanted);
             } else {
                 park_timeout(LOOK);
             }
@@ -182,18 +193,21 @@ impl Keeper {
     pub fn take_last(&self, engine: &Engine) {
         self.is_stopping.store(false, Ordering::Release);
         self.state.lock().asked += 1;
-        self.take_one(engine);
+        self.take_one(engine, &|| true);
     }
 
     /// Takes the snapshot that was asked for, and notes what came of it.
-    fn take_one(&self, engine: &Engine) {
+    fn take_one(&self, engine: &Engine, is_wanted: &dyn Fn() -> bool) {
         let log_bytes = self.log.figures().bytes;
         let records = engine.is_recording();
         if !records {
             engine.set_recording(true);
         }
         let taken = self.take(engine);
-        if !records {
+        if taken.is_ok() {
+            self.has_gap.store(false, Ordering::Release);
+        }
+        if !records && (taken.is_err() || !is_wanted()) {
             engine.set_recording(false);
         }
         let (now, now_us) = (self.clock.now(), self.clock.mono_us());

@@ -198,7 +198,7 @@ impl Running {
         if self.keeping.join().is_err() {
             tracing::error!("the thread that takes snapshots had panicked");
         }
-        if server.wants_last_snapshot() {
+        if server.wants_last_snapshot() || self.keeper.has_gap() {
             self.keeper.take_last(server.engine());
         }
         let closed = self.threads.close();
