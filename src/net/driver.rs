@@ -53,6 +53,9 @@ const PAUSE_OUTPUT_BYTES: usize = 64 << 20;
 /// This much output may wait for the journal before input pauses.
 const HELD_OUTPUT_BYTES_MAX: usize = 1 << 20;
 
+/// Output that was sent is taken out of the buffer when there is so much of it.
+const SENT_KEPT_BYTES_MAX: usize = 64 << 10;
+
 /// When the server stops, a connection ends once it has been silent for so long: a pipeline may
 /// still lie in the buffers of the peer's kernel, which sends on as we make room.
 const STOP_QUIET_MS: u64 = 50;
@@ -495,6 +498,12 @@ impl Connection {
         // A part without bytes may wait as well: what comes behind it must.
         if self.output.capacity() > 0 && ripe == self.output.len() && self.held.is_empty() {
             self.give_back_output();
+        }
+        if self.output_at >= SENT_KEPT_BYTES_MAX && self.output_at * 2 >= self.output.len() {
+            // Where something always waits the buffer is never done with as a whole.
+            self.output.drain(..self.output_at);
+            self.held.shift(self.output_at);
+            self.output_at = 0;
         }
         Ok(())
     }

@@ -72,6 +72,14 @@ impl Held {
         }
     }
 
+    /// The first `bytes` of the output, all of which may have been sent, were taken away.
+    pub(crate) fn shift(&mut self, bytes: usize) {
+        self.ripe = self.ripe.saturating_sub(bytes);
+        for part in &mut self.parts {
+            part.end = part.end.saturating_sub(bytes);
+        }
+    }
+
     /// What the first part waits for.
     pub(crate) fn first(&self) -> Option<Needs> {
         self.parts.front().map(|part| part.needs)
@@ -115,6 +123,17 @@ mod tests {
         );
         assert_eq!(held.ripe(25, at(9)), 25);
         assert!(held.is_empty());
+    }
+
+    #[test]
+    fn what_was_sent_can_be_taken_away() {
+        let mut held = Held::default();
+        held.push(7, 10, 1, written(5));
+        held.push(10, 20, 2, written(9));
+        held.shift(7);
+        let at = |mark: u64| move |needs: Needs| needs.written <= mark;
+        assert_eq!(held.ripe(13, at(4)), 0);
+        assert_eq!(held.ripe(13, at(5)), 3);
     }
 
     #[test]
