@@ -17,10 +17,10 @@
 //!
 //! LIMITATIONS: a segment is held in memory as a whole when frames behind damage are counted.
 
-use super::disk::{self, Access, Disk};
+use super::disk::{self, Access, Disk, remove_if_there};
 use super::error::{DIRECTORY, Error};
 use super::frame::{self, Kind};
-use super::identity::{Identity, NAME, Owner, remove_if_there};
+use super::identity::{Identity, NAME, Owner};
 use super::segment::{self, End, LogError, Reader, Segment};
 use super::snapshot::{self, Named, Part, SnapshotReader, Summary};
 use super::snapshotting;

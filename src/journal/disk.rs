@@ -115,6 +115,15 @@ pub fn read_full_at(file: &dyn DiskFile, offset: u64, into: &mut [u8]) -> io::Re
     Ok(filled)
 }
 
+/// Removes a file that may be there.
+pub(super) fn remove_if_there(disk: &dyn Disk, name: &str) -> io::Result<bool> {
+    match disk.remove(name) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether a write or reservation failed for want of room, which may pass.
 #[must_use]
 pub fn is_full(error: &io::Error) -> bool {

@@ -21,8 +21,9 @@
 use super::disk::{self, Access, Disk, FileRef, RealDisk};
 use super::error::{DIRECTORY, Error};
 use super::fields::Fields;
+use super::sealed::{self, NoHeader};
 use super::segment::{self, LogId};
-use super::{frame, snapshot};
+use super::snapshot;
 use std::io;
 use std::path::Path;
 
@@ -81,18 +82,6 @@ pub struct Identity {
     pub engine_ms: u64,
 }
 
-/// Why bytes are no identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoIdentity {
-    /// Another length, not ours, or damaged.
-    Damaged,
-    /// Sound, of a format this program does not know.
-    Newer {
-        /// Its version.
-        version: u32,
-    },
-}
-
 impl Identity {
     /// Of a directory that is new.
     #[must_use]
@@ -142,8 +131,8 @@ impl Identity {
         let len = disk::read_full_at(&*file, 0, &mut bytes).map_err(io_error)?;
         match Self::parse(bytes.get(..len).unwrap_or_default()) {
             Ok(identity) => Ok(Some(identity)),
-            Err(NoIdentity::Damaged) => Err(Error::corrupt(NAME, 0, "it is no identity")),
-            Err(NoIdentity::Newer { version }) => Err(Error::Newer {
+            Err(NoHeader::Damaged) => Err(Error::corrupt(NAME, 0, "it is no identity")),
+            Err(NoHeader::Newer { version }) => Err(Error::Newer {
                 file: NAME.to_owned(),
                 version,
                 known: VERSION,
@@ -161,7 +150,7 @@ impl Identity {
     }
 
     fn replace(&self, disk: &dyn Disk) -> io::Result<()> {
-        remove_if_there(disk, TEMPORARY)?;
+        disk::remove_if_there(disk, TEMPORARY)?;
         let file = disk.create(TEMPORARY)?;
         disk::write_all_at(&*file, 0, &self.encode())?;
         file.sync()?;
@@ -189,16 +178,16 @@ impl Identity {
     /// Its bytes on disk.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut covered = Vec::with_capacity(BYTES);
-        covered.extend_from_slice(&VERSION.to_le_bytes());
-        covered.extend_from_slice(&self.history);
-        covered.extend_from_slice(&self.shards.to_le_bytes());
-        covered.extend_from_slice(&self.databases.to_le_bytes());
-        for number in [self.secret, self.hash_seed, self.run, self.engine_ms] {
-            covered.extend_from_slice(&number.to_le_bytes());
-        }
-        let crc = frame::crc32c(&covered).to_le_bytes();
-        [&MAGIC[..], &crc, &covered].concat()
+        let fields: [&[u8]; 7] = [
+            &self.history,
+            &self.shards.to_le_bytes(),
+            &self.databases.to_le_bytes(),
+            &self.secret.to_le_bytes(),
+            &self.hash_seed.to_le_bytes(),
+            &self.run.to_le_bytes(),
+            &self.engine_ms.to_le_bytes(),
+        ];
+        sealed::seal(MAGIC, VERSION, &fields)
     }
 
     /// Reads one.
@@ -206,21 +195,13 @@ impl Identity {
     /// # Errors
     ///
     /// Where `bytes` are none, or one of a format that is newer than this program.
-    pub fn parse(bytes: &[u8]) -> Result<Self, NoIdentity> {
-        Self::fields(bytes).unwrap_or(Err(NoIdentity::Damaged))
+    pub fn parse(bytes: &[u8]) -> Result<Self, NoHeader> {
+        let (version, fields) = sealed::open(bytes, MAGIC, VERSION)?;
+        let identity = Self::fields(fields).filter(|_| version == VERSION);
+        identity.ok_or(NoHeader::Damaged)
     }
 
-    /// As [`parse`](Self::parse); none where it is damaged.
-    fn fields(bytes: &[u8]) -> Option<Result<Self, NoIdentity>> {
-        let mut fields = Fields::of(bytes);
-        let (magic, crc) = (fields.bytes()?, fields.u32()?);
-        if magic != MAGIC || !frame::is_sound(crc, fields.rest()) {
-            return None;
-        }
-        let version = fields.u32()?;
-        if version > VERSION {
-            return Some(Err(NoIdentity::Newer { version }));
-        }
+    fn fields(mut fields: Fields<'_>) -> Option<Self> {
         let (history, shards, databases) = (fields.bytes()?, fields.u32()?, fields.u32()?);
         let identity = Self {
             history,
@@ -231,10 +212,9 @@ impl Identity {
             run: fields.u64()?,
             engine_ms: fields.u64()?,
         };
-        let is_whole = version == VERSION && fields.rest().is_empty();
         let is_engine = shards.is_power_of_two() && shards <= SHARDS_MAX;
         let is_map = (1..=DATABASES_MAX).contains(&databases);
-        (is_whole && is_engine && is_map).then_some(Ok(identity))
+        (fields.rest().is_empty() && is_engine && is_map).then_some(identity)
     }
 }
 
@@ -250,15 +230,6 @@ fn none_yet(disk: &dyn Disk) -> Result<Option<Identity>, Error> {
             let reason = format!("it is not there, but {name} is");
             Err(Error::corrupt(NAME, 0, reason))
         }
-    }
-}
-
-/// Removes a file that may be there.
-pub(super) fn remove_if_there(disk: &dyn Disk, name: &str) -> io::Result<bool> {
-    match disk.remove(name) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
     }
 }
 

@@ -20,10 +20,10 @@
 //! Cost: one look-up an effect, a copy of keys and values; memory of a few blocks of 256 KiB, or of
 //! the largest frames, or the largest shards of the snapshot.
 
-use super::disk::Disk;
+use super::disk::{Disk, remove_if_there};
 use super::error::{DIRECTORY, Error};
 use super::frame::Kind;
-use super::identity::{Identity, remove_if_there};
+use super::identity::Identity;
 use super::segment::{self, End, Reader, Segment};
 use super::snapshot::{self, Named, Part, SnapshotReader};
 use super::snapshotting;

@@ -30,7 +30,10 @@
 //! nothing in the log is known to be newer; nor can a log be that was shortened as a whole file.
 
 use super::disk::{self, Access, Disk, FileRef};
+use super::error::DIRECTORY;
+use super::fields::Fields;
 use super::frame::{self, Kind, Mark, NoFrame};
+use super::sealed::{self, NoHeader};
 use crate::seeded::{self, Bug};
 use std::collections::VecDeque;
 use std::io;
@@ -68,33 +71,18 @@ pub struct Header {
     pub synced: u64,
 }
 
-/// Why bytes are no header of a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoHeader {
-    /// Too short, not ours, or damaged.
-    Damaged,
-    /// Sound, of a format this program does not know.
-    Newer {
-        /// Its version.
-        version: u32,
-    },
-}
-
 impl Header {
     /// Its bytes on disk.
     #[must_use]
-    pub fn encode(&self) -> [u8; HEADER_BYTES] {
-        let mut bytes = [0; HEADER_BYTES];
-        bytes[..8].copy_from_slice(&MAGIC);
-        bytes[12..16].copy_from_slice(&VERSION.to_le_bytes());
-        bytes[16..32].copy_from_slice(&self.id.history);
-        let numbers = [self.id.secret, self.base, self.number, self.synced];
-        for (into, number) in bytes[32..].chunks_exact_mut(8).zip(numbers) {
-            into.copy_from_slice(&number.to_le_bytes());
-        }
-        let crc = frame::crc32c(&bytes[12..]);
-        bytes[8..12].copy_from_slice(&crc.to_le_bytes());
-        bytes
+    pub fn encode(&self) -> Vec<u8> {
+        let fields: [&[u8]; 5] = [
+            &self.id.history,
+            &self.id.secret.to_le_bytes(),
+            &self.base.to_le_bytes(),
+            &self.number.to_le_bytes(),
+            &self.synced.to_le_bytes(),
+        ];
+        sealed::seal(MAGIC, VERSION, &fields)
     }
 
     /// Reads the header at the start of `bytes`.
@@ -103,38 +91,22 @@ impl Header {
     ///
     /// Where there is none, or one of a format that is newer than this program.
     pub fn parse(bytes: &[u8]) -> Result<Self, NoHeader> {
-        Self::fields(bytes).unwrap_or(Err(NoHeader::Damaged))
+        let bytes = bytes.get(..HEADER_BYTES).ok_or(NoHeader::Damaged)?;
+        let (_, fields) = sealed::open(bytes, MAGIC, VERSION)?;
+        Self::fields(fields).ok_or(NoHeader::Damaged)
     }
 
-    /// As [`parse`](Self::parse); none where bytes are missing.
-    fn fields(bytes: &[u8]) -> Option<Result<Self, NoHeader>> {
-        let bytes = bytes.get(..HEADER_BYTES)?;
-        let (magic, rest) = bytes.split_first_chunk::<8>()?;
-        let (crc, covered) = rest.split_first_chunk::<4>()?;
-        let (version, rest) = covered.split_first_chunk::<4>()?;
-        let (history, rest) = rest.split_first_chunk::<16>()?;
-        if *magic != MAGIC || u32::from_le_bytes(*crc) != frame::crc32c(covered) {
-            return None;
-        }
-        let version = u32::from_le_bytes(*version);
-        if version > VERSION {
-            return Some(Err(NoHeader::Newer { version }));
-        }
-        let mut numbers = rest
-            .as_chunks::<8>()
-            .0
-            .iter()
-            .map(|number| u64::from_le_bytes(*number));
+    fn fields(mut fields: Fields<'_>) -> Option<Self> {
         let id = LogId {
-            history: *history,
-            secret: numbers.next()?,
+            history: fields.bytes()?,
+            secret: fields.u64()?,
         };
-        Some(Ok(Self {
+        Some(Self {
             id,
-            base: numbers.next()?,
-            number: numbers.next()?,
-            synced: numbers.next()?,
-        }))
+            base: fields.u64()?,
+            number: fields.u64()?,
+            synced: fields.u64()?,
+        })
     }
 }
 
@@ -355,7 +327,7 @@ impl<'d> Reader<'d> {
     ///
     /// Where the directory cannot be listed.
     pub fn new(disk: &'d dyn Disk, id: LogId) -> Result<Self, LogError> {
-        let segments = list(disk).map_err(|source| io_error("the data directory", source))?;
+        let segments = list(disk).map_err(|source| io_error(DIRECTORY, source))?;
         Ok(Self::over(disk, id, segments))
     }
 
@@ -797,7 +769,7 @@ fn has_header(disk: &dyn Disk, segment: &Segment) -> Result<bool, LogError> {
 ///
 /// Where the disk fails. It may be called again.
 pub fn cut(disk: &dyn Disk, position: u64) -> Result<(), LogError> {
-    let failed = |source| io_error("the data directory", source);
+    let failed = |source| io_error(DIRECTORY, source);
     let segments = list(disk).map_err(failed)?;
     // The newest go first: a crash in between leaves no gap.
     for segment in segments.iter().rev() {

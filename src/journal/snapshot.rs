@@ -34,11 +34,12 @@
 //!
 //! LIMITATIONS: a database's shard is one part, in memory as a whole on both ways.
 
-use super::disk::{self, Access, Disk, FileRef};
+use super::disk::{self, Access, Disk, FileRef, remove_if_there};
 use super::error::{DIRECTORY, Error};
 use super::fields::Fields;
 use super::frame;
-use super::identity::{Identity, remove_if_there};
+use super::identity::Identity;
+use super::sealed::{self, COVERED_AT, NoHeader};
 use crate::clock::Now;
 use std::sync::Arc;
 
@@ -81,18 +82,6 @@ pub struct Header {
     pub wall_ms: u64,
 }
 
-/// Why bytes are no header of a snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoHeader {
-    /// Too short, not ours, or damaged.
-    Damaged,
-    /// Sound, of a format this program does not know.
-    Newer {
-        /// Its version.
-        version: u32,
-    },
-}
-
 impl Header {
     /// Of a snapshot begun now.
     #[must_use]
@@ -111,16 +100,16 @@ impl Header {
     /// Its bytes on disk.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut covered = Vec::with_capacity(HEADER_BYTES);
-        covered.extend_from_slice(&VERSION.to_le_bytes());
-        covered.extend_from_slice(&self.history);
-        covered.extend_from_slice(&self.shards.to_le_bytes());
-        covered.extend_from_slice(&self.databases.to_le_bytes());
-        for number in [self.hash_seed, self.begin, self.engine_ms, self.wall_ms] {
-            covered.extend_from_slice(&number.to_le_bytes());
-        }
-        let crc = frame::crc32c(&covered).to_le_bytes();
-        [&MAGIC[..], &crc, &covered].concat()
+        let fields: [&[u8]; 7] = [
+            &self.history,
+            &self.shards.to_le_bytes(),
+            &self.databases.to_le_bytes(),
+            &self.hash_seed.to_le_bytes(),
+            &self.begin.to_le_bytes(),
+            &self.engine_ms.to_le_bytes(),
+            &self.wall_ms.to_le_bytes(),
+        ];
+        sealed::seal(MAGIC, VERSION, &fields)
     }
 
     /// Reads the header at the start of `bytes`.
@@ -129,21 +118,14 @@ impl Header {
     ///
     /// Where there is none, or one of a format that is newer than this program.
     pub fn parse(bytes: &[u8]) -> Result<Self, NoHeader> {
-        Self::fields(bytes).unwrap_or(Err(NoHeader::Damaged))
+        let bytes = bytes.get(..HEADER_BYTES).ok_or(NoHeader::Damaged)?;
+        let (version, fields) = sealed::open(bytes, MAGIC, VERSION)?;
+        let header = Self::fields(fields).filter(|_| version == VERSION);
+        header.ok_or(NoHeader::Damaged)
     }
 
-    /// As [`parse`](Self::parse); none where it is damaged.
-    fn fields(bytes: &[u8]) -> Option<Result<Self, NoHeader>> {
-        let mut fields = Fields::of(bytes.get(..HEADER_BYTES)?);
-        let (magic, crc) = (fields.bytes()?, fields.u32()?);
-        if magic != MAGIC || !frame::is_sound(crc, fields.rest()) {
-            return None;
-        }
-        let version = fields.u32()?;
-        if version > VERSION {
-            return Some(Err(NoHeader::Newer { version }));
-        }
-        let header = Self {
+    fn fields(mut fields: Fields<'_>) -> Option<Self> {
+        Some(Self {
             history: fields.bytes()?,
             shards: fields.u32()?,
             databases: fields.u32()?,
@@ -151,8 +133,7 @@ impl Header {
             begin: fields.u64()?,
             engine_ms: fields.u64()?,
             wall_ms: fields.u64()?,
-        };
-        (version == VERSION).then_some(Ok(header))
+        })
     }
 }
 
@@ -269,7 +250,7 @@ impl SnapshotWriter {
             .and_then(|_| disk.create(&temporary))
             .map_err(|source| Error::io(&temporary, source))?;
         let buffer = header.encode();
-        let crc = frame::crc32c(buffer.get(12..).unwrap_or_default());
+        let crc = frame::crc32c(buffer.get(COVERED_AT..).unwrap_or_default());
         let summary = Summary {
             highest: header.begin,
             ..Summary::default()
@@ -481,7 +462,7 @@ impl SnapshotReader {
             let reason = "it belongs to another data directory, or under another name";
             return Err(Error::corrupt(name, 0, reason));
         }
-        let crc = frame::crc32c(bytes.get(12..).unwrap_or_default());
+        let crc = frame::crc32c(bytes.get(COVERED_AT..).unwrap_or_default());
         Ok(Self {
             name: name.clone(),
             file,

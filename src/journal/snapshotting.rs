@@ -16,9 +16,9 @@
 //!
 //! Cost: some 100 ns an entry under its shard's lock, one pass of checksum and copy outside.
 
-use super::disk::Disk;
+use super::disk::{Disk, remove_if_there};
 use super::error::Error;
-use super::identity::{Identity, remove_if_there};
+use super::identity::Identity;
 use super::segment;
 use super::snapshot::{self, Header, ShardCut, SnapshotWriter, Summary};
 use crate::clock::Now;

@@ -84,10 +84,10 @@ fn any_flipped_bit_and_any_cut_is_found() {
         assert_eq!(disk.contents(NAME).unwrap(), flipped, "untouched");
     }
     for len in 0..bytes.len() {
-        assert_eq!(Identity::parse(&bytes[..len]), Err(NoIdentity::Damaged));
+        assert_eq!(Identity::parse(&bytes[..len]), Err(NoHeader::Damaged));
     }
     let longer = [&bytes[..], b"x"].concat();
-    assert_eq!(Identity::parse(&longer), Err(NoIdentity::Damaged));
+    assert_eq!(Identity::parse(&longer), Err(NoHeader::Damaged));
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_newer_format_is_refused_untouched() {
     let disk = SimDisk::new();
     let mut bytes = begin(&disk).encode();
     bytes[12] = 2;
-    let crc = frame::crc32c(&bytes[12..]);
+    let crc = crate::journal::frame::crc32c(&bytes[12..]);
     bytes[8..12].copy_from_slice(&crc.to_le_bytes());
     disk.put(NAME, &bytes);
     let error = Identity::begin(&disk, RANDOM, SHAPE).unwrap_err();

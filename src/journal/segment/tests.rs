@@ -149,7 +149,7 @@ fn a_header_has_these_bytes() {
     assert_eq!(hex, expected);
     assert_eq!(Header::parse(&bytes), Ok(header));
     for bit in 0..bytes.len() * 8 {
-        let mut flipped = bytes;
+        let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         assert_eq!(Header::parse(&flipped), Err(NoHeader::Damaged), "bit {bit}");
     }
