@@ -540,7 +540,7 @@ impl<'d> Reader<'d> {
         }
         let is_behind_close =
             self.end.is_closed && self.is_inside_segment() && rest.nonzero_len_here > 0;
-        let is_overlap = matches!(reason, Reason::Gap { base } if base < position);
+        let is_overlap = self.is_overlapped()?;
         let is_passed_over = seeded::has(Bug::CutInTheMiddle);
         if !is_passed_over && (rest.synced > position || is_behind_close || is_overlap) {
             return Err(LogError::Corrupt {
@@ -564,6 +564,17 @@ impl<'d> Reader<'d> {
         });
         self.is_done = true;
         Ok(())
+    }
+
+    /// Whether a segment begins before the end of what was read, and was not given up.
+    fn is_overlapped(&self) -> Result<bool, LogError> {
+        let early = |segment: &&Segment| segment.base < self.end.position;
+        for segment in self.segments.iter().take_while(early) {
+            if has_header(self.disk, segment)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn next_begins_here(&self) -> bool {
