@@ -12,6 +12,10 @@
 //!
 //! Cost: writing an effect is one copy of key and value; reading borrows them.
 
+mod coordination;
+
+pub use coordination::{Coordination, Life, Share};
+
 use super::value::ValueRef;
 use wincode::config::Configuration;
 use wincode::{SchemaRead, SchemaWrite};
@@ -92,6 +96,8 @@ pub enum Effect<'a> {
     /// Things changed before this of which no frame tells: what follows builds on a state that is
     /// in no log. Alone in its frame.
     Unrecorded,
+    /// Something that the coordinator keeps has changed.
+    Coordination(Coordination<'a>),
 }
 
 /// Bytes that are no effect.

@@ -10,6 +10,7 @@
 
 mod alarm;
 mod arena;
+pub mod coordinator;
 mod cut;
 mod deadlines;
 mod effect;
@@ -35,7 +36,7 @@ mod value;
 mod walk;
 mod watch;
 
-pub use effect::{BadFrame, Effect, Effects, Frame, Recorder, Sink};
+pub use effect::{BadFrame, Coordination, Effect, Effects, Frame, Life, Recorder, Share, Sink};
 pub use evict::{Bound, Need};
 pub use ledger::{Account, Ledger, usable, usable_slots};
 pub use replay::{Cuts, Replay};
@@ -51,6 +52,7 @@ use crate::clock::Now;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use alarm::Alarms;
+use coordinator::{Callers, Coordinator};
 use evict::{AgeClock, BoundCell, Evictors};
 use gate::Gate;
 use hash::KeyHasher;
@@ -109,6 +111,9 @@ pub struct Engine {
     recording: AtomicBool,
     /// The last frame that changed which database stands where. Under the gate, too.
     map_frame: AtomicU64,
+    coordinator: Coordinator,
+    /// Who takes what the coordinator has for connections.
+    callers: OnceLock<Box<dyn Callers>>,
     discarded: Mutex<VecDeque<Remains>>,
 }
 
@@ -130,7 +135,7 @@ impl Engine {
             workers: options.workers,
             hasher: KeyHasher::seeded(options.hash_seed),
             watches: Watches::new(&ledger),
-            ledger,
+            ledger: Arc::clone(&ledger),
             pool,
             purge: Purge::new(),
             bound: BoundCell::new(Bound::default()),
@@ -139,6 +144,8 @@ impl Engine {
             alarms: Alarms::new(options.workers),
             recording: AtomicBool::new(sink.is_some()),
             map_frame: AtomicU64::new(0),
+            coordinator: Coordinator::new(options.hash_seed, &ledger),
+            callers: OnceLock::new(),
             sink: sink.map_or_else(OnceLock::new, OnceLock::from),
             discarded: Mutex::new(VecDeque::new()),
         }
@@ -186,6 +193,17 @@ impl Engine {
         if self.sink.set(sink).is_ok() {
             self.recording.store(recording, Ordering::Relaxed);
         }
+    }
+
+    /// Says who takes what the coordinator has for connections. The first call counts.
+    pub fn set_callers(&self, callers: Box<dyn Callers>) {
+        // An engine has one server around it.
+        let _ = self.callers.set(callers);
+    }
+
+    /// The coordinator: its bounds, its fences, its sleeper.
+    pub(crate) fn coordinator(&self) -> &Coordinator {
+        &self.coordinator
     }
 
     /// Whether effects are told to the sink. Inside the gate it stays what it is.

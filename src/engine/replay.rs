@@ -7,7 +7,7 @@
 //! Cost: an effect is one look-up, and the copy of key and value. Nothing is decided here: no
 //! deadline is compared with any clock.
 
-use super::effect::{BadFrame, Effect, Effects};
+use super::effect::{BadFrame, Coordination, Effect, Effects};
 use super::hash::KeyHasher;
 use super::step::{Batch, Deadline, Free, Slot, Step};
 use super::value::ValueRef;
@@ -26,6 +26,7 @@ pub struct Cuts {
     /// By identity of the database, and shard; a database of which no shard was cut has none.
     frames: Vec<Vec<u64>>,
     map: u64,
+    coordinator: u64,
 }
 
 impl Cuts {
@@ -38,6 +39,7 @@ impl Cuts {
             shards: shards.next_power_of_two(),
             frames: vec![Vec::new(); databases as usize],
             map: 0,
+            coordinator: 0,
         }
     }
 
@@ -61,12 +63,17 @@ impl Cuts {
         self.map = frame;
     }
 
+    /// Notes where the coordinator's state was cut.
+    pub fn set_coordinator(&mut self, frame: u64) {
+        self.coordinator = frame;
+    }
+
     /// The lowest of all: frames up to here are of no use to whoever has the snapshot.
     #[must_use]
     pub fn lowest(&self) -> u64 {
         let of_database = |frames: &Vec<u64>| frames.iter().copied().min().unwrap_or(0);
         let lowest = self.frames.iter().map(of_database).min();
-        lowest.unwrap_or(0).min(self.map)
+        lowest.unwrap_or(0).min(self.map).min(self.coordinator)
     }
 
     /// Where the shard of a key was cut.
@@ -107,7 +114,7 @@ impl Engine {
     pub fn state_hash(&self) -> u128 {
         let batch = self.alone(Now::default());
         let step = batch.step();
-        let mut sum = 0u128;
+        let mut sum = self.coordinator.state_hash();
         for db in 0..step.databases() {
             let database = step.database(db);
             for shard in database.shards_in_use() {
@@ -145,6 +152,11 @@ impl Replay<'_> {
             match effect {
                 Effect::Swap { .. } if number <= cuts.map => {}
                 Effect::Unrecorded => {}
+                Effect::Coordination(change) => {
+                    if number > cuts.coordinator {
+                        self.coordinate(&change)?;
+                    }
+                }
                 Effect::Clear { db } => self.clear_cut_below(db, number, cuts)?,
                 Effect::Swap { .. } => self.apply_one(&effect)?,
                 Effect::PutBytes { db, key, .. }
@@ -250,12 +262,17 @@ impl Replay<'_> {
                 Ok(())
             }
             Effect::Unrecorded => Ok(()),
+            Effect::Coordination(change) => self.coordinate(&change),
             Effect::Swap { a, b } => {
                 let (a, b) = (self.place_of(a)?, self.place_of(b)?);
                 self.swap(a, b);
                 Ok(())
             }
         }
+    }
+
+    fn coordinate(&mut self, change: &Coordination<'_>) -> Result<(), BadFrame> {
+        self.batch.step().engine().coordinator.apply(change)
     }
 
     fn swap(&mut self, a: u32, b: u32) {

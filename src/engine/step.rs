@@ -18,6 +18,7 @@
 //! - a panic while shards are locked ends the process: half a change must not be seen.
 
 use super::Engine;
+use super::coordinator::{Lost, Settled, Turn};
 use super::effect::Effect;
 use super::entry::Entry;
 use super::evict::{Candidate, Fate};
@@ -197,6 +198,8 @@ impl<'e> Batch<'e> {
             seen: Cell::new(0),
             changed: Vec::new(),
             changed_bytes: 0,
+            coordinated: 0,
+            news: None,
         };
         Step {
             engine: self.engine,
@@ -271,6 +274,18 @@ struct Context {
     changed: Vec<Changed>,
     /// Bytes of the frame whose changes are listed there.
     changed_bytes: usize,
+    /// The frame that a turn of the coordinator took along what was done with the shards that are
+    /// held; 0: none did.
+    coordinated: u64,
+    /// Alone: what the coordinator has for connections once the frame has a number.
+    news: Option<Box<News>>,
+}
+
+/// What turns of the coordinator left for connections.
+#[derive(Default)]
+struct News {
+    settled: Vec<Settled>,
+    lost: Vec<Lost>,
 }
 
 /// Something a frame changed. Databases by their identity.
@@ -279,6 +294,7 @@ enum Changed {
     Shard(u32, usize),
     Database(u32),
     Map,
+    Coordinator,
 }
 
 impl Context {
@@ -303,6 +319,63 @@ impl Context {
         Some(number)
     }
 
+    /// Lets the coordinator take a turn. What the step did so far goes with its frame, but alone.
+    fn coordinate<R>(
+        &mut self,
+        engine: &Engine,
+        layout: &Layout,
+        act: impl FnOnce(&mut Turn<'_>) -> R,
+    ) -> R {
+        let (side, is_alone) = (self.side, self.alone);
+        let frame = self.recording.then_some(&mut self.frame);
+        let mut turn = engine.coordinator.turn(self.now, frame);
+        let answer = act(&mut turn);
+        let mut committed = 0;
+        let left = turn.finish(|frame| {
+            let sink = engine.sink.get().filter(|_| !is_alone)?;
+            let number = sink.commit(side, frame);
+            frame.clear();
+            committed = number;
+            Some(number)
+        });
+        self.coordinated = self.coordinated.max(committed);
+        self.tally.changes += left.changes;
+        if is_alone && left.changes > 0 {
+            self.changed.push(Changed::Coordinator);
+        }
+        self.see(left.frame);
+        for name in &left.touched {
+            let place = layout.iter().position(|database| database.id == name.db);
+            if let Some(place) = place.and_then(|place| u32::try_from(place).ok()) {
+                engine.watches.note_change(place, &name.key);
+            }
+        }
+        if !left.settled.is_empty() || !left.lost.is_empty() {
+            let news = self.news.get_or_insert_default();
+            news.settled.extend(left.settled);
+            news.lost.extend(left.lost);
+        }
+        if !is_alone {
+            self.deliver(engine, left.frame);
+        }
+        answer
+    }
+
+    /// Hands over what the coordinator has for connections.
+    fn deliver(&mut self, engine: &Engine, frame: u64) {
+        let Some(news) = self.news.take() else {
+            return;
+        };
+        let Some(callers) = engine.callers.get() else {
+            return;
+        };
+        let News { settled, lost } = *news;
+        settled
+            .into_iter()
+            .for_each(|settled| callers.settle(settled, frame));
+        lost.into_iter().for_each(|lost| callers.tell(lost, frame));
+    }
+
     #[inline]
     fn see(&self, number: u64) {
         self.seen.set(self.seen.get().max(number));
@@ -319,6 +392,8 @@ impl Context {
         }
         let is_late = self.alone || seeded::has(Bug::NumberAfterUnlock);
         let number = if is_late { None } else { self.commit(engine) };
+        let coordinated = std::mem::take(&mut self.coordinated);
+        let number = number.or((coordinated > 0).then_some(coordinated));
         for &(db, shard) in places {
             let database = &layout[db as usize];
             match number {
@@ -398,6 +473,7 @@ impl<'b> Step<'b> {
     #[inline]
     pub fn commit(&mut self) -> u64 {
         if !self.ctx.recording {
+            self.ctx.deliver(self.engine, 0);
             return 0;
         }
         if let Some(number) = self.ctx.commit(self.engine) {
@@ -406,6 +482,7 @@ impl<'b> Step<'b> {
             }
             self.ctx.changed_bytes = 0;
         }
+        self.ctx.deliver(self.engine, self.ctx.seen.get());
         self.ctx.seen.get()
     }
 
@@ -424,6 +501,7 @@ impl<'b> Step<'b> {
                 }
             }
             Changed::Map => self.engine.map_frame.store(number, Ordering::Relaxed),
+            Changed::Coordinator => self.engine.coordinator.note_frame(number),
         }
     }
 
@@ -438,6 +516,19 @@ impl<'b> Step<'b> {
     /// Notes that the step looked at a whole database.
     fn see_all(&self, db: u32) {
         (0..self.database(db).shard_count()).for_each(|shard| self.see(db, shard));
+    }
+
+    /// Lets the coordinator take a turn, with no shard held.
+    pub fn coordinate<R>(&mut self, act: impl FnOnce(&mut Turn<'_>) -> R) -> R {
+        let answer = self.ctx.coordinate(self.engine, self.view.layout(), act);
+        self.ctx.coordinated = 0;
+        answer
+    }
+
+    /// The identity of the database that `SELECT db` picks.
+    #[must_use]
+    pub fn db_id(&self, db: u32) -> u32 {
+        self.database(db).id
     }
 
     /// Locks the shard of one key.
@@ -621,6 +712,7 @@ impl Drop for Step<'_> {
     fn drop(&mut self) {
         abort_if_panicking_with(!self.ctx.frame.is_empty() || self.ctx.alone);
         if !self.ctx.recording {
+            self.ctx.deliver(self.engine, 0);
             return;
         }
         // With a shared batch the frame went with the locks; what is left is that of a step alone.
@@ -702,6 +794,11 @@ impl Locked<'_> {
         };
         slot.expire();
         slot
+    }
+
+    /// Lets the coordinator take a turn while the shards are held.
+    pub fn coordinate<R>(&mut self, act: impl FnOnce(&mut Turn<'_>) -> R) -> R {
+        self.ctx.coordinate(self.engine, self.layout, act)
     }
 
     /// Begins to watch a key that was named when locking.

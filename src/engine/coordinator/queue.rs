@@ -1,0 +1,417 @@
+//! Requests that wait: their places, handing over to them, and who waits for whom.
+//!
+//! Order: nobody overtakes. A freed object goes to the head of its queue; if that shares it, to all
+//! who share it up to the next who does not. A request for several locks stands in all their queues
+//! and is granted when it heads them all; until then it holds nothing.
+//!
+//! Cost: granting and ending a wait cost O(1) for each queue, leaving one from its middle O(queue).
+//! The look for a circle is O(requests in the way), and is made only when a call begins to wait.
+
+use super::State;
+use super::object::{Held, Hold, Name};
+use super::turn::{Outcome, Ticket, Turn};
+use super::wheel::TimerId;
+use crate::engine::effect::{Life, Share};
+use std::collections::HashSet;
+
+/// A call that waits.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) ticket: Ticket,
+    pub(super) owner: Box<[u8]>,
+    pub(super) wants: Wants,
+    /// The session it waits for, or by.
+    pub(super) session: Option<u64>,
+    /// The end of the wait; none while it is being taken out of the wheel.
+    pub(super) timer: Option<TimerId>,
+    /// Monotonic time at which it began to wait.
+    pub(super) since_ms: u64,
+}
+
+#[derive(Debug)]
+pub(super) enum Wants {
+    /// To hold these objects, all at once.
+    Hold {
+        objects: Vec<u32>,
+        share: Share,
+        life: Asked,
+        delay_ms: u64,
+        value: Option<Box<[u8]>>,
+    },
+    /// That a latch is open.
+    Latch(Name),
+    /// That all parties of a barrier are there.
+    Barrier(u32),
+    /// To see a hold with a fence above this.
+    Observe(Name, u64),
+}
+
+/// What a hold is to live by, once it is granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Lease(u64),
+    Session(u64),
+}
+
+impl Asked {
+    pub(super) fn session(self) -> Option<u64> {
+        match self {
+            Self::Lease(_) => None,
+            Self::Session(number) => Some(number),
+        }
+    }
+}
+
+impl Request {
+    pub(super) fn objects(&self) -> &[u32] {
+        match &self.wants {
+            Wants::Hold { objects, .. } => objects,
+            Wants::Barrier(object) => std::slice::from_ref(object),
+            Wants::Latch(_) | Wants::Observe(..) => &[],
+        }
+    }
+
+    fn share(&self) -> Option<Share> {
+        match &self.wants {
+            Wants::Hold { share, .. } => Some(*share),
+            _ => None,
+        }
+    }
+
+    fn text_bytes(&self) -> usize {
+        let value = match &self.wants {
+            Wants::Hold { value, .. } => value.as_ref().map_or(0, |value| value.len()),
+            _ => 0,
+        };
+        self.owner.len() + value
+    }
+}
+
+impl Turn<'_> {
+    /// Parks a call until its wait is over, at most `wait_ms`; it stands at the end of the queues
+    /// of its objects.
+    pub(super) fn park(&mut self, mut request: Request, wait_ms: u64) -> u32 {
+        let ticket = request.ticket;
+        let until_ms = request.since_ms.saturating_add(wait_ms);
+        let id = self.state.requests.vacant_key() as u32;
+        request.timer = Some(self.state.waits.insert(until_ms, id));
+        self.state.text_bytes += request.text_bytes();
+        for &object in request.objects() {
+            let object = &mut self.state.objects[object as usize];
+            object.queue.push_back(id);
+            object.contention.waits += 1;
+        }
+        if matches!(request.share(), Some(Share::Exclusive | Share::Shared)) {
+            let of_owner = self.state.waiting.entry(request.owner.clone());
+            of_owner.or_default().push(id);
+        }
+        if let Some(session) = request.session {
+            self.keep_alive_while_parked(session, id);
+        }
+        self.state.requests.insert(request);
+        self.conn(ticket.conn).request = Some(id);
+        id
+    }
+
+    /// Takes a request out of all that knows of it. Its objects may then go to others.
+    pub(super) fn take_request(&mut self, id: u32) -> Request {
+        let request = self.state.requests.remove(id as usize);
+        self.state.text_bytes -= request.text_bytes();
+        if let Some(timer) = request.timer {
+            self.state.waits.remove(timer);
+        }
+        for &object in request.objects() {
+            let queue = &mut self.state.objects[object as usize].queue;
+            if queue.front() == Some(&id) {
+                queue.pop_front();
+            } else {
+                queue.retain(|other| *other != id);
+            }
+            if queue.is_empty() {
+                queue.shrink_to_fit();
+            }
+            self.to_pump.push(object);
+        }
+        if let Some(of_owner) = self.state.waiting.get_mut(&request.owner) {
+            of_owner.retain(|other| *other != id);
+            if of_owner.is_empty() {
+                self.state.waiting.remove(&request.owner);
+            }
+        }
+        if let Wants::Latch(name) | Wants::Observe(name, _) = &request.wants {
+            self.state.forget_observer(name, id);
+        }
+        if let Some(session) = request.session {
+            self.leave_session(session, id);
+        }
+        let conn = request.ticket.conn;
+        if let Some(conn) = self.state.conns.get_mut(&conn)
+            && conn.request == Some(id)
+        {
+            conn.request = None;
+        }
+        self.drop_conn_if_empty(conn);
+        request
+    }
+
+    /// The time of a request is over: it is answered what a try would be answered now.
+    pub(super) fn time_out(&mut self, id: u32) {
+        self.state.requests[id as usize].timer = None;
+        self.refuse(id);
+    }
+
+    /// Ends a wait as its time-out would.
+    pub(super) fn refuse(&mut self, id: u32) {
+        let request = self.take_request(id);
+        let outcome = match &request.wants {
+            Wants::Hold { objects, share, .. } => {
+                for &object in objects {
+                    self.state.objects[object as usize].contention.refusals += 1;
+                }
+                Outcome::Refused(self.refusal(objects, *share))
+            }
+            _ => Outcome::Nothing,
+        };
+        self.settle(request.ticket, outcome);
+    }
+
+    /// Looks at the objects that something was taken from until no head can be granted.
+    pub(super) fn pump_all(&mut self) {
+        while let Some(object) = self.to_pump.pop() {
+            self.pump(object);
+            self.retire_if_empty(object);
+        }
+    }
+
+    fn pump(&mut self, object: u32) {
+        while let Some(head) = self.grantable_head(object) {
+            self.grant_request(head);
+        }
+    }
+
+    /// The head of a queue, if it can have all that it wants.
+    fn grantable_head(&self, object: u32) -> Option<u32> {
+        let state = &*self.state;
+        let head = *state.objects.get(object as usize)?.queue.front()?;
+        let request = state.requests.get(head as usize)?;
+        let share = request.share()?;
+        let is_free = |object: &u32| {
+            let object = &state.objects[*object as usize];
+            object.queue.front() == Some(&head)
+                && object.held().is_some_and(|held| held.admits(share))
+        };
+        request.objects().iter().all(is_free).then_some(head)
+    }
+
+    fn grant_request(&mut self, id: u32) {
+        let Some(fence) = self.next_fence() else {
+            self.refuse(id);
+            return;
+        };
+        let request = self.take_request(id);
+        let Wants::Hold {
+            objects,
+            share,
+            life,
+            delay_ms,
+            value,
+        } = request.wants
+        else {
+            return;
+        };
+        for &object in &objects {
+            let hold = Hold {
+                owner: request.owner.clone(),
+                fence,
+                share,
+                depth: 1,
+                life: self.life(life),
+                ttl_ms: if let Asked::Lease(ms) = life { ms } else { 0 },
+                delay_ms,
+                value: value.clone(),
+                since_ms: self.now.engine_ms,
+                conn: request.ticket.conn,
+                timer: None,
+            };
+            self.grant(object, hold);
+        }
+        if let Some(session) = life.session() {
+            self.renew(session);
+        }
+        let name = self.state.objects[objects[0] as usize].name.clone();
+        self.settle(request.ticket, Outcome::Granted { name, fence });
+    }
+
+    pub(super) fn life(&self, asked: Asked) -> Life {
+        match asked {
+            Asked::Lease(ms) => Life::Lease {
+                end_ms: self.now.engine_ms.saturating_add(ms),
+            },
+            Asked::Session(number) => Life::Session { number },
+        }
+    }
+
+    /// The request of an owner in the queue of an object.
+    pub(super) fn queued(&self, object: u32, owner: &[u8]) -> Option<u32> {
+        let object = self.state.objects.get(object as usize)?;
+        let of_owner = |id: &&u32| *self.state.requests[**id as usize].owner == *owner;
+        object.queue.iter().find(of_owner).copied()
+    }
+
+    /// Whether a request for this share, with so many before it, would overtake one of them that
+    /// it conflicts with.
+    pub(super) fn overtakes(&self, object: u32, share: Share, before: usize) -> bool {
+        let queue = &self.state.objects[object as usize].queue;
+        let mut queue = queue.iter().take(before);
+        if share != Share::Shared {
+            return queue.next().is_some();
+        }
+        let conflicts = |id: &u32| {
+            let other = self.state.requests[*id as usize].share();
+            other != Some(Share::Shared)
+        };
+        queue.any(conflicts)
+    }
+
+    /// The owners of the circle that waiting for these locks would close, if there is one: it
+    /// begins and ends with `owner`.
+    pub(super) fn circle(
+        &self,
+        owner: &[u8],
+        objects: &[u32],
+        share: Share,
+    ) -> Option<Vec<Box<[u8]>>> {
+        let state = &*self.state;
+        let mut seen: HashSet<&[u8]> = HashSet::new();
+        // Each with the place in `path` of who waits for it.
+        let mut path: Vec<(&[u8], usize)> = vec![(owner, 0)];
+        let mut next: Vec<(&[u8], usize)> = Vec::new();
+        for &object in objects {
+            let queue = &state.objects[object as usize].queue;
+            let is_own = |id: &u32| *state.requests[*id as usize].owner == *owner;
+            let before = queue.iter().position(is_own).unwrap_or(queue.len());
+            state.in_the_way(object, share, before, &mut |other| next.push((other, 0)));
+        }
+        while let Some((other, waits)) = next.pop() {
+            if other == owner {
+                let mut circle = vec![owner.into()];
+                let mut at = waits;
+                while at > 0 {
+                    circle.push(path[at].0.into());
+                    at = path[at].1;
+                }
+                circle.push(owner.into());
+                circle.reverse();
+                return Some(circle);
+            }
+            if !seen.insert(other) {
+                continue;
+            }
+            path.push((other, waits));
+            let here = path.len() - 1;
+            for &id in state.waiting.get(other).into_iter().flatten() {
+                let request = &state.requests[id as usize];
+                let share = request.share().unwrap_or(Share::Exclusive);
+                for &object in request.objects() {
+                    let queue = &state.objects[object as usize].queue;
+                    let before = queue.iter().position(|other| *other == id);
+                    let before = before.unwrap_or(queue.len());
+                    state.in_the_way(object, share, before, &mut |owner| {
+                        next.push((owner, here));
+                    });
+                }
+            }
+        }
+        None
+    }
+
+    /// Ends the wait of a call, as `CLIENT UNBLOCK` does; answers whether it waited.
+    pub fn unblock(&mut self, conn: u64, is_error: bool) -> bool {
+        let request = self.state.conns.get(&conn).and_then(|conn| conn.request);
+        let Some(id) = request else {
+            return false;
+        };
+        if is_error {
+            let request = self.take_request(id);
+            self.settle(request.ticket, Outcome::Unblocked);
+        } else {
+            self.refuse(id);
+        }
+        true
+    }
+
+    /// The connection is gone: nothing waits on its behalf, and what lives with it ends, or will.
+    pub fn disconnect(&mut self, conn: u64) {
+        let request = self.state.conns.get(&conn).and_then(|conn| conn.request);
+        if let Some(id) = request {
+            self.take_request(id);
+        }
+        self.end_sessions_of(conn);
+    }
+
+    /// The places that an owner has at these objects: how many stand before it.
+    pub(super) fn places(&self, objects: &[u32], owner: &[u8]) -> Vec<(u32, usize)> {
+        let place = |&object: &u32| {
+            let queue = &self.state.objects[object as usize].queue;
+            let is_own = |id: &u32| *self.state.requests[*id as usize].owner == *owner;
+            Some((object, queue.iter().position(is_own)?))
+        };
+        objects.iter().filter_map(place).collect()
+    }
+
+    /// An owner asks again for objects it waits for: the earlier calls are refused.
+    pub(super) fn take_over(&mut self, objects: &[u32], owner: &[u8]) {
+        for &object in objects {
+            if let Some(id) = self.queued(object, owner) {
+                self.refuse(id);
+            }
+        }
+    }
+
+    /// Whether one more may wait, that gives up these places.
+    pub(super) fn has_room_to_wait(&self, places: &[(u32, usize)]) -> bool {
+        !places.is_empty() || self.state.requests.len() < self.state.bounds.waiters
+    }
+
+    /// Moves a request, which stands last, to the places that were left to it.
+    pub(super) fn move_up(&mut self, id: u32, places: &[(u32, usize)]) {
+        for &(object, at) in places {
+            let queue = &mut self.state.objects[object as usize].queue;
+            if queue.back() == Some(&id) {
+                queue.pop_back();
+                queue.insert(at, id);
+            }
+        }
+    }
+}
+
+impl State {
+    /// Tells the owners of what is in the way of a request at an object where so many stand
+    /// before it: those of holds, and of the request just ahead.
+    fn in_the_way<'s>(
+        &'s self,
+        object: u32,
+        share: Share,
+        before: usize,
+        tell: &mut dyn FnMut(&'s [u8]),
+    ) {
+        let object = &self.objects[object as usize];
+        let holds = object.held().map_or(&[][..], |held| &held.holds);
+        for hold in holds.iter().filter(|hold| Held::blocks(hold, share)) {
+            tell(&hold.owner);
+        }
+        let ahead = before.checked_sub(1).and_then(|at| object.queue.get(at));
+        if let Some(&ahead) = ahead {
+            tell(&self.requests[ahead as usize].owner);
+        }
+    }
+
+    pub(super) fn forget_observer(&mut self, name: &Name, id: u32) {
+        if let Some(ids) = self.observers.get_mut(name) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.observers.remove(name);
+            }
+        }
+    }
+}

@@ -1,0 +1,933 @@
+//! The coordinator by itself: rules of the specification one by one, and random histories of which
+//! the invariants hold after every turn, and which can be done again from their effects.
+
+use super::object::Body;
+use super::*;
+use crate::engine::effect::{Effect, Effects, Share};
+use crate::engine::ledger::Ledger;
+use proptest::prelude::*;
+use std::collections::HashSet;
+
+/// A coordinator with a clock that stands until it is moved, and what it told.
+struct Bench {
+    coordinator: Coordinator,
+    now: Now,
+    frames: Vec<Vec<u8>>,
+    settled: Vec<Settled>,
+    lost: Vec<Lost>,
+    calls: u64,
+}
+
+fn coordinator() -> Coordinator {
+    Coordinator::new(1, &Arc::new(Ledger::new()))
+}
+
+fn name(key: &str) -> Name {
+    Name::new(0, key.as_bytes())
+}
+
+fn claim(owner: &str) -> Claim<'_> {
+    Claim {
+        ticket: Ticket { conn: 1, call: 0 },
+        owner: owner.as_bytes(),
+        share: Share::Exclusive,
+        life: Wanted::Lease(1_000),
+        delay_ms: 0,
+        value: None,
+        depth: None,
+        wait_ms: 0,
+    }
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            coordinator: coordinator(),
+            now: at(1_000),
+            frames: Vec::new(),
+            settled: Vec::new(),
+            lost: Vec::new(),
+            calls: 0,
+        }
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now = at(self.now.engine_ms + ms);
+        self.turn(|_| ());
+    }
+
+    fn turn<R>(&mut self, act: impl FnOnce(&mut Turn<'_>) -> R) -> R {
+        let mut frame = Vec::new();
+        let mut turn = self.coordinator.turn(self.now, Some(&mut frame));
+        let answer = act(&mut turn);
+        let left = turn.finish(|_| None);
+        self.frames.push(frame);
+        self.settled.extend(left.settled);
+        self.lost.extend(left.lost);
+        check_invariants(&self.coordinator, self.now);
+        answer
+    }
+
+    fn acquire(&mut self, key: &str, claim: &Claim<'_>) -> Result<Claimed, Refusal> {
+        self.turn(|turn| turn.acquire(&name(key), claim))
+    }
+
+    /// Parks a call of connection `conn`, which must wait.
+    fn wait(&mut self, key: &str, owner: &str, conn: u64, wait_ms: u64) -> Ticket {
+        self.calls += 1;
+        let ticket = Ticket {
+            conn,
+            call: self.calls,
+        };
+        let claim = Claim {
+            ticket,
+            wait_ms,
+            ..claim(owner)
+        };
+        assert_eq!(self.acquire(key, &claim), Ok(Claimed::Parked));
+        ticket
+    }
+
+    fn release(&mut self, key: &str, owner: &str) -> Released {
+        self.turn(|turn| turn.release(&name(key), owner.as_bytes(), None, None))
+    }
+
+    fn granted(&mut self) -> Vec<(u64, u64)> {
+        let settled = std::mem::take(&mut self.settled);
+        let granted = settled
+            .into_iter()
+            .filter_map(|settled| match settled.outcome {
+                Outcome::Granted { fence, .. } => Some((settled.ticket.conn, fence)),
+                _ => None,
+            });
+        granted.collect()
+    }
+
+    /// Does everything again in a second coordinator; both must have the same state.
+    fn check_replay(&self) {
+        let again = coordinator();
+        for frame in &self.frames {
+            for effect in Effects::of(frame) {
+                let Ok(Effect::Coordination(change)) = effect else {
+                    panic!("{effect:?}");
+                };
+                again
+                    .apply(&change)
+                    .unwrap_or_else(|error| panic!("{change:?}: {error}"));
+            }
+        }
+        assert_eq!(again.state_hash(), self.coordinator.state_hash());
+        let mut cut = Vec::new();
+        self.coordinator.cut(&mut cut);
+        let loaded = coordinator();
+        for effect in Effects::of(&cut) {
+            let Ok(Effect::Coordination(change)) = effect else {
+                panic!("{effect:?}");
+            };
+            loaded
+                .apply(&change)
+                .unwrap_or_else(|error| panic!("{change:?}: {error}"));
+        }
+        assert_eq!(loaded.state_hash(), self.coordinator.state_hash());
+    }
+}
+
+fn at(ms: u64) -> Now {
+    Now {
+        wall_ms: 5_000_000 + ms,
+        wall_sub_us: 0,
+        engine_ms: ms,
+        mono_us: ms * 1_000,
+    }
+}
+
+/// What the module's header promises of every turn.
+fn check_invariants(coordinator: &Coordinator, now: Now) {
+    let state = coordinator.0.lock();
+    let mut text_bytes = 0;
+    let mut lease_timers = 0;
+    let mut session_holds = HashSet::new();
+    for (id, object) in &state.objects {
+        let id = u32::try_from(id).unwrap();
+        assert!(!object.is_empty(), "{:?} is empty", object.name);
+        assert_eq!(state.find(object.name.db, &object.name.key), Some(id));
+        text_bytes += object.name.key.len();
+        let owners: HashSet<&[u8]> = object
+            .queue
+            .iter()
+            .map(|id| &*state.requests[*id as usize].owner)
+            .collect();
+        assert_eq!(owners.len(), object.queue.len(), "two places of one owner");
+        match &object.body {
+            Body::Held(held) => {
+                let exclusive = held
+                    .holds
+                    .iter()
+                    .filter(|hold| hold.share == Share::Exclusive);
+                assert!(exclusive.count() == 0 || held.holds.len() == 1);
+                let owners: HashSet<&[u8]> = held.holds.iter().map(|hold| &*hold.owner).collect();
+                assert_eq!(owners.len(), held.holds.len(), "two holds of one owner");
+                for hold in &held.holds {
+                    text_bytes += hold.heap_bytes();
+                    let ends = state.hold_ends_ms(hold);
+                    assert!(
+                        ends.is_none_or(|ends| ends > now.engine_ms),
+                        "{hold:?} is over"
+                    );
+                    match hold.life {
+                        crate::engine::Life::Lease { .. } => lease_timers += 1,
+                        crate::engine::Life::Session { number } => {
+                            session_holds.insert((number, id, hold.fence));
+                        }
+                    }
+                }
+                if let Some(delay) = &held.delay {
+                    lease_timers += 1;
+                    text_bytes += delay.owner.len();
+                }
+            }
+            Body::Latch(latch) => {
+                lease_timers += 1;
+                text_bytes += latch.counted.iter().map(|owner| owner.len()).sum::<usize>();
+            }
+            Body::Barrier(barrier) => {
+                if let Some(tripped) = &barrier.tripped {
+                    lease_timers += 1;
+                    text_bytes += tripped
+                        .owners
+                        .iter()
+                        .map(|owner| owner.len())
+                        .sum::<usize>();
+                }
+            }
+        }
+    }
+    let mut listed = HashSet::new();
+    for (&number, session) in &state.sessions {
+        lease_timers += usize::from(session.timer.is_some());
+        listed.extend(
+            session
+                .holds
+                .iter()
+                .map(|(id, fence)| (number, *id, *fence)),
+        );
+    }
+    assert_eq!(listed, session_holds);
+    assert_eq!(state.lives.len(), lease_timers);
+    assert_eq!(state.waits.len(), state.requests.len());
+    let request_bytes = |request: &Request| {
+        let value = match &request.wants {
+            queue::Wants::Hold { value, .. } => value.as_ref().map_or(0, |value| value.len()),
+            _ => 0,
+        };
+        request.owner.len() + value
+    };
+    text_bytes += state
+        .requests
+        .iter()
+        .map(|(_, request)| request_bytes(request))
+        .sum::<usize>();
+    assert_eq!(state.text_bytes, text_bytes);
+}
+
+#[test]
+fn a_lock_is_granted_refused_and_handed_over_in_order() {
+    let mut bench = Bench::new();
+    assert_eq!(
+        bench.acquire("k", &claim("a")),
+        Ok(Claimed::Granted { fence: 1 })
+    );
+    assert_eq!(
+        bench.acquire("k", &claim("a")),
+        Ok(Claimed::Again { fence: 1 })
+    );
+    let refused = Claimed::Refused {
+        fence: 1,
+        ttl_ms: Some(1_000),
+        owner: b"a"[..].into(),
+        index: 0,
+        is_delayed: false,
+    };
+    assert_eq!(bench.acquire("k", &claim("b")), Ok(refused));
+    bench.wait("k", "b", 2, 500);
+    bench.wait("k", "c", 3, 500);
+    assert_eq!(bench.release("k", "a"), Released::Freed);
+    assert_eq!(bench.granted(), [(2, 2)]);
+    assert_eq!(bench.release("k", "a"), Released::NotHeld);
+    assert_eq!(bench.release("k", "b"), Released::Freed);
+    assert_eq!(bench.granted(), [(3, 3)]);
+    assert_eq!(bench.release("k", "c"), Released::Freed);
+    assert!(bench.coordinator.kind_of(0, b"k").is_none());
+    bench.check_replay();
+}
+
+#[test]
+fn nobody_overtakes_and_those_who_share_go_together() {
+    let mut bench = Bench::new();
+    let shared = |owner| Claim {
+        share: Share::Shared,
+        ..claim(owner)
+    };
+    assert_eq!(
+        bench.acquire("k", &shared("a")),
+        Ok(Claimed::Granted { fence: 1 })
+    );
+    assert_eq!(
+        bench.acquire("k", &shared("b")),
+        Ok(Claimed::Granted { fence: 2 })
+    );
+    bench.wait("k", "x", 3, 9_000);
+    let refused = bench.acquire("k", &shared("c"));
+    assert_eq!(
+        refused,
+        Ok(Claimed::Refused {
+            fence: 0,
+            ttl_ms: Some(0),
+            owner: b"x"[..].into(),
+            index: 0,
+            is_delayed: false
+        }),
+        "only the queue is in the way"
+    );
+    for conn in [4, 5] {
+        bench.calls += 1;
+        let owner = format!("s{conn}");
+        let ticket = Ticket { conn, call: 9 };
+        let claim = Claim {
+            ticket,
+            wait_ms: 9_000,
+            owner: owner.as_bytes(),
+            ..shared("")
+        };
+        assert_eq!(bench.acquire("k", &claim), Ok(Claimed::Parked));
+    }
+    bench.release("k", "a");
+    assert_eq!(bench.granted(), []);
+    bench.release("k", "b");
+    assert_eq!(bench.granted(), [(3, 3)]);
+    bench.release("k", "x");
+    assert_eq!(bench.granted(), [(4, 4), (5, 5)]);
+    bench.check_replay();
+}
+
+#[test]
+fn time_ends_leases_waits_and_delays() {
+    let mut bench = Bench::new();
+    let delayed = Claim {
+        delay_ms: 300,
+        ..claim("a")
+    };
+    bench.acquire("k", &delayed).unwrap();
+    bench.wait("k", "b", 2, 1_200);
+    bench.wait("k", "c", 3, 5_000);
+    bench.pass(999);
+    assert_eq!(bench.granted(), []);
+    bench.pass(1);
+    assert_eq!(bench.lost.len(), 1);
+    assert_eq!(bench.granted(), [], "the delay is waited out");
+    bench.pass(200);
+    let timed_out = std::mem::take(&mut bench.settled);
+    assert!(
+        matches!(
+            &timed_out[..],
+            [Settled {
+                ticket: Ticket { conn: 2, .. },
+                outcome: Outcome::Refused(Claimed::Refused {
+                    fence: 1,
+                    ttl_ms: Some(100),
+                    is_delayed: true,
+                    ..
+                })
+            }]
+        ),
+        "{timed_out:?}"
+    );
+    bench.pass(100);
+    assert_eq!(bench.granted(), [(3, 2)]);
+    bench.check_replay();
+}
+
+#[test]
+fn all_or_none_of_several_locks() {
+    let mut bench = Bench::new();
+    bench.acquire("b", &claim("other")).unwrap();
+    let names = ["a", "b", "a", "c"].map(name);
+    let ticket = Ticket { conn: 7, call: 1 };
+    let all = Claim {
+        ticket,
+        wait_ms: 5_000,
+        ..claim("all")
+    };
+    let tried = bench.turn(|turn| turn.acquire_all(&names, &Claim { wait_ms: 0, ..all }));
+    assert!(
+        matches!(tried, Ok(Claimed::Refused { index: 1, .. })),
+        "{tried:?}"
+    );
+    assert!(
+        bench.coordinator.kind_of(0, b"a").is_none(),
+        "nothing stays"
+    );
+    let waits = bench.turn(|turn| turn.acquire_all(&names, &all));
+    assert_eq!(waits, Ok(Claimed::Parked));
+    let single = bench.acquire("c", &claim("single"));
+    assert!(
+        matches!(single, Ok(Claimed::Refused { fence: 0, .. })),
+        "nobody overtakes: {single:?}"
+    );
+    bench.release("b", "other");
+    assert_eq!(bench.granted(), [(7, 2)]);
+    let again = bench.turn(|turn| turn.acquire_all(&names, &all));
+    assert_eq!(again, Ok(Claimed::Again { fence: 2 }));
+    bench.release("a", "all");
+    let part = bench.turn(|turn| turn.acquire_all(&names, &all));
+    assert_eq!(part, Err(Refusal::HeldInPart));
+    bench.check_replay();
+}
+
+#[test]
+fn a_circle_of_waiting_owners_is_refused() {
+    let mut bench = Bench::new();
+    bench.acquire("x", &claim("a")).unwrap();
+    bench.acquire("y", &claim("b")).unwrap();
+    bench.acquire("z", &claim("c")).unwrap();
+    bench.wait("y", "a", 1, 5_000);
+    bench.wait("z", "b", 2, 5_000);
+    let closing = Claim {
+        wait_ms: 5_000,
+        ..claim("c")
+    };
+    let refused = bench.acquire("x", &closing);
+    let circle = [&b"c"[..], b"a", b"b", b"c"].map(Box::from).to_vec();
+    assert_eq!(refused, Err(Refusal::Deadlock(circle)));
+    let tried = bench.acquire(
+        "x",
+        &Claim {
+            wait_ms: 0,
+            ..closing
+        },
+    );
+    assert!(
+        matches!(tried, Ok(Claimed::Refused { .. })),
+        "a try never waits"
+    );
+    bench.wait("x", "d", 4, 5_000);
+}
+
+#[test]
+fn a_sessions_end_is_one_step() {
+    let mut bench = Bench::new();
+    let open = Open {
+        sid: b"secret",
+        name: b"",
+        ttl_ms: 1_000,
+        grace_ms: 1_000,
+        delay_ms: 0,
+        is_bound: false,
+        conn: 1,
+    };
+    assert_eq!(bench.turn(|turn| turn.open_session(&open)), 1);
+    let by_session = |owner| Claim {
+        life: Wanted::Session(b"secret"),
+        ..claim(owner)
+    };
+    for key in ["a", "b"] {
+        bench.acquire(key, &by_session("o")).unwrap();
+    }
+    bench.wait("a", "p", 2, 60_000);
+    bench.pass(900);
+    bench.turn(|turn| turn.keep_alive(b"secret", 1)).unwrap();
+    bench.pass(999);
+    assert_eq!(bench.granted(), []);
+    bench.check_replay();
+    bench.pass(1);
+    assert_eq!(bench.granted(), [(2, 3)]);
+    assert!(bench.coordinator.kind_of(0, b"b").is_none());
+    assert_eq!(
+        bench.lost.len(),
+        3,
+        "two holds and the session: {:?}",
+        bench.lost
+    );
+    bench.check_replay();
+}
+
+#[test]
+fn what_lives_by_a_connection_ends_with_it() {
+    let mut bench = Bench::new();
+    let by_conn = Claim {
+        life: Wanted::Conn,
+        delay_ms: 50,
+        ..claim("o")
+    };
+    bench.acquire("a", &by_conn).unwrap();
+    let extended = bench.turn(|turn| turn.extend(&name("a"), b"o", 10, None, 1));
+    assert_eq!(extended, Err(Refusal::LivesWith("connection")));
+    bench.wait("a", "p", 2, 60_000);
+    bench.turn(|turn| turn.disconnect(1));
+    assert_eq!(bench.granted(), [], "unclean: the delay is waited out");
+    bench.pass(50);
+    assert_eq!(bench.granted(), [(2, 2)]);
+    bench.wait("a", "q", 3, 60_000);
+    bench.turn(|turn| turn.disconnect(3));
+    bench.release("a", "p");
+    assert_eq!(bench.granted(), [], "who is gone is granted nothing");
+    assert!(bench.coordinator.0.lock().conns.is_empty());
+    bench.check_replay();
+}
+
+#[test]
+fn depths_are_named_and_repeats_change_nothing() {
+    let mut bench = Bench::new();
+    let enter = |depth| Claim {
+        depth: Some(depth),
+        ..claim("o")
+    };
+    assert!(matches!(
+        bench.acquire("k", &enter(2)),
+        Ok(Claimed::Refused { .. })
+    ));
+    bench.acquire("k", &enter(1)).unwrap();
+    for _ in 0..2 {
+        assert_eq!(
+            bench.acquire("k", &enter(2)),
+            Ok(Claimed::Again { fence: 1 })
+        );
+    }
+    assert!(matches!(
+        bench.acquire("k", &enter(4)),
+        Ok(Claimed::Refused { .. })
+    ));
+    let mut leave = |depth| bench.turn(|turn| turn.release(&name("k"), b"o", None, Some(depth)));
+    assert_eq!(leave(2), Released::DepthRemains);
+    assert_eq!(leave(2), Released::DepthRemains, "a repeat");
+    assert_eq!(leave(1), Released::Freed);
+    assert_eq!(leave(1), Released::NotHeld);
+    bench.check_replay();
+}
+
+#[test]
+fn nothing_ends_soon_after_a_stall() {
+    let mut bench = Bench::new();
+    bench
+        .acquire(
+            "short",
+            &Claim {
+                life: Wanted::Lease(50),
+                ..claim("o")
+            },
+        )
+        .unwrap();
+    bench
+        .acquire(
+            "long",
+            &Claim {
+                life: Wanted::Lease(60_000),
+                ..claim("o")
+            },
+        )
+        .unwrap();
+    // A minute stood still, of which a second counts.
+    bench.now.engine_ms += 1_000;
+    bench.now.mono_us += 60_000_000;
+    let (engine_ms, mono_us) = (bench.now.engine_ms, bench.now.mono_us);
+    bench.turn(|_| ());
+    assert!(bench.lost.is_empty(), "{:?}", bench.lost);
+    bench.now.engine_ms = engine_ms + 49;
+    bench.now.mono_us = mono_us + 49_000;
+    let extended = bench.turn(|turn| turn.extend(&name("short"), b"o", 50, None, 1));
+    assert_eq!(extended, Ok(Extended::Done));
+    bench.check_replay();
+}
+
+#[test]
+fn a_semaphore_gives_out_its_permits_in_order() {
+    let mut bench = Bench::new();
+    let permits = |owner, count| Claim {
+        share: Share::Permits { count, limit: 3 },
+        ..claim(owner)
+    };
+    bench.acquire("s", &permits("a", 2)).unwrap();
+    let large = Claim {
+        wait_ms: 900,
+        ticket: Ticket { conn: 2, call: 1 },
+        ..permits("b", 2)
+    };
+    assert_eq!(bench.acquire("s", &large), Ok(Claimed::Parked));
+    assert!(matches!(
+        bench.acquire("s", &permits("c", 1)),
+        Ok(Claimed::Refused { .. })
+    ));
+    let other = Claim {
+        share: Share::Permits { count: 1, limit: 4 },
+        ..claim("d")
+    };
+    assert_eq!(bench.acquire("s", &other), Err(Refusal::Limit(3)));
+    assert_eq!(bench.acquire("s", &permits("d", 4)), Err(Refusal::TooMany));
+    bench.turn(|turn| turn.resize(&name("s"), 4)).unwrap();
+    assert_eq!(bench.granted(), [(2, 2)]);
+    bench.turn(|turn| turn.resize(&name("s"), 1)).unwrap();
+    assert_eq!(bench.turn(|turn| turn.free(&name("s"))), Some(-3));
+    bench.release("s", "a");
+    bench.release("s", "b");
+    assert_eq!(
+        bench.coordinator.kind_of(0, b"s"),
+        Some(Kind::Semaphore),
+        "it is pinned"
+    );
+    bench.check_replay();
+}
+
+#[test]
+fn a_latch_opens_once_and_a_barrier_again_and_again() {
+    let mut bench = Bench::new();
+    let ticket = |conn| Ticket { conn, call: 1 };
+    let l = name("l");
+    assert_eq!(
+        bench.turn(|turn| turn.await_latch(&l, ticket(8), 500)),
+        Ok(None)
+    );
+    assert_eq!(bench.turn(|turn| turn.set_latch(&l, 2, 10_000)), Ok(true));
+    assert_eq!(bench.turn(|turn| turn.set_latch(&l, 2, 10_000)), Ok(false));
+    for _ in 0..2 {
+        assert_eq!(bench.turn(|turn| turn.count_down(&l, b"a", 1)), Ok(Some(1)));
+    }
+    assert_eq!(bench.turn(|turn| turn.count_down(&l, b"b", 1)), Ok(Some(0)));
+    assert_eq!(bench.settled.pop().unwrap().outcome, Outcome::Opened);
+    let b = name("b");
+    let arrive = |conn, owner| Arrive {
+        ticket: ticket(conn),
+        owner,
+        parties: 2,
+        after: None,
+        wait_ms: 500,
+    };
+    assert_eq!(
+        bench.turn(|turn| turn.arrive(&b, &arrive(1, b"p"))),
+        Ok(None)
+    );
+    let met = bench.turn(|turn| turn.arrive(&b, &arrive(2, b"q")));
+    let generation = 1;
+    assert_eq!(
+        met,
+        Ok(Some(Outcome::Met {
+            generation,
+            index: 1
+        }))
+    );
+    assert_eq!(
+        bench.settled.pop().unwrap().outcome,
+        Outcome::Met {
+            generation,
+            index: 0
+        }
+    );
+    let again = Arrive {
+        after: Some(0),
+        ..arrive(1, b"p")
+    };
+    let met = bench.turn(|turn| turn.arrive(&b, &again));
+    assert_eq!(
+        met,
+        Ok(Some(Outcome::Met {
+            generation,
+            index: 0
+        }))
+    );
+    bench.check_replay();
+    bench.pass(60_000);
+    assert!(bench.coordinator.kind_of(0, b"b").is_none());
+    assert!(bench.coordinator.kind_of(0, b"l").is_none());
+    bench.check_replay();
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Acquire {
+        key: u8,
+        owner: u8,
+        shared: bool,
+        life: u8,
+        wait_ms: u16,
+        delay_ms: u8,
+    },
+    AcquireAll {
+        keys: Vec<u8>,
+        owner: u8,
+        wait_ms: u16,
+    },
+    Permits {
+        key: u8,
+        owner: u8,
+        count: u8,
+        wait_ms: u16,
+    },
+    Release {
+        key: u8,
+        owner: u8,
+    },
+    Extend {
+        key: u8,
+        owner: u8,
+    },
+    Break {
+        key: u8,
+    },
+    Open {
+        session: u8,
+        bound: bool,
+    },
+    KeepAlive {
+        session: u8,
+    },
+    Close {
+        session: u8,
+    },
+    Disconnect {
+        conn: u8,
+    },
+    Latch {
+        key: u8,
+        owner: u8,
+        op: u8,
+    },
+    Arrive {
+        key: u8,
+        owner: u8,
+    },
+    Pass(u16),
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let (key, owner) = (0u8..3, 0u8..4);
+    let wait = prop_oneof![Just(0u16), 1u16..2_000];
+    let acquire = (
+        key.clone(),
+        owner.clone(),
+        any::<bool>(),
+        0u8..5,
+        wait.clone(),
+        0u8..3,
+    )
+        .prop_map(|(key, owner, shared, life, wait_ms, delay)| Op::Acquire {
+            key,
+            owner,
+            shared,
+            life,
+            wait_ms,
+            delay_ms: delay * 40,
+        });
+    let all = (
+        prop::collection::vec(0u8..3, 1..4),
+        owner.clone(),
+        wait.clone(),
+    )
+        .prop_map(|(keys, owner, wait_ms)| Op::AcquireAll {
+            keys,
+            owner,
+            wait_ms,
+        });
+    let permits =
+        (key.clone(), owner.clone(), 1u8..4, wait).prop_map(|(key, owner, count, wait_ms)| {
+            Op::Permits {
+                key,
+                owner,
+                count,
+                wait_ms,
+            }
+        });
+    let op = prop_oneof![
+        8 => acquire,
+        3 => all,
+        3 => permits,
+        6 => (key.clone(), owner.clone()).prop_map(|(key, owner)| Op::Release { key, owner }),
+        2 => (key.clone(), owner.clone()).prop_map(|(key, owner)| Op::Extend { key, owner }),
+        1 => key.clone().prop_map(|key| Op::Break { key }),
+        2 => (0u8..2, any::<bool>()).prop_map(|(session, bound)| Op::Open { session, bound }),
+        2 => (0u8..2).prop_map(|session| Op::KeepAlive { session }),
+        1 => (0u8..2).prop_map(|session| Op::Close { session }),
+        1 => (0u8..4).prop_map(|conn| Op::Disconnect { conn }),
+        2 => (key.clone(), owner.clone(), 0u8..3)
+            .prop_map(|(key, owner, op)| Op::Latch { key, owner, op }),
+        2 => (key, owner).prop_map(|(key, owner)| Op::Arrive { key, owner }),
+        4 => prop_oneof![1u16..50, 1u16..1_500].prop_map(Op::Pass),
+    ];
+    prop::collection::vec(op, 1..120)
+}
+
+impl Bench {
+    fn run(&mut self, op: &Op) {
+        self.calls += 1;
+        let call = self.calls;
+        let waits: HashSet<u64> = {
+            let state = self.coordinator.0.lock();
+            let waiting = state.requests.iter();
+            waiting.map(|(_, request)| request.ticket.conn).collect()
+        };
+        // A connection waits for one thing at a time.
+        let of_owner = |owner: u8| [1, 11, 21].map(|first| u64::from(owner) + first);
+        let free = |owner: u8| {
+            of_owner(owner)
+                .into_iter()
+                .find(|conn| !waits.contains(conn))
+        };
+        let ticket = |owner: u8| Ticket {
+            conn: free(owner).unwrap_or(1_000 + call),
+            call,
+        };
+        let owners = ["a", "b", "c", "d"];
+        let sids = [&b"s0"[..], b"s1"];
+        let lock = |key: u8| name(["x", "y", "z"][usize::from(key)]);
+        match *op {
+            Op::Acquire {
+                key,
+                owner,
+                shared,
+                life,
+                wait_ms,
+                delay_ms,
+            } => {
+                let life = match life {
+                    0..=2 => Wanted::Lease(u64::from(life) * 300 + 100),
+                    3 => Wanted::Session(sids[usize::from(owner) % 2]),
+                    _ => Wanted::Conn,
+                };
+                let claim = Claim {
+                    ticket: ticket(owner),
+                    share: if shared {
+                        Share::Shared
+                    } else {
+                        Share::Exclusive
+                    },
+                    life,
+                    wait_ms: wait_ms.into(),
+                    delay_ms: delay_ms.into(),
+                    ..claim(owners[usize::from(owner)])
+                };
+                let _ = self.turn(|turn| turn.acquire(&lock(key), &claim));
+            }
+            Op::AcquireAll {
+                ref keys,
+                owner,
+                wait_ms,
+            } => {
+                let names: Vec<Name> = keys.iter().map(|key| lock(*key)).collect();
+                let claim = Claim {
+                    ticket: ticket(owner),
+                    wait_ms: wait_ms.into(),
+                    ..claim(owners[usize::from(owner)])
+                };
+                let _ = self.turn(|turn| turn.acquire_all(&names, &claim));
+            }
+            Op::Permits {
+                key,
+                owner,
+                count,
+                wait_ms,
+            } => {
+                let claim = Claim {
+                    ticket: ticket(owner),
+                    share: Share::Permits {
+                        count: count.into(),
+                        limit: 3,
+                    },
+                    wait_ms: wait_ms.into(),
+                    ..claim(owners[usize::from(owner)])
+                };
+                let name = name(["s", "t", "u"][usize::from(key)]);
+                let _ = self.turn(|turn| turn.acquire(&name, &claim));
+            }
+            Op::Release { key, owner } => {
+                self.turn(|turn| {
+                    turn.release(
+                        &lock(key),
+                        owners[usize::from(owner)].as_bytes(),
+                        None,
+                        None,
+                    )
+                });
+                let semaphore = name(["s", "t", "u"][usize::from(key)]);
+                self.turn(|turn| {
+                    turn.release(
+                        &semaphore,
+                        owners[usize::from(owner)].as_bytes(),
+                        None,
+                        None,
+                    )
+                });
+            }
+            Op::Extend { key, owner } => {
+                let owner = owners[usize::from(owner)].as_bytes();
+                let _ = self.turn(|turn| turn.extend(&lock(key), owner, 777, None, 1));
+            }
+            Op::Break { key } => {
+                let how = Break {
+                    fence: None,
+                    delay_ms: 20,
+                };
+                self.turn(|turn| turn.break_holds(&lock(key), how));
+            }
+            Op::Open { session, bound } => {
+                let sid = sids[usize::from(session)];
+                if self.coordinator.session_of(sid).is_none() {
+                    let open = Open {
+                        sid,
+                        name: b"n",
+                        ttl_ms: 500,
+                        grace_ms: 200,
+                        delay_ms: 30,
+                        is_bound: bound,
+                        conn: u64::from(session) + 1,
+                    };
+                    self.turn(|turn| turn.open_session(&open));
+                }
+            }
+            Op::KeepAlive { session } => {
+                let _ = self.turn(|turn| turn.keep_alive(sids[usize::from(session)], 1));
+            }
+            Op::Close { session } => {
+                self.turn(|turn| turn.close_session(sids[usize::from(session)]));
+            }
+            Op::Disconnect { conn } => self.turn(|turn| turn.disconnect(u64::from(conn) + 1)),
+            Op::Latch { key, owner, op } => {
+                let name = name(["l", "m", "n"][usize::from(key)]);
+                let owner_bytes = owners[usize::from(owner)].as_bytes();
+                let ticket = ticket(owner);
+                self.turn(|turn| {
+                    let _ = match op {
+                        0 => turn.set_latch(&name, 2, 900).map(|_| ()),
+                        1 => turn.count_down(&name, owner_bytes, 1).map(|_| ()),
+                        _ => turn.await_latch(&name, ticket, 700).map(|_| ()),
+                    };
+                });
+            }
+            Op::Arrive { key, owner } => {
+                let name = name(["b", "e", "f"][usize::from(key)]);
+                let arrive = Arrive {
+                    ticket: ticket(owner),
+                    owner: owners[usize::from(owner)].as_bytes(),
+                    parties: 3,
+                    after: Some(0),
+                    wait_ms: 600,
+                };
+                let _ = self.turn(|turn| turn.arrive(&name, &arrive));
+            }
+            Op::Pass(ms) => self.pass(ms.into()),
+        }
+    }
+}
+
+proptest! {
+    /// The invariants hold after every turn, fences rise, and the effects bring back the state.
+    #[test]
+    fn invariants_hold_and_effects_suffice(ops in ops()) {
+        let mut bench = Bench::new();
+        let mut fence = 0;
+        for op in &ops {
+            bench.run(op);
+            let last = bench.coordinator.fences().0;
+            prop_assert!(last >= fence);
+            fence = last;
+        }
+        bench.check_replay();
+    }
+}

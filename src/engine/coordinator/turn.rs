@@ -1,0 +1,604 @@
+//! One stay behind the coordinator's mutex: what time has ended ends first, then comes what was
+//! asked for, and what was freed goes to whoever waits for it.
+
+use super::object::{Body, Delay, Hold, Kind, Name, Object};
+use super::{Conn, Coordinator, Due, State};
+use crate::clock::Now;
+use crate::engine::effect::{Coordination, Effect, Life, Share};
+use crate::sync::MutexGuard;
+
+/// Names a call that waits: the connection, and which of its calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    /// The connection's number.
+    pub conn: u64,
+    /// Which call of the connection.
+    pub call: u64,
+}
+
+/// What came of a call that waited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It has what it wanted.
+    Granted {
+        /// One of the objects: the only one but for a multi-lock.
+        name: Name,
+        /// The fencing token.
+        fence: u64,
+    },
+    /// Its time is over, or a later call took its place: what a try is answered now.
+    Refused(super::Claimed),
+    /// The session it was to live by has ended.
+    NoSession,
+    /// Somebody holds the lock that it watches.
+    Observed(Name),
+    /// The latch is open.
+    Opened,
+    /// The parties of a barrier have met.
+    Met {
+        /// The number of the meeting.
+        generation: u64,
+        /// The place in order of arrival.
+        index: u64,
+    },
+    /// It waited in vain for what has no other answer than null.
+    Nothing,
+    /// An operator ended it.
+    Unblocked,
+}
+
+/// An outcome for a call that waited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// Which call.
+    pub ticket: Ticket,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// News for a holder that did not ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// A hold was lost to time.
+    Hold {
+        /// The connection that last acquired or extended.
+        conn: u64,
+        /// What was held.
+        name: Name,
+        /// The fencing token.
+        fence: u64,
+        /// Whether an operator broke it.
+        is_broken: bool,
+    },
+    /// A session has ended.
+    Session {
+        /// The connection that opened it or last kept it alive.
+        conn: u64,
+        /// The session.
+        number: u64,
+    },
+}
+
+/// How a hold ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Given back.
+    Clean,
+    /// Its lease or session is over, or its connection gone.
+    Lost {
+        /// For how long its session keeps others out.
+        delay_ms: u64,
+    },
+    /// An operator ended it.
+    Broken { delay_ms: u64 },
+}
+
+/// One stay behind the mutex.
+pub struct Turn<'c> {
+    pub(super) state: MutexGuard<'c, State>,
+    pub(super) now: Now,
+    effects: Effects<'c>,
+    /// Objects to look at before the turn ends: something in their way may be gone.
+    pub(super) to_pump: Vec<u32>,
+    /// Names whose watchers are to know.
+    pub(super) touched: Vec<Name>,
+    pub(super) settled: Vec<Settled>,
+    pub(super) lost: Vec<Lost>,
+}
+
+/// Where effects go.
+struct Effects<'c> {
+    frame: Option<&'c mut Vec<u8>>,
+    count: u64,
+}
+
+/// What a turn leaves behind.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Left {
+    /// Names whose watchers are to know.
+    pub(in crate::engine) touched: Vec<Name>,
+    /// Outcomes for calls that waited.
+    pub(in crate::engine) settled: Vec<Settled>,
+    /// News for holders.
+    pub(in crate::engine) lost: Vec<Lost>,
+    /// Changes made.
+    pub(in crate::engine) changes: u64,
+    /// The last frame that changed something that the coordinator keeps.
+    pub(in crate::engine) frame: u64,
+}
+
+/// Takes what a turn leaves for connections.
+pub trait Callers: Send + Sync {
+    /// A call that waited has come to an end, by this frame.
+    fn settle(&self, settled: Settled, frame: u64);
+    /// A holder has lost something, by this frame.
+    fn tell(&self, lost: Lost, frame: u64);
+}
+
+impl Coordinator {
+    /// Begins a turn: ends all that time has ended. Effects go into `frame`, if they are recorded.
+    pub(in crate::engine) fn turn<'c>(
+        &'c self,
+        now: Now,
+        frame: Option<&'c mut Vec<u8>>,
+    ) -> Turn<'c> {
+        let mut turn = self.turn_without_time(now, frame);
+        turn.notice_stall();
+        turn.end_due();
+        turn
+    }
+
+    /// A turn that ends nothing: for doing again what is told.
+    pub(super) fn turn_without_time<'c>(
+        &'c self,
+        now: Now,
+        frame: Option<&'c mut Vec<u8>>,
+    ) -> Turn<'c> {
+        Turn {
+            state: self.0.lock(),
+            now,
+            effects: Effects { frame, count: 0 },
+            to_pump: Vec::new(),
+            touched: Vec::new(),
+            settled: Vec::new(),
+            lost: Vec::new(),
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// The time of the turn.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.now
+    }
+
+    /// Hands over what was freed, and ends the turn; `commit` is called with the mutex held and
+    /// answers the number of the frame, if there is one.
+    pub(in crate::engine) fn finish(
+        mut self,
+        commit: impl FnOnce(&mut Vec<u8>) -> Option<u64>,
+    ) -> Left {
+        self.pump_all();
+        self.state.report();
+        self.state.wake_sleeper();
+        if self.effects.count > 0
+            && let Some(frame) = self.effects.frame.as_deref_mut()
+            && let Some(number) = commit(frame)
+        {
+            self.state.frame = self.state.frame.max(number);
+        }
+        Left {
+            touched: self.touched,
+            settled: self.settled,
+            lost: self.lost,
+            changes: self.effects.count,
+            frame: self.state.frame,
+        }
+    }
+
+    pub(super) fn emit(&mut self, change: &Coordination<'_>) {
+        self.effects.emit(change);
+    }
+
+    /// A stall of the server does not end what lives on engine time.
+    fn notice_stall(&mut self) {
+        let mono_ms = self.now.mono_us / 1_000;
+        // Engine time may have begun before monotonic time did.
+        let lost_ms = mono_ms.wrapping_sub(self.now.engine_ms);
+        let Some(seen_ms) = self.state.lost_ms.replace(lost_ms) else {
+            return;
+        };
+        let since_ms = lost_ms.wrapping_sub(seen_ms);
+        if since_ms >= u64::MAX / 2 {
+            // A reading that is older than the last.
+            self.state.lost_ms = Some(seen_ms);
+        } else if since_ms > 0 {
+            self.state.resumed_ms = self.now.engine_ms;
+        }
+    }
+
+    /// Ends what `now` has ended, in order.
+    fn end_due(&mut self) {
+        loop {
+            let due = self.state.lives.pop(self.now.engine_ms);
+            let Some((at_ms, due)) = due else { break };
+            self.end_one(at_ms, due);
+        }
+        while let Some((_, request)) = self.state.waits.pop(self.now.mono_us / 1_000) {
+            self.time_out(request);
+        }
+        self.pump_all();
+    }
+
+    fn end_one(&mut self, at_ms: u64, due: Due) {
+        let ends_ms = match due {
+            Due::Lease(id, fence) => self.lease_ends_ms(id, fence),
+            Due::Delay(id) => {
+                let held = self.state.objects.get(id as usize).and_then(Object::held);
+                let delay = held.and_then(|held| held.delay.as_ref());
+                delay.map(|delay| self.state.at_least(delay.until_ms, delay.ms))
+            }
+            Due::Session(number) => self.state.session_ends_ms(number),
+            Due::Object(_) => Some(at_ms),
+        };
+        if let Some(ends_ms) = ends_ms.filter(|ends| *ends > self.now.engine_ms) {
+            let timer = self.state.lives.insert(ends_ms, due);
+            self.state.set_timer(due, timer);
+            return;
+        }
+        match due {
+            Due::Lease(id, fence) => {
+                self.state.clear_hold_timer(id, fence);
+                self.end_hold(id, fence, End::Lost { delay_ms: 0 });
+            }
+            Due::Delay(id) => self.end_delay(id, false),
+            Due::Session(number) => self.end_session_lost(number),
+            Due::Object(id) => self.forget(id, false),
+        }
+    }
+
+    fn lease_ends_ms(&self, id: u32, fence: u64) -> Option<u64> {
+        let held = self.state.objects.get(id as usize)?.held()?;
+        let hold = held.holds.get(held.of_fence(fence)?)?;
+        self.state.hold_ends_ms(hold)
+    }
+
+    /// Takes the object's place in all that is kept of it where nothing is known of it any more.
+    pub(super) fn retire_if_empty(&mut self, id: u32) {
+        let Some(object) = self.state.objects.get(id as usize) else {
+            return;
+        };
+        if !object.is_empty() {
+            return;
+        }
+        let object = self.state.objects.remove(id as usize);
+        let found = self
+            .state
+            .table
+            .find_entry(object.hash, |other| *other == id);
+        if let Ok(place) = found {
+            place.remove();
+        }
+        self.state.text_bytes -= object.name.heap_bytes();
+        self.state.shrink_if_sparse();
+        self.state.loose.insert(object.name);
+    }
+
+    /// The object of this name, made if there is none.
+    pub(super) fn object(&mut self, name: &Name, body: impl FnOnce() -> Body) -> u32 {
+        let hash = self.state.hasher.hash(&name.key);
+        if let Some(id) = self.state.find_hash(hash, name.db, &name.key) {
+            return id;
+        }
+        self.state.text_bytes += name.heap_bytes();
+        self.state.loose.remove(name);
+        let object = Object {
+            name: name.clone(),
+            hash,
+            body: body(),
+            queue: std::collections::VecDeque::new(),
+            contention: super::Contention::default(),
+        };
+        let state = &mut *self.state;
+        let id = state.objects.insert(object) as u32;
+        let objects = &state.objects;
+        state
+            .table
+            .insert_unique(hash, id, |id| objects[*id as usize].hash);
+        id
+    }
+
+    /// Gives an object to an owner.
+    pub(super) fn grant(&mut self, id: u32, mut hold: Hold) {
+        let fence = hold.fence;
+        self.state.text_bytes += hold.heap_bytes();
+        match hold.life {
+            Life::Lease { end_ms } => {
+                let due = Due::Lease(id, fence);
+                hold.timer = Some(self.state.lives.insert(end_ms, due));
+            }
+            Life::Session { number } => self.live_by(number, id, fence),
+        }
+        let object = &mut self.state.objects[id as usize];
+        object.contention.grants += 1;
+        let name = object.name.clone();
+        self.effects.emit(&hold.as_effect(&name));
+        if let Some(held) = object.held_mut() {
+            held.holds.push(hold);
+        }
+        self.wake_observers(&name, fence);
+        self.touched.push(name);
+    }
+
+    /// Ends a hold, if it is there; answers whether it was.
+    pub(super) fn end_hold(&mut self, id: u32, fence: u64, end: End) -> bool {
+        let Some(hold) = self.state.take_hold(id, fence) else {
+            return false;
+        };
+        let name = self.state.objects[id as usize].name.clone();
+        self.effects.emit(&Coordination::EndHold {
+            db: name.db,
+            key: &name.key,
+            fence,
+        });
+        let delay_ms = match end {
+            End::Clean => 0,
+            End::Lost { delay_ms } => delay_ms.max(hold.delay_ms),
+            End::Broken { delay_ms } => delay_ms,
+        };
+        if end != End::Clean && hold.conn != 0 {
+            let is_broken = matches!(end, End::Broken { .. });
+            let (conn, name) = (hold.conn, name.clone());
+            self.lost.push(Lost::Hold {
+                conn,
+                name,
+                fence,
+                is_broken,
+            });
+        }
+        if delay_ms > 0 && !matches!(hold.share, Share::Permits { .. }) {
+            self.begin_delay(id, &hold, delay_ms);
+        }
+        self.touched.push(name);
+        self.to_pump.push(id);
+        true
+    }
+
+    /// Keeps others out of a lock; a delay that lasts longer stays.
+    fn begin_delay(&mut self, id: u32, lost: &Hold, delay_ms: u64) {
+        let until_ms = self.now.engine_ms.saturating_add(delay_ms);
+        let held = self.state.objects[id as usize].held();
+        let old = held.and_then(|held| held.delay.as_ref());
+        if old.is_some_and(|old| old.until_ms >= until_ms && !old.admits_shared) {
+            return;
+        }
+        self.end_delay(id, true);
+        let timer = self.state.lives.insert(until_ms, Due::Delay(id));
+        self.state.text_bytes += lost.owner.len();
+        let delay = Delay {
+            until_ms,
+            ms: delay_ms,
+            fence: lost.fence,
+            owner: lost.owner.clone(),
+            admits_shared: lost.share == Share::Shared,
+            timer,
+        };
+        let object = &mut self.state.objects[id as usize];
+        self.effects.emit(&delay.as_effect(&object.name));
+        if let Some(held) = object.held_mut() {
+            held.delay = Some(delay);
+        }
+    }
+
+    /// Ends the delay of a lock, if there is one, whose timer is still set or not.
+    pub(super) fn end_delay(&mut self, id: u32, has_timer: bool) {
+        let object = &mut self.state.objects[id as usize];
+        let Some(delay) = object.held_mut().and_then(|held| held.delay.take()) else {
+            return;
+        };
+        self.effects.emit(&Coordination::EndDelay {
+            db: object.name.db,
+            key: &object.name.key,
+        });
+        self.state.text_bytes -= delay.owner.len();
+        if has_timer {
+            self.state.lives.remove(delay.timer);
+        }
+        self.to_pump.push(id);
+    }
+
+    /// Forgets a latch, the last meeting of a barrier, or that a semaphore was pinned.
+    pub(super) fn forget(&mut self, id: u32, has_timer: bool) {
+        let mut owners_bytes = 0;
+        let object = &mut self.state.objects[id as usize];
+        let (timer, is_latch) = match &mut object.body {
+            Body::Latch(latch) => (Some(latch.timer), true),
+            Body::Barrier(barrier) => {
+                let tripped = barrier.tripped.take();
+                let owners = tripped.iter().flat_map(|tripped| &tripped.owners);
+                owners_bytes = owners.map(|owner| owner.len()).sum();
+                (tripped.map(|tripped| tripped.timer), false)
+            }
+            Body::Held(held) => {
+                if let Some(limit) = &mut held.limit {
+                    limit.is_pinned = false;
+                }
+                (None, false)
+            }
+        };
+        let name = object.name.clone();
+        self.state.text_bytes -= owners_bytes;
+        self.effects.emit(&Coordination::Forget {
+            db: name.db,
+            key: &name.key,
+        });
+        if let Some(timer) = timer.filter(|_| has_timer) {
+            self.state.lives.remove(timer);
+        }
+        if is_latch {
+            self.end_latch(id);
+        }
+        self.touched.push(name);
+        self.to_pump.push(id);
+    }
+
+    /// The next fencing token.
+    pub(super) fn next_fence(&mut self) -> Option<u64> {
+        let state = &mut *self.state;
+        if state.fence >= state.fence_max {
+            return None;
+        }
+        state.fence += 1;
+        Some(state.fence)
+    }
+
+    pub(super) fn settle(&mut self, ticket: Ticket, outcome: Outcome) {
+        self.settled.push(Settled { ticket, outcome });
+    }
+
+    pub(super) fn conn(&mut self, number: u64) -> &mut Conn {
+        self.state.conns.entry(number).or_default()
+    }
+
+    pub(super) fn drop_conn_if_empty(&mut self, number: u64) {
+        if self.state.conns.get(&number).is_some_and(Conn::is_empty) {
+            self.state.conns.remove(&number);
+        }
+    }
+
+    /// What kind of object a name is.
+    #[must_use]
+    pub fn kind(&self, name: &Name) -> Option<Kind> {
+        let id = self.state.find(name.db, &name.key)?;
+        Some(self.state.objects[id as usize].kind())
+    }
+}
+
+impl Effects<'_> {
+    fn emit(&mut self, change: &Coordination<'_>) {
+        self.count += 1;
+        if let Some(frame) = self.frame.as_deref_mut() {
+            Effect::Coordination(*change).push_to(frame);
+        }
+    }
+}
+
+impl State {
+    /// When a hold ends by itself; none for one that its session or connection keeps.
+    pub(super) fn hold_ends_ms(&self, hold: &Hold) -> Option<u64> {
+        match hold.life {
+            Life::Lease { end_ms } => Some(self.at_least(end_ms, hold.ttl_ms)),
+            Life::Session { number } => self.session_ends_ms(number),
+        }
+    }
+
+    /// Takes a hold off its object, its session and the wheel.
+    pub(super) fn take_hold(&mut self, id: u32, fence: u64) -> Option<Hold> {
+        let held = self.objects.get_mut(id as usize)?.held_mut()?;
+        let at = held.of_fence(fence)?;
+        let hold = held.holds.remove(at);
+        self.text_bytes -= hold.heap_bytes();
+        if let Some(timer) = hold.timer {
+            self.lives.remove(timer);
+        }
+        if let Life::Session { number } = hold.life
+            && let Some(session) = self.sessions.get_mut(&number)
+        {
+            session.holds.remove(&(id, fence));
+        }
+        Some(hold)
+    }
+
+    fn clear_hold_timer(&mut self, id: u32, fence: u64) {
+        if let Some(hold) = self.hold_mut(id, fence) {
+            hold.timer = None;
+        }
+    }
+
+    pub(super) fn hold_mut(&mut self, id: u32, fence: u64) -> Option<&mut Hold> {
+        let held = self.objects.get_mut(id as usize)?.held_mut()?;
+        let at = held.of_fence(fence)?;
+        held.holds.get_mut(at)
+    }
+
+    /// Notes the timer of what was not due after all.
+    fn set_timer(&mut self, due: Due, timer: super::wheel::TimerId) {
+        match due {
+            Due::Lease(id, fence) => {
+                if let Some(hold) = self.hold_mut(id, fence) {
+                    hold.timer = Some(timer);
+                }
+            }
+            Due::Delay(id) => {
+                let held = self.objects[id as usize].held_mut();
+                if let Some(delay) = held.and_then(|held| held.delay.as_mut()) {
+                    delay.timer = timer;
+                }
+            }
+            Due::Session(number) => {
+                if let Some(session) = self.sessions.get_mut(&number) {
+                    session.timer = Some(timer);
+                }
+            }
+            Due::Object(id) => match &mut self.objects[id as usize].body {
+                Body::Latch(latch) => latch.timer = timer,
+                Body::Barrier(barrier) => {
+                    if let Some(tripped) = &mut barrier.tripped {
+                        tripped.timer = timer;
+                    }
+                }
+                Body::Held(_) => {}
+            },
+        }
+    }
+
+    fn shrink_if_sparse(&mut self) {
+        if self.objects.is_empty() && self.objects.capacity() > 64 {
+            self.objects.shrink_to_fit();
+            self.table.shrink_to(0, |_| 0);
+        }
+    }
+}
+
+impl Hold {
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.owner.len() + self.value.as_ref().map_or(0, |value| value.len())
+    }
+
+    pub(super) fn as_effect<'a>(&'a self, name: &'a Name) -> Coordination<'a> {
+        Coordination::Hold {
+            db: name.db,
+            key: &name.key,
+            fence: self.fence,
+            owner: &self.owner,
+            share: self.share,
+            depth: self.depth,
+            life: self.life,
+            ttl_ms: self.ttl_ms,
+            delay_ms: self.delay_ms,
+            value: self.value.as_deref(),
+            since_ms: self.since_ms,
+        }
+    }
+}
+
+impl Delay {
+    pub(super) fn as_effect<'a>(&'a self, name: &'a Name) -> Coordination<'a> {
+        Coordination::Delay {
+            db: name.db,
+            key: &name.key,
+            until_ms: self.until_ms,
+            ms: self.ms,
+            fence: self.fence,
+            owner: &self.owner,
+            admits_shared: self.admits_shared,
+        }
+    }
+}
+
+impl std::fmt::Debug for Turn<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Turn").finish_non_exhaustive()
+    }
+}
