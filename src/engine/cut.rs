@@ -32,6 +32,12 @@ impl Step<'_> {
         (ids.collect(), frame)
     }
 
+    /// Adds to `out` the effects that would bring back what the coordinator keeps; answers the
+    /// frame that last changed it.
+    pub fn cut_coordinator(&self, out: &mut Vec<u8>) -> u64 {
+        self.engine().coordinator().cut(out)
+    }
+
     /// Adds to `out` the effects that would bring back the entries of a shard, those past their
     /// deadline among them; answers the identity of its database, and the frame that last changed
     /// it.

@@ -25,7 +25,7 @@ use super::error::{DIRECTORY, Error};
 use super::frame::Kind;
 use super::identity::Identity;
 use super::segment::{self, End, Reader, Segment};
-use super::snapshot::{self, Named, Part, SnapshotReader};
+use super::snapshot::{self, COORDINATOR, Named, Part, SnapshotReader};
 use super::snapshotting;
 use crate::clock::Now;
 use crate::engine::{BadFrame, Cuts, Effects, Engine};
@@ -287,6 +287,10 @@ impl Recovery<'_> {
 
     fn do_part(&mut self, portion: &Portion) -> Result<(), BadFrame> {
         match &portion.part {
+            Part::Shard(part) if part.db == COORDINATOR => {
+                self.cuts.set_coordinator(part.cut);
+                self.engine.replay().apply_all(&portion.items)
+            }
             Part::Shard(part) => {
                 if !self.cuts.set(part.db, part.shard as usize, part.cut) {
                     return Err(BadFrame);

@@ -12,6 +12,7 @@
 //!   0     4        8      9
 //!   | crc | length | kind | `length` bytes, at most 1 MiB
 //!     shard  database u32, shard u32, cut u64, length of its items u64
+//!            (database ffffffff, shard 0: what the coordinator keeps)
 //!     items  effects (`engine/effect.rs`), a piece of those of the shard before
 //!     map    cut u64, then the identity of each database as u32
 //!     end    parts u64, bytes of items u64, highest cut u64, chain u32
@@ -191,6 +192,10 @@ fn names(disk: &dyn Disk) -> Result<Vec<String>, Error> {
 pub(crate) fn link(chain: u32, crc: u32) -> u32 {
     frame::crc32c(&[chain.to_le_bytes(), crc.to_le_bytes()].concat())
 }
+
+/// Stands in the place of a database's identity: the part is what the coordinator keeps, all of it
+/// as shard 0. No database has it, for there are fewer.
+pub const COORDINATOR: u32 = u32::MAX;
 
 /// One part that was cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -653,7 +658,8 @@ fn parse_shard(body: &[u8], header: &Header) -> Option<(ShardCut, u64)> {
         cut: fields.u64()?,
     };
     let items_len = fields.u64()?;
-    let is_there = part.db < header.databases && part.shard < header.shards;
+    let is_coordinator = part.db == COORDINATOR && part.shard == 0;
+    let is_there = is_coordinator || (part.db < header.databases && part.shard < header.shards);
     let is_whole = fields.rest().is_empty() && part.cut >= header.begin;
     (is_there && is_whole).then_some((part, items_len))
 }

@@ -20,7 +20,7 @@ use super::disk::{Disk, remove_if_there};
 use super::error::Error;
 use super::identity::Identity;
 use super::segment;
-use super::snapshot::{self, Header, ShardCut, SnapshotWriter, Summary};
+use super::snapshot::{self, COORDINATOR, Header, ShardCut, SnapshotWriter, Summary};
 use crate::clock::Now;
 use crate::engine::{Batch, Engine};
 use std::sync::Arc;
@@ -104,6 +104,15 @@ impl Snapshotting {
         let step = batch.step();
         let (ids, map_frame) = step.map();
         let begin = self.header.begin;
+        if self.map.is_none() {
+            let frame = step.cut_coordinator(&mut self.items);
+            let part = ShardCut {
+                db: COORDINATOR,
+                shard: 0,
+                cut: frame.max(begin),
+            };
+            self.parts.push((part, self.items.len()));
+        }
         let shards = self.header.shards as usize;
         assert_eq!(step.shards(), shards, "an engine of this identity");
         assert_eq!(ids.len() * shards, self.total, "an engine of this identity");
