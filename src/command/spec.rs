@@ -370,6 +370,16 @@ bit_set! {
         TRANSACTION = "transaction",
         /// Scripts.
         SCRIPTING = "scripting",
+        /// Locks.
+        LOCK = "lock",
+        /// Sessions.
+        SESSION = "session",
+        /// Semaphores.
+        SEMAPHORE = "semaphore",
+        /// Latches.
+        LATCH = "latch",
+        /// Barriers.
+        BARRIER = "barrier",
     }
 }
 
@@ -412,6 +422,16 @@ pub enum Group {
     Transactions,
     /// What a server that is part of a cluster answers.
     Cluster,
+    /// Locks with fencing tokens.
+    Lock,
+    /// Sessions, by which holds and keys live.
+    Session,
+    /// Counting semaphores.
+    Semaphore,
+    /// Latches.
+    Latch,
+    /// Barriers.
+    Barrier,
 }
 
 impl Group {
@@ -425,6 +445,11 @@ impl Group {
             Self::Generic => "generic",
             Self::Transactions => "transactions",
             Self::Cluster => "cluster",
+            Self::Lock => "lock",
+            Self::Session => "session",
+            Self::Semaphore => "semaphore",
+            Self::Latch => "latch",
+            Self::Barrier => "barrier",
         }
     }
 
@@ -438,6 +463,11 @@ impl Group {
             Self::Generic => "Keys of any type",
             Self::Transactions => "Transactions",
             Self::Cluster => "Cluster",
+            Self::Lock => "Locks",
+            Self::Session => "Sessions",
+            Self::Semaphore => "Semaphores",
+            Self::Latch => "Latches",
+            Self::Barrier => "Barriers",
         }
     }
 
@@ -448,6 +478,11 @@ impl Group {
             Self::String => Categories::STRING,
             Self::Generic => Categories::KEYSPACE,
             Self::Transactions => Categories::TRANSACTION,
+            Self::Lock => Categories::LOCK,
+            Self::Session => Categories::SESSION,
+            Self::Semaphore => Categories::SEMAPHORE,
+            Self::Latch => Categories::LATCH,
+            Self::Barrier => Categories::BARRIER,
         }
     }
 }

@@ -18,7 +18,7 @@
 //! - a panic while shards are locked ends the process: half a change must not be seen.
 
 use super::Engine;
-use super::coordinator::{Lost, Settled, Turn};
+use super::coordinator::{Lost, Outcome, Settled, Turn};
 use super::effect::Effect;
 use super::entry::Entry;
 use super::evict::{Candidate, Fate};
@@ -369,11 +369,21 @@ impl Context {
         let Some(callers) = engine.callers.get() else {
             return;
         };
-        let News { settled, lost } = *news;
-        settled
-            .into_iter()
-            .for_each(|settled| callers.settle(settled, frame));
-        lost.into_iter().for_each(|lost| callers.tell(lost, frame));
+        for settled in news.settled {
+            // A grant is of use to nobody but who asked for it.
+            let grant = match &settled.outcome {
+                Outcome::Granted { names, fence } => Some((names.clone(), *fence)),
+                _ => None,
+            };
+            if !callers.settle(settled, frame)
+                && let Some((names, fence)) = grant
+            {
+                engine.coordinator.return_grant(names, fence);
+            }
+        }
+        for lost in news.lost {
+            callers.tell(lost, frame);
+        }
     }
 
     #[inline]

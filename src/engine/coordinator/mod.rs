@@ -141,6 +141,8 @@ struct State {
     /// Keys tied to sessions that have ended, and objects that are gone: their entries are of no
     /// use any more.
     loose: BTreeSet<Name>,
+    /// Grants that found nobody to be told of them.
+    returned: Vec<(Vec<Name>, u64)>,
     /// On engine time.
     lives: Wheel<Due>,
     /// On monotonic time: requests by their place.
@@ -195,6 +197,7 @@ impl Coordinator {
             waiting: HashMap::new(),
             observers: HashMap::new(),
             loose: BTreeSet::new(),
+            returned: Vec::new(),
             lives: Wheel::new(),
             waits: Wheel::new(),
             bounds: Bounds::default(),
@@ -308,12 +311,24 @@ impl Coordinator {
     /// Milliseconds until something is due; the sleeper is woken if that changes.
     pub(crate) fn sleep_ms(&self, now: Now) -> Option<u64> {
         let mut state = self.0.lock();
+        if !state.returned.is_empty() {
+            return Some(0);
+        }
         let next = state.next_due();
         state.sleeps_until = next;
         let until = |at: u64, now: u64| (at != u64::MAX).then(|| at.saturating_sub(now));
         let life = until(next.0, now.engine_ms);
         let wait = until(next.1, now.mono_us / 1_000);
         life.into_iter().chain(wait).min()
+    }
+
+    /// Nobody can be told of a grant: it is given back by the next turn, which comes soon.
+    pub(crate) fn return_grant(&self, names: Vec<Name>, fence: u64) {
+        let mut state = self.0.lock();
+        state.returned.push((names, fence));
+        if let Some(sleeper) = &state.sleeper {
+            sleeper.wake();
+        }
     }
 
     /// Some keys whose entries are of no use any more; taken off the list.

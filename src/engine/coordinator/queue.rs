@@ -238,8 +238,9 @@ impl Turn<'_> {
         if let Some(session) = life.session() {
             self.renew(session);
         }
-        let name = self.state.objects[objects[0] as usize].name.clone();
-        self.settle(request.ticket, Outcome::Granted { name, fence });
+        let name = |id: &u32| self.state.objects[*id as usize].name.clone();
+        let names = objects.iter().map(name).collect();
+        self.settle(request.ticket, Outcome::Granted { names, fence });
     }
 
     pub(super) fn life(&self, asked: Asked) -> Life {

@@ -21,8 +21,8 @@ pub struct Ticket {
 pub enum Outcome {
     /// It has what it wanted.
     Granted {
-        /// One of the objects: the only one but for a multi-lock.
-        name: Name,
+        /// The objects: one, but for a multi-lock.
+        names: Vec<Name>,
         /// The fencing token.
         fence: u64,
     },
@@ -129,8 +129,9 @@ pub(in crate::engine) struct Left {
 
 /// Takes what a turn leaves for connections.
 pub trait Callers: Send + Sync {
-    /// A call that waited has come to an end, by this frame.
-    fn settle(&self, settled: Settled, frame: u64);
+    /// A call that waited has come to an end, by this frame; answers whether there is somebody to
+    /// be told.
+    fn settle(&self, settled: Settled, frame: u64) -> bool;
     /// A holder has lost something, by this frame.
     fn tell(&self, lost: Lost, frame: u64);
 }
@@ -144,6 +145,11 @@ impl Coordinator {
     ) -> Turn<'c> {
         let mut turn = self.turn_without_time(now, frame);
         turn.notice_stall();
+        for (names, fence) in std::mem::take(&mut turn.state.returned) {
+            for name in names {
+                turn.give_back(&name, fence);
+            }
+        }
         turn.end_due();
         turn
     }
