@@ -99,6 +99,14 @@ pub const JOURNAL_BROKEN: ReplyError = coded(
     "MISCONF",
     "Errors writing to the AOF file: Input/output error; the server is about to exit",
 );
+/// A call inside `EXEC` for which the journal has not found room in time. It was not done.
+pub const JOURNAL_BEHIND: ReplyError = coded(
+    "TRYAGAIN",
+    "the journal has no room yet for what this transaction has grown to",
+);
+/// A call whose effects no frame takes ([`FRAME_BYTES_MAX`](crate::engine::FRAME_BYTES_MAX)).
+pub const FRAME_TOO_LONG: ReplyError =
+    err("this would write more than 2147483648 bytes to the journal in one piece");
 /// A reply that waited for the journal in vain.
 pub const JOURNAL_STUCK: ReplyError = coded(
     "UNKNOWN",

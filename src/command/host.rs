@@ -26,6 +26,12 @@ pub trait Host: Send + Sync {
     /// the calling batch has counted so far and `census` the databases as the caller sees them.
     fn info(&self, sections: &[String], census: &[Census], tally: &Tally) -> String;
 
+    /// Whether a step may add so many bytes to the journal now, as one frame.
+    ///
+    /// # Errors
+    /// What the client is told where it may not.
+    fn admit_frame(&self, bytes: usize) -> Result<(), ReplyError>;
+
     /// Notes whether memory was within its bound after room was asked for.
     fn note_room(&self, is_there: bool);
 

@@ -320,6 +320,9 @@ bit_set! {
         /// May take memory that its arguments do not tell of: nothing may be held above the bound
         /// before it runs.
         UNFORESEEN = "",
+        /// Brings the value of its first key under another name or into another database: that
+        /// goes into the journal, however short the arguments are.
+        CARRIES = "",
         /// Has subcommands and does nothing by itself.
         CONTAINER = "",
     }

@@ -35,7 +35,7 @@ mod value;
 mod walk;
 mod watch;
 
-pub use effect::{BadFrame, Effect, Effects, Frame, Recorder, Sink};
+pub use effect::{BadFrame, Effect, Effects, FRAME_BYTES_MAX, Frame, Recorder, Sink};
 pub use evict::{Bound, Need};
 pub use ledger::{Account, Ledger, usable, usable_slots};
 pub use replay::{Cuts, Replay};

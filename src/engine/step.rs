@@ -522,6 +522,29 @@ impl<'b> Step<'b> {
             .sum()
     }
 
+    /// Bytes of the text of a key's value, one past its deadline too, without a trace; 0 where
+    /// there is none. Nothing may be locked.
+    #[must_use]
+    pub fn value_bytes(&self, db: u32, key: &[u8]) -> usize {
+        let hash = self.hash(key);
+        let Some(database) = self.view.layout().get(db as usize) else {
+            return 0;
+        };
+        let shards = database.shards_in_use();
+        let Some(shard) = shards.get(database.shard_of(hash)) else {
+            return 0;
+        };
+        let shard = shard.lock();
+        let entry = shard.find(hash, key).and_then(|bucket| shard.at(bucket));
+        entry.map_or(0, |entry| entry.value().text_bytes())
+    }
+
+    /// Bytes of what the step did and has not committed yet.
+    #[must_use]
+    pub fn frame_bytes(&self) -> usize {
+        self.ctx.frame.len()
+    }
+
     /// What is counted about each database, by its `SELECT` number.
     #[must_use]
     pub fn census(&self) -> Vec<Census> {

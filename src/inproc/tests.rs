@@ -275,3 +275,21 @@ fn changes_since_the_last_snapshot_are_those_after_it_began() {
     server.set_disk(DiskMood::Broken);
     assert_eq!(unsaved(&mut server).as_deref(), Some("1"), "it failed");
 }
+
+/// Each is short; what it would leave in one frame is not.
+#[test]
+fn a_transaction_that_would_write_too_much_is_refused() {
+    const COPIES: usize = 33;
+    let mut server = server(1);
+    let value = "SETRANGE value 67108863 v\n";
+    assert_eq!(ask(&mut server, 0, value), ":67108864\n");
+    ask(&mut server, 0, "MULTI\n");
+    for copy in 0..COPIES {
+        ask(&mut server, 0, &format!("COPY value copy{copy}\n"));
+    }
+    let refused = "-EXECABORT Transaction discarded because of: this would write more than \
+                   2147483648 bytes to the journal in one piece\n";
+    assert_eq!(ask(&mut server, 0, "EXEC\n"), refused);
+    assert_eq!(ask(&mut server, 0, "DBSIZE\n"), ":1\n");
+    assert_eq!(ask(&mut server, 0, "COPY value copy\n"), ":1\n");
+}

@@ -33,9 +33,9 @@ use crate::command::cx::find;
 use crate::command::error::{self, ReplyError};
 use crate::command::host::{ClientState, Host};
 use crate::command::spec::{Flags, Group, Spec};
-use crate::command::{Cx, Park, make_room, resolve, table};
+use crate::command::{Cx, Park, make_room, resolve, table, weight};
 use crate::config::Settings;
-use crate::engine::{Ahead, Batch, usable};
+use crate::engine::{Ahead, Batch, FRAME_BYTES_MAX, usable};
 use crate::journal::{Admission, Needs};
 use crate::observe::calls::Pending;
 use crate::observe::stats::Counts;
@@ -555,15 +555,34 @@ impl<'e> Turn<'e> {
         {
             return Err(error::OUT_OF_MEMORY);
         }
-        if let Some(bytes) = bytes_written(conn, spec, args) {
+        if let Some(bytes) = self.bytes_written(conn, spec, args) {
+            if bytes > FRAME_BYTES_MAX {
+                return Err(error::FRAME_TOO_LONG);
+            }
             match self.server.admit_write(bytes) {
                 Admission::Ok => {}
                 Admission::Behind => return Ok(Admitted::Later),
                 Admission::Full => return Err(error::JOURNAL_FULL),
                 Admission::Broken => return Err(error::JOURNAL_BROKEN),
             }
+            if let Some(multi) = &mut conn.multi {
+                multi.admitted_bytes = bytes;
+            }
         }
         enqueue_or_run(conn, spec, args)
+    }
+
+    /// About how many bytes a request may add to the journal; `None` for one that changes nothing.
+    /// `EXEC` is what it runs.
+    fn bytes_written(&mut self, conn: &Conn, spec: &Spec, args: Args<'_>) -> Option<usize> {
+        match &conn.multi {
+            Some(multi) if spec.name == "exec" => {
+                weight::of_queue(&self.batch(false).step(), conn.db, multi)
+            }
+            _ => weight::of_call(spec, args, |key| {
+                self.batch(false).step().value_bytes(conn.db, key)
+            }),
+        }
     }
 
     /// Has the engine evict what the policy allows; answers whether a request may run.
@@ -767,17 +786,6 @@ fn needs_memory(conn: &Conn, spec: &Spec) -> bool {
         return spec.name == "exec" && queued.is_some_and(in_queue);
     }
     queued.is_some() || spec.flags.has(Flags::DENYOOM)
-}
-
-/// About how many bytes a request may add to the journal; `None` for one that changes nothing.
-/// `EXEC` is what it runs.
-fn bytes_written(conn: &Conn, spec: &Spec, args: Args<'_>) -> Option<usize> {
-    if spec.flags.has(Flags::WRITE) {
-        return Some(args.bytes_len());
-    }
-    let multi = conn.multi.as_ref()?;
-    let writes = |(spec, _): &(&Spec, _)| spec.flags.has(Flags::WRITE);
-    (spec.name == "exec" && multi.queue.iter().any(writes)).then_some(multi.queue_bytes)
 }
 
 /// Queues a request inside `MULTI`; else it is to be run now.

@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::command::host::{Clients, Durability, Host, MemoryFacts};
 use crate::command::{Park, ReplyError, error};
 use crate::config::{SettingError, Settings};
-use crate::engine::{Account, Bound, Census, Engine, Need, Sink, Tally};
+use crate::engine::{Account, Bound, Census, Engine, FRAME_BYTES_MAX, Need, Sink, Tally};
 use crate::journal::keeper::{Keeper, Report};
 use crate::journal::recover::Found;
 use crate::journal::{Admission, Log, Needs};
@@ -402,6 +402,18 @@ fn bound(settings: &Settings) -> Bound {
 }
 
 impl Host for Server {
+    fn admit_frame(&self, bytes: usize) -> Result<(), ReplyError> {
+        if bytes > FRAME_BYTES_MAX {
+            return Err(error::FRAME_TOO_LONG);
+        }
+        match self.admit_write(bytes) {
+            Admission::Ok => Ok(()),
+            Admission::Behind => Err(error::JOURNAL_BEHIND),
+            Admission::Full => Err(error::JOURNAL_FULL),
+            Admission::Broken => Err(error::JOURNAL_BROKEN),
+        }
+    }
+
     fn note_room(&self, is_there: bool) {
         self.exceeded.note(self.clock.mono_us(), !is_there);
     }
