@@ -198,6 +198,9 @@ pub const REWRITE_FAILED: ReplyError = err(
 );
 /// A snapshot where nothing can be written.
 pub const SAVE_FAILED: ReplyError = err("the snapshot could not be written; the log says why");
+/// A snapshot that somebody waits for while the server stops.
+pub const SAVE_STOPPED: ReplyError =
+    err("the server stops, and the snapshot has not been written yet");
 /// A command about what is kept on disk, where nothing ever is.
 pub const NOT_KEPT: ReplyError = err("this server keeps nothing on disk");
 /// `WAITAOF` for the own disk without a journal.

@@ -279,9 +279,9 @@ impl Session {
         }
     }
 
-    /// Whether there is a call that waits.
-    pub(crate) fn is_parked(&self) -> bool {
-        self.parked.is_some()
+    /// What the call that waits waits for, if there is one.
+    pub(crate) fn parked(&self) -> Option<Park> {
+        self.parked
     }
 
     /// Whether there is a call that waits, and what it waits for has come about.

@@ -112,6 +112,9 @@ impl Outcome {
     }
 }
 
+/// So long after the server began to stop, calls that wait are answered with what is the case.
+const STOP_PARK_MS: u64 = 500;
+
 /// A moment that never comes.
 const NOT_STOPPING: u64 = u64::MAX;
 
@@ -235,8 +238,12 @@ impl Server {
         disk.is_some_and(|disk| disk.is_loading())
     }
 
-    /// What has become of a call that waits; `None` while it has to go on waiting.
+    /// What has become of a call that waits; `None` while it has to go on waiting. A server that
+    /// stops lets nobody wait for long.
     pub(crate) fn outcome(&self, park: Park) -> Option<Outcome> {
+        let now_ms = self.clock.mono_us() / 1_000;
+        let stopping_since_ms = self.stopping_since_ms();
+        let is_over = stopping_since_ms.is_some_and(|since_ms| now_ms >= since_ms + STOP_PARK_MS);
         match park {
             Park::Synced {
                 frame,
@@ -251,22 +258,19 @@ impl Server {
                 let disk = Host::durability(self);
                 let is_synced = is_kept && disk.is_some_and(|disk| disk.synced() >= frame);
                 let is_met = is_synced && replicas == 0;
-                let is_late = until_ms.is_some_and(|at| self.clock.mono_us() / 1_000 >= at);
-                (is_met || is_late).then_some(Outcome::Copies(is_synced))
+                let is_late = until_ms.is_some_and(|at| now_ms >= at);
+                (is_met || is_late || is_over).then_some(Outcome::Copies(is_synced))
             }
-            Park::Snapshot { number } => Some(if self.snapshot_outcome(number)? {
-                Outcome::Saved
-            } else {
-                Outcome::Failed(error::SAVE_FAILED)
-            }),
-            Park::Stop { number, is_forced } => {
-                let is_saved = self.snapshot_outcome(number)?;
-                Some(if is_saved || is_forced {
-                    Outcome::Stop
-                } else {
-                    Outcome::Failed(error::SHUTDOWN_FAILED)
-                })
-            }
+            Park::Snapshot { number } => match self.snapshot_outcome(number) {
+                Some(true) => Some(Outcome::Saved),
+                Some(false) => Some(Outcome::Failed(error::SAVE_FAILED)),
+                None => is_over.then_some(Outcome::Failed(error::SAVE_STOPPED)),
+            },
+            Park::Stop { number, is_forced } => match self.snapshot_outcome(number) {
+                Some(is_saved) if is_saved || is_forced => Some(Outcome::Stop),
+                Some(_) => Some(Outcome::Failed(error::SHUTDOWN_FAILED)),
+                None => is_over.then_some(Outcome::Stop),
+            },
         }
     }
 

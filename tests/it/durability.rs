@@ -11,6 +11,7 @@ mod faults;
 mod full;
 mod load;
 mod owner;
+mod parked;
 mod restart;
 mod writers;
 
@@ -34,6 +35,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.extend(crate::trials_of("durability::load", load::CASES));
     trials.extend(crate::trials_of("durability::damage", damage::CASES));
     trials.extend(crate::trials_of("durability::owner", owner::CASES));
+    trials.extend(crate::trials_of("durability::parked", parked::CASES));
+    trials.extend(parked::slow_trials());
     trials.extend(crash::trials());
     trials.extend(faults::trials());
     trials.extend(full::trials());
