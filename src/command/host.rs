@@ -50,6 +50,9 @@ pub trait Host: Send + Sync {
     /// What is kept on disk, if anything ever is.
     fn durability(&self) -> Option<&dyn Durability>;
 
+    /// Whether the disk has this frame for good, and what changed before it, recorded or not.
+    fn is_durable(&self, frame: u64) -> bool;
+
     /// A random number, of good quality.
     fn random(&self) -> u64;
 }
@@ -128,8 +131,8 @@ pub trait Durability: Send + Sync {
     /// becomes true again.
     fn is_loading(&self) -> bool;
 
-    /// The last frame that is on the disk for good.
-    fn synced(&self) -> u64;
+    /// Whether the disk has, for good, this frame and all that is needed to bring it back.
+    fn has(&self, frame: u64) -> bool;
 
     /// Begins to write a snapshot in the background; answers its number. It has everything that
     /// was changed before the call: `changes`, counted since the server began.

@@ -171,7 +171,7 @@ impl Engine {
         let Some(sink) = self.sink.get() else {
             return;
         };
-        let was_on = self.recording.swap(on, Ordering::Relaxed);
+        let was_on = self.recording.swap(on, Ordering::AcqRel);
         if on && !was_on {
             let mut frame = Vec::new();
             Effect::Unrecorded.push_to(&mut frame);
@@ -184,14 +184,14 @@ impl Engine {
     pub fn set_sink(&self, sink: Box<dyn Sink>, recording: bool) {
         let _alone = self.gate.exclusive();
         if self.sink.set(sink).is_ok() {
-            self.recording.store(recording, Ordering::Relaxed);
+            self.recording.store(recording, Ordering::Release);
         }
     }
 
     /// Whether effects are told to the sink. Inside the gate it stays what it is.
     #[must_use]
     pub fn is_recording(&self) -> bool {
-        self.recording.load(Ordering::Relaxed)
+        self.recording.load(Ordering::Acquire)
     }
 
     /// Ends a watch.

@@ -255,8 +255,7 @@ impl Server {
                 if local && !is_kept {
                     return Some(Outcome::Failed(error::WAITAOF_WITHOUT_JOURNAL));
                 }
-                let disk = Host::durability(self);
-                let is_synced = is_kept && disk.is_some_and(|disk| disk.synced() >= frame);
+                let is_synced = Host::is_durable(self, frame);
                 let is_met = is_synced && replicas == 0;
                 let is_late = until_ms.is_some_and(|at| now_ms >= at);
                 (is_met || is_late || is_over).then_some(Outcome::Copies(is_synced))
@@ -510,6 +509,12 @@ impl Host for Server {
         {
             (self.on_shut_down)();
         }
+    }
+
+    fn is_durable(&self, frame: u64) -> bool {
+        // Whoever switches recording on has said before that there is a gap.
+        let is_kept = self.records() && self.engine.is_recording();
+        is_kept && Host::durability(self).is_some_and(|disk| disk.has(frame))
     }
 
     fn durability(&self) -> Option<&dyn Durability> {
