@@ -35,7 +35,8 @@ pub enum Park {
 }
 
 impl Park {
-    /// Whether it may last for ever: who says that it sends nothing more is then taken to have gone.
+    /// Whether it may last for ever: who says that nothing more will be sent is then taken to have
+    /// gone.
     #[must_use]
     pub fn may_last(self) -> bool {
         match self {

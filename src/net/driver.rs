@@ -185,7 +185,6 @@ impl Connection {
 
     /// Goes on until there is nothing to do but wait.
     fn drive(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        self.watch.waits.set(false);
         loop {
             if self.session.client().outbox().take().contains(&Post::Close) {
                 return Poll::Ready(End::Killed);
@@ -652,6 +651,7 @@ impl Future for Connection {
             self.watch.set_waker(cx.waker());
             *self.waker.0.lock() = Some(cx.waker().clone());
         }
+        self.watch.waits.set(false);
         let polled = self.drive(cx);
         if let Poll::Ready(end) = polled {
             self.note_end(end);

@@ -74,8 +74,8 @@ impl Stream {
         }
     }
 
-    /// Looks, without reading, whether the peer is still there. The task is woken when that may have
-    /// changed, unless something lies unread: then it is to look again by itself.
+    /// Looks, without reading, whether the peer is still there. The task is woken when that may
+    /// have changed, unless something lies unread: then it is to look again by itself.
     pub(super) fn poll_peer(&mut self, cx: &mut Context<'_>) -> Peer {
         loop {
             let ready = match self {

@@ -26,6 +26,7 @@ pub(crate) mod kept;
 pub(crate) mod outbox;
 pub(crate) mod registry;
 pub(crate) mod server;
+mod told;
 
 use crate::clock::Now;
 use crate::command::conn::{Conn, MULTI_BYTES_MAX, MULTI_COMMANDS_MAX, Multi};
@@ -45,6 +46,7 @@ use linchpin_protocol::{
 use registry::Client;
 use server::{Outcome, Server};
 use std::sync::Arc;
+use told::Told;
 
 /// After this much output a call returns, so that it can be sent before more is made.
 const OUTPUT_BYTES_SOFT_MAX: usize = 64 << 10;
@@ -231,7 +233,7 @@ impl Session {
         Ran {
             consumed: at,
             replies: turn.replies,
-            needs: server.needs(turn.frame),
+            needs: turn.told.needs(server.journal()),
             stop,
         }
     }
@@ -462,8 +464,8 @@ struct Turn<'e> {
     out_len_max: usize,
     /// A reply was cut off there.
     overflowed: bool,
-    /// The highest frame that the replies tell of.
-    frame: u64,
+    /// The frames that the replies tell of.
+    told: Told,
     replies: u32,
     /// The last request waits for this.
     parked: Option<Park>,
@@ -495,7 +497,7 @@ impl<'e> Turn<'e> {
             out_len_soft_max: usize::MAX,
             out_len_max: usize::MAX,
             overflowed: false,
-            frame: 0,
+            told: Told::default(),
             replies: 0,
             parked: None,
             counts: Counts::default(),
@@ -658,7 +660,8 @@ impl<'e> Turn<'e> {
         let (frame, parked) = (cx.step.commit(), cx.parked);
         cx.conn.note_frame(tally.changes, frame);
         drop(cx);
-        self.frame = self.frame.max(frame);
+        let ran = inner.iter().map(|call| call.spec);
+        self.told.note(frame, spec, ran);
         self.parked = parked;
         self.overflowed |= overflowed;
         for call in &inner {

@@ -11,7 +11,7 @@ use crate::config::{SettingError, Settings};
 use crate::engine::{Account, Bound, Census, Engine, FRAME_BYTES_MAX, Need, Sink, Tally};
 use crate::journal::keeper::{Keeper, Report};
 use crate::journal::recover::Found;
-use crate::journal::{Admission, Log, Needs};
+use crate::journal::{Admission, Log};
 use crate::observe::calls::CallStats;
 use crate::observe::exceeded::Exceeded;
 use crate::observe::info::{self, Identity, InfoFacts};
@@ -217,14 +217,6 @@ impl Server {
     /// Number of workers.
     pub(crate) fn workers(&self) -> usize {
         self.identity.workers
-    }
-
-    /// What must be in the journal before somebody may be told of this frame.
-    pub(crate) fn needs(&self, frame: u64) -> Needs {
-        match self.journal() {
-            Some(log) if frame > 0 => log.needs_of(frame),
-            _ => Needs::default(),
-        }
     }
 
     /// Whether a request that adds about so many bytes to the journal may run.
