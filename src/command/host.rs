@@ -26,6 +26,12 @@ pub trait Host: Send + Sync {
     /// the calling batch has counted so far and `census` the databases as the caller sees them.
     fn info(&self, sections: &[String], census: &[Census], tally: &Tally) -> String;
 
+    /// Whether a step may add so many bytes to the journal now, as one frame.
+    ///
+    /// # Errors
+    /// What the client is told where it may not.
+    fn admit_frame(&self, bytes: usize) -> Result<(), ReplyError>;
+
     /// Notes whether memory was within its bound after room was asked for.
     fn note_room(&self, is_there: bool);
 
@@ -43,6 +49,9 @@ pub trait Host: Send + Sync {
 
     /// What is kept on disk, if anything ever is.
     fn durability(&self) -> Option<&dyn Durability>;
+
+    /// Whether the disk has this frame for good, and what changed before it, recorded or not.
+    fn is_durable(&self, frame: u64) -> bool;
 
     /// A random number, of good quality.
     fn random(&self) -> u64;
@@ -122,8 +131,8 @@ pub trait Durability: Send + Sync {
     /// becomes true again.
     fn is_loading(&self) -> bool;
 
-    /// The last frame that is on the disk for good.
-    fn synced(&self) -> u64;
+    /// Whether the disk has, for good, this frame and all that is needed to bring it back.
+    fn has(&self, frame: u64) -> bool;
 
     /// Begins to write a snapshot in the background; answers its number. It has everything that
     /// was changed before the call: `changes`, counted since the server began.

@@ -100,6 +100,10 @@ pub enum Effect<'a> {
     Coordination(Coordination<'a>),
 }
 
+/// The most bytes that a frame may have. What a step adds is bounded before it runs; removals that
+/// nobody can foresee come on top, and the length of a frame is kept in 32 bits.
+pub const FRAME_BYTES_MAX: usize = 2 << 30;
+
 /// Bytes that are no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a frame holds something that is no effect of this version")]

@@ -36,7 +36,9 @@ mod value;
 mod walk;
 mod watch;
 
-pub use effect::{BadFrame, Coordination, Effect, Effects, Frame, Life, Recorder, Share, Sink};
+pub use effect::{
+    BadFrame, Coordination, Effect, Effects, FRAME_BYTES_MAX, Frame, Life, Recorder, Share, Sink,
+};
 pub use evict::{Bound, Need};
 pub use ledger::{Account, Ledger, usable, usable_slots};
 pub use replay::{Cuts, Replay};
@@ -178,7 +180,7 @@ impl Engine {
         let Some(sink) = self.sink.get() else {
             return;
         };
-        let was_on = self.recording.swap(on, Ordering::Relaxed);
+        let was_on = self.recording.swap(on, Ordering::AcqRel);
         if on && !was_on {
             let mut frame = Vec::new();
             Effect::Unrecorded.push_to(&mut frame);
@@ -191,7 +193,7 @@ impl Engine {
     pub fn set_sink(&self, sink: Box<dyn Sink>, recording: bool) {
         let _alone = self.gate.exclusive();
         if self.sink.set(sink).is_ok() {
-            self.recording.store(recording, Ordering::Relaxed);
+            self.recording.store(recording, Ordering::Release);
         }
     }
 
@@ -209,7 +211,7 @@ impl Engine {
     /// Whether effects are told to the sink. Inside the gate it stays what it is.
     #[must_use]
     pub fn is_recording(&self) -> bool {
-        self.recording.load(Ordering::Relaxed)
+        self.recording.load(Ordering::Acquire)
     }
 
     /// Ends a watch.

@@ -50,7 +50,7 @@ pub struct Keeper {
     state: Mutex<Report>,
     thread: OnceLock<Thread>,
     is_stopping: AtomicBool,
-    /// The journal was switched on and no snapshot has been written since.
+    /// Recording was switched on and no snapshot has been written since.
     has_gap: AtomicBool,
 }
 
@@ -171,9 +171,9 @@ impl Keeper {
     ) {
         self.thread.get_or_init(std::thread::current);
         while !self.is_stopping() {
-            if engine.is_recording() != is_wanted() {
-                engine.set_recording(is_wanted());
-                self.has_gap.store(is_wanted(), Ordering::Release);
+            let is_on = is_wanted();
+            if engine.is_recording() != is_on {
+                self.switch(engine, is_on);
             }
             let report = self.report();
             let may_try = self.clock.now().wall_ms / 1_000 >= report.failed_s + GAP_RETRY_S;
@@ -189,6 +189,18 @@ impl Keeper {
         }
     }
 
+    /// Has `engine` record or not. There is a gap before anything is recorded, so that nobody takes
+    /// a frame behind it for safe.
+    fn switch(&self, engine: &Engine, is_on: bool) {
+        if is_on {
+            self.has_gap.store(true, Ordering::Release);
+        }
+        engine.set_recording(is_on);
+        if !is_on {
+            self.has_gap.store(false, Ordering::Release);
+        }
+    }
+
     /// Takes one more after the thread has ended, without a rest: when the server stops.
     pub fn take_last(&self, engine: &Engine) {
         self.is_stopping.store(false, Ordering::Release);
@@ -201,14 +213,14 @@ impl Keeper {
         let log_bytes = self.log.figures().bytes;
         let records = engine.is_recording();
         if !records {
-            engine.set_recording(true);
+            self.switch(engine, true);
         }
         let taken = self.take(engine);
         if taken.is_ok() {
             self.has_gap.store(false, Ordering::Release);
         }
         if !records && (taken.is_err() || !is_wanted()) {
-            engine.set_recording(false);
+            self.switch(engine, false);
         }
         let (now, now_us) = (self.clock.now(), self.clock.mono_us());
         let mut state = self.state.lock();

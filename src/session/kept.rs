@@ -230,8 +230,9 @@ impl Durability for Disk {
         self.is_loading.load(Ordering::Acquire)
     }
 
-    fn synced(&self) -> u64 {
-        self.log().map_or(0, Log::synced)
+    fn has(&self, frame: u64) -> bool {
+        let kept = self.kept.get();
+        kept.is_some_and(|kept| !kept.keeper.has_gap() && kept.log.synced() >= frame)
     }
 
     fn begin_snapshot(&self, changes: u64) -> Result<u64, SnapshotRefused> {

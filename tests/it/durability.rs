@@ -11,7 +11,9 @@ mod faults;
 mod full;
 mod load;
 mod owner;
+mod parked;
 mod restart;
+mod switched;
 mod writers;
 
 use std::path::{Path, PathBuf};
@@ -32,8 +34,11 @@ const LOAD_MAX: Duration = Duration::from_secs(20);
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = crate::trials_of("durability::restart", restart::CASES);
     trials.extend(crate::trials_of("durability::load", load::CASES));
+    trials.extend(crate::trials_of("durability::switched", switched::CASES));
     trials.extend(crate::trials_of("durability::damage", damage::CASES));
     trials.extend(crate::trials_of("durability::owner", owner::CASES));
+    trials.extend(crate::trials_of("durability::parked", parked::CASES));
+    trials.extend(parked::slow_trials());
     trials.extend(crash::trials());
     trials.extend(faults::trials());
     trials.extend(full::trials());

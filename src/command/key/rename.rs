@@ -17,7 +17,7 @@ pub const SPECS: &[Spec] = &[
     Spec::new(
         "rename",
         3,
-        Flags::WRITE,
+        Flags::WRITE.with(Flags::CARRIES),
         Keys::pair(FROM, KeyFlags::OW.with(KeyFlags::UPDATE)),
         run_rename,
     )
@@ -30,7 +30,7 @@ pub const SPECS: &[Spec] = &[
     Spec::new(
         "renamenx",
         3,
-        Flags::WRITE.with(Flags::FAST),
+        Flags::WRITE.with(Flags::FAST).with(Flags::CARRIES),
         Keys::pair(FROM, KeyFlags::OW.with(KeyFlags::INSERT)),
         run_renamenx,
     )

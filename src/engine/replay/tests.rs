@@ -299,6 +299,37 @@ fn whoever_looks_is_told_of_the_last_frame_of_what_it_saw_and_of_no_later_one() 
     assert_eq!(recorder.take().len(), 5);
 }
 
+/// Also of what came while it looked. Goes red when the frame is noted before the shard is locked.
+#[test]
+fn whoever_is_told_of_a_key_is_told_of_its_frame() {
+    let recorder = Arc::new(Recorder::new());
+    let options = Options {
+        workers: 2,
+        shards: 1,
+        ..options()
+    };
+    let engine = Engine::new(options, Some(Box::new(recorder)));
+    assert_eq!(seen(&engine, |step| put(step, 0, b"a")), 1);
+    let told = seen(&engine, |step| {
+        let mut is_replaced = false;
+        let key = step.random_key(0, || {
+            if !std::mem::replace(&mut is_replaced, true) {
+                let batch = engine.shared(1, Now::default());
+                let mut other = batch.step();
+                assert!(other.lock(0, b"a").slot(0, b"a").remove());
+                put(&mut other, 0, b"b");
+            }
+            0
+        });
+        assert_eq!(key.as_deref(), Some(&b"b"[..]));
+    });
+    assert_eq!(told, 3);
+    let count = |step: &mut Step<'_>| assert_eq!(step.census()[0].keys, 1);
+    assert_eq!(seen(&engine, count), 3);
+    let estimate = |step: &mut Step<'_>| assert_eq!(step.census_unsettled()[0].keys, 1);
+    assert_eq!(seen(&engine, estimate), 0);
+}
+
 /// Several count on the same keys at once, each under the key's lock: in the order of the frames
 /// the counts of a key rise one by one. Goes red when a frame is numbered behind the lock.
 #[test]
