@@ -35,7 +35,7 @@ mod value;
 mod walk;
 mod watch;
 
-pub use effect::{BadFrame, Effect, Effects, Frame, Recorder, Sink};
+pub use effect::{BadFrame, Effect, Effects, Frame, Recorder, Sink, VALUE_BYTES_MAX};
 pub use evict::{Bound, Need};
 pub use ledger::{Account, Ledger, usable, usable_slots};
 pub use replay::{Cuts, Replay};
