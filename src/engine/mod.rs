@@ -10,6 +10,8 @@
 
 mod alarm;
 mod arena;
+#[cfg(all(test, not(loom)))]
+pub(crate) mod changes;
 mod cut;
 mod deadlines;
 mod effect;

@@ -157,16 +157,11 @@ fn open(disk: &SimDisk) -> Result<(Found, u128), Error> {
 
 /// An identity like any other, but small: few shards, few databases.
 pub(super) fn an_identity() -> Identity {
-    let random = Random {
-        history: [0xab; 20],
-        secret: 0x1122_3344_5566_7788,
-        hash_seed: 7,
-    };
     let shape = Shape {
         shards: 4,
         databases: 3,
     };
-    Identity::new(random, shape)
+    Identity::new(Random::FIXED, shape)
 }
 
 fn with_identity(identity: &Identity) -> SimDisk {

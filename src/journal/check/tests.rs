@@ -10,12 +10,6 @@ use crate::journal::recover::recover;
 use crate::journal::snapshot::{Header, ShardCut, SnapshotWriter};
 use std::sync::Arc;
 
-const RANDOM: Random = Random {
-    history: [0xab; 20],
-    secret: 0x1122_3344_5566_7788,
-    hash_seed: 7,
-};
-
 const SHAPE: Shape = Shape {
     shards: 1,
     databases: 1,
@@ -31,7 +25,7 @@ fn put(key: u64) -> Vec<u8> {
 /// A directory whose log has two segments, frames 1 to 4 and 5 to 8, all of it safe but frame 8.
 fn directory() -> (SimDisk, Identity) {
     let disk = SimDisk::new();
-    let identity = Identity::new(RANDOM, SHAPE);
+    let identity = Identity::new(Random::FIXED, SHAPE);
     identity.store(&disk).unwrap();
     let mut base = 0;
     for first in [0, 4] {
@@ -259,7 +253,11 @@ fn a_snapshot_behind_them_makes_them_needless() {
     let (disk, identity) = directory_with(&Effect::Unrecorded);
     add_snapshot(&disk, &identity, 9);
     let (looked, _, after) = look_and_repair(&disk);
-    assert!(!texts(&looked).contains("builds on changes"), "{}", texts(&looked));
+    assert!(
+        !texts(&looked).contains("builds on changes"),
+        "{}",
+        texts(&looked)
+    );
     assert_eq!(after, Ok((10, 10)));
 }
 
