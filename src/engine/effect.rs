@@ -10,9 +10,9 @@
 //! module that knows. The first integer of an effect is the number of its variant, so variants keep
 //! their order and new ones come last. The bytes are pinned by tests below: files are made of them.
 //!
-//! Cost: writing an effect is one copy of key and value; reading borrows them. A write behind the end
-//! of a value makes zeros that no byte of a frame stands for: what would make a value of more than
-//! [`VALUE_BYTES_MAX`] is no effect.
+//! Cost: writing an effect is one copy of key and value; reading borrows them. A write behind the
+//! end of a value makes zeros that no byte of a frame stands for: what would make a value of more
+//! than [`VALUE_BYTES_MAX`] is no effect.
 
 use super::value::ValueRef;
 use wincode::config::Configuration;

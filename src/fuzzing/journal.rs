@@ -6,8 +6,8 @@
 //!
 //! LIMITATIONS: a write behind the end of a value makes zeros that no byte of the log stands for.
 //! What is further out than any value is refused; below that, a few such writes at different keys
-//! ask for more than a fuzzer may take, as the clients of a server may up to its `maxmemory`. Inputs
-//! in which one is further out than [`HOLE_BYTES_MAX`], and possible, are passed over.
+//! ask for more than a fuzzer may take, as the clients of a server may up to its `maxmemory`.
+//! Inputs in which one is further out than [`HOLE_BYTES_MAX`], and possible, are passed over.
 
 use crate::clock::Now;
 use crate::engine::{Effect, Effects, Engine, Options};

@@ -411,8 +411,8 @@ impl<'d> Reader<'d> {
         &self.end
     }
 
-    /// Where the log ends if the frame of effects that was read last, with this position and number,
-    /// is not to be in it.
+    /// Where the log ends if the frame of effects that was read last, with this position and
+    /// number, is not to be in it.
     #[must_use]
     pub fn end_before(&self, position: u64, number: u64) -> End {
         End {
