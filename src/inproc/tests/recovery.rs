@@ -167,16 +167,21 @@ impl std::fmt::Debug for Step {
 }
 
 fn steps(count_max: usize) -> impl Strategy<Value = Vec<Step>> {
-    // Flushes and swaps, which have few forms, come as seldom as that.
     let forms = WRITES.iter().flat_map(|(name, forms)| {
         let form = move |form: &&str| format!("{name} {form}").trim_end().to_owned();
         forms.iter().map(form)
     });
-    let (forms, others): (Vec<String>, _) = (forms.collect(), OTHERS.to_vec());
+    // Flushes and swaps come seldom, so that there is something left in the end.
+    let (whole, forms): (Vec<String>, Vec<String>) = forms.partition(|form| {
+        let starts = |name| form.starts_with(name);
+        ["flush", "swapdb"].into_iter().any(starts)
+    });
+    let others = OTHERS.to_vec();
     let filled = |(form, dice): (String, [u8; 8])| fill(&form, dice);
     let write = (select(forms), any::<[u8; 8]>()).prop_map(filled);
+    let whole = (select(whole), any::<[u8; 8]>()).prop_map(filled);
     let other = (select(others).prop_map(str::to_owned), any::<[u8; 8]>()).prop_map(filled);
-    let request = prop_oneof![4 => write, 1 => other];
+    let request = prop_oneof![120 => write, 1 => whole, 30 => other];
     let step = prop_oneof![
         60 => (0..CONNECTIONS, request).prop_map(|(number, line)| Step::Request(number, line)),
         3 => select(vec![1, 99, 1_500, 10_000]).prop_map(Step::AdvanceMs),
