@@ -420,6 +420,35 @@ fn no_flipped_bit_of_snapshot_or_log_shows_a_wrong_value() {
     assert!(refused > 4_096 && cut < refused, "{refused} {cut}");
 }
 
+/// It looks like the torn tail of a crash then, and holds no change.
+#[test]
+fn damage_to_the_closing_record_costs_nothing() {
+    use crate::journal::frame::MARK_FRAME_BYTES;
+    let disk = SimDisk::new();
+    let stage = history(&disk);
+    let (numbered, hash) = (stage.log.numbered(), stage.engine.state_hash());
+    stage.writer.close().unwrap();
+    let last = segment::list(&disk).unwrap().pop().unwrap().name;
+    let bytes = disk.contents(&last).unwrap();
+    let (closed, state) = look(&disk.kill()).unwrap();
+    assert!(closed.is_clean && state == hash);
+    let end = (closed.end.position - segment::parse_name(&last).unwrap()) as usize;
+    for bit in (end - MARK_FRAME_BYTES) * 8..end * 8 {
+        let fresh = disk.kill();
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        fresh.put(&last, &flipped);
+        match look(&fresh) {
+            Ok((found, state)) => {
+                assert_eq!((found.end.number, state), (numbered, hash), "bit {bit}");
+                assert!(!found.is_clean && found.end.torn.is_some(), "bit {bit}");
+            }
+            // It may look like the frame of a newer program.
+            Err(error) => assert_eq!(error.exit_code(), 78, "bit {bit}: {error}"),
+        }
+    }
+}
+
 #[test]
 fn a_snapshot_cut_anywhere_is_refused_and_so_is_a_log_that_ends_before_it() {
     let disk = SimDisk::new();
