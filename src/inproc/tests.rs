@@ -1,7 +1,5 @@
 //! Calls that wait for the disk, and what is told while it does well or badly.
 
-mod recovery;
-
 use super::*;
 
 /// A server with so many connections.
