@@ -13,9 +13,11 @@ use crate::journal::recover::{Found, recover};
 use crate::journal::segment::{self, End, Reader};
 use crate::journal::writer::{self, Threads, Writer};
 use crate::journal::{Log, Policy, log};
+use crate::sync::Mutex;
 use proptest::prelude::*;
 use proptest::sample::select;
 use std::collections::BTreeMap;
+use std::sync::Barrier;
 
 /// Few shards and few keys, so that they meet.
 const SHAPE: Shape = Shape {
@@ -24,6 +26,8 @@ const SHAPE: Shape = Shape {
 };
 const CONNECTIONS: usize = 3;
 const WORKERS: usize = 4;
+/// How often several workers meet.
+const ROUNDS: usize = 3_000;
 
 /// Every command that writes, and what may follow its name. Words in capitals that [`fill`] knows
 /// stand for others.
@@ -348,15 +352,18 @@ impl Stage {
     }
 }
 
-/// What a start makes of a directory: the last frame, and the state.
-fn recovered(disk: &SimDisk, identity: &Identity) -> (u64, u128) {
-    let options = crate::engine::Options {
+fn options(identity: &Identity) -> crate::engine::Options {
+    crate::engine::Options {
         databases: identity.databases,
         shards: identity.shards as usize,
         hash_seed: identity.hash_seed,
         ..Default::default()
-    };
-    let engine = Engine::new(options, None);
+    }
+}
+
+/// What a start makes of a directory: the last frame, and the state.
+fn recovered(disk: &SimDisk, identity: &Identity) -> (u64, u128) {
+    let engine = Engine::new(options(identity), None);
     let found = recover(disk, identity, &engine, identity.databases, &mut |_| {});
     let found = found.expect("it is sound");
     (found.end.number, engine.state_hash())
@@ -406,24 +413,49 @@ proptest! {
             }
         }
     }
+}
 
-    /// Four workers in threads of their own, at the same keys.
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+
+    /// Four workers in threads of their own, at the same keys. They play the same rounds again and
+    /// again, and meet behind each: the log up to there is what they left. Goes red when frames are
+    /// numbered behind the locks, for which it takes so many rounds.
     #[test]
     fn the_log_of_several_workers_is_the_state_they_left(
-        histories in prop::collection::vec(steps(400), WORKERS),
+        histories in prop::collection::vec(steps(12), WORKERS),
     ) {
         let stage = Stage::new(WORKERS);
+        let (states, meeting) = (Mutex::new(BTreeMap::new()), Barrier::new(WORKERS));
         std::thread::scope(|scope| {
             for (index, steps) in histories.iter().enumerate() {
-                let stage = &stage;
+                let (stage, states, meeting) = (&stage, &states, &meeting);
                 scope.spawn(move || {
                     let mut peers = stage.peers(index);
-                    steps.iter().for_each(|step| stage.play(&mut peers, step));
+                    for _ in 0..ROUNDS {
+                        meeting.wait();
+                        steps.iter().for_each(|step| stage.play(&mut peers, step));
+                        if meeting.wait().is_leader() {
+                            let (number, hash) = stage.state();
+                            states.lock().insert(number, hash);
+                        }
+                    }
                 });
             }
         });
         let last = stage.state();
         let (disk, identity) = stage.close();
         prop_assert_eq!(recovered(&disk.kill(), &identity), last);
+        // Once through the log, for a recovery of every prefix would take long.
+        let (twin, states) = (Engine::new(options(&identity), None), states.into_inner());
+        let mut reader = Reader::new(&disk, identity.log_id()).expect("it can be listed");
+        while let Some(entry) = reader.next().expect("it is sound") {
+            if entry.kind == Kind::Effects {
+                prop_assert_eq!(twin.apply(entry.payload), Ok(()));
+                let expected = states.get(&entry.number);
+                let is_same = expected.is_none_or(|hash| *hash == twin.state_hash());
+                prop_assert!(is_same, "behind frame {}", entry.number);
+            }
+        }
     }
 }
