@@ -106,6 +106,8 @@ struct Good {
 /// What was read of the log.
 #[derive(Default)]
 struct Scanned {
+    /// Those that a snapshot replaces; they were not read.
+    covered: Vec<Segment>,
     /// How many are not replaced by a snapshot.
     segments: usize,
     /// The one that was read last, and those behind it.
@@ -274,7 +276,7 @@ fn read_log(
         let text = format!("{covered} segments that the snapshot replaces");
         report.add(Grade::Leftover, text);
     }
-    let segments = all.get(covered..).unwrap_or_default();
+    let (covered, segments) = all.split_at_checked(covered).unwrap_or((&[], &all));
     let mut reader = Reader::over(disk, identity.log_id(), segments.to_vec());
     let (mut frames, mut marks) = (0u64, 0u64);
     let (mut gap, mut damage, mut end) = (None, None, None);
@@ -307,6 +309,7 @@ fn read_log(
     let end = end.unwrap_or_else(|| reader.end().clone());
     let first = reader.first_number().unwrap_or(begin);
     let scanned = Scanned {
+        covered: covered.to_vec(),
         segments: segments.len(),
         open: reader.open_segment().cloned(),
         later: reader.unopened().cloned().collect(),
@@ -408,6 +411,11 @@ fn mend(
         report.add(Grade::Repaired, text);
     }
     if scanned.damage.is_some() {
+        // What the cut leaves may no longer say that they are replaced, and they are not sound then.
+        for segment in &scanned.covered {
+            disk.remove(&segment.name)
+                .map_err(|source| Error::io(&segment.name, source))?;
+        }
         // They may overlap what was read; the newest go first, so that a crash leaves no gap.
         for segment in scanned.later.iter().rev() {
             disk.remove(&segment.name)
