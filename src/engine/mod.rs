@@ -10,6 +10,8 @@
 
 mod alarm;
 mod arena;
+#[cfg(all(test, not(loom)))]
+pub(crate) mod changes;
 mod cut;
 mod deadlines;
 mod effect;
@@ -35,7 +37,9 @@ mod value;
 mod walk;
 mod watch;
 
-pub use effect::{BadFrame, Effect, Effects, FRAME_BYTES_MAX, Frame, Recorder, Sink};
+pub use effect::{
+    BadFrame, Effect, Effects, FRAME_BYTES_MAX, Frame, Recorder, Sink, VALUE_BYTES_MAX,
+};
 pub use evict::{Bound, Need};
 pub use ledger::{Account, Ledger, usable, usable_slots};
 pub use replay::{Cuts, Replay};

@@ -18,7 +18,7 @@
 //! - a panic while shards are locked ends the process: half a change must not be seen.
 
 use super::Engine;
-use super::effect::Effect;
+use super::effect::{Effect, VALUE_BYTES_MAX};
 use super::entry::Entry;
 use super::evict::{Candidate, Fate};
 use super::gate;
@@ -989,6 +989,7 @@ impl Slot<'_> {
     /// If the key is not there.
     pub fn write_range(&mut self, offset: usize, bytes: &[u8]) -> usize {
         let end = offset + bytes.len();
+        debug_assert!(end as u64 <= VALUE_BYTES_MAX, "replay would refuse it");
         let len = self.grow(|text| {
             if text.len() < end {
                 text.resize(end, 0);

@@ -54,6 +54,15 @@ pub struct Random {
     pub hash_seed: u64,
 }
 
+impl Random {
+    /// No randomness at all: what directories of tests and fuzzers have, and no server's.
+    pub const FIXED: Self = Self {
+        history: [0xab; 20],
+        secret: 0x1122_3344_5566_7788,
+        hash_seed: 7,
+    };
+}
+
 /// What the program would have a directory be.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
