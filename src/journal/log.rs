@@ -138,6 +138,8 @@ pub struct Figures {
     pub sync_us_last: u64,
     /// How long the longest sync took, in microseconds.
     pub sync_us_max: u64,
+    /// How long all of them took together, in microseconds.
+    pub sync_us_total: u64,
     /// Frames with a number that are not written.
     pub queued: u64,
     /// Bytes of these.
@@ -193,6 +195,7 @@ pub(super) struct Counts {
     pub(super) syncs: AtomicU64,
     pub(super) sync_us_last: AtomicU64,
     pub(super) sync_us_max: AtomicU64,
+    pub(super) sync_us_total: AtomicU64,
     pub(super) segments: AtomicU64,
 }
 
@@ -475,6 +478,7 @@ impl Log {
             syncs: read(&self.counts.syncs),
             sync_us_last: read(&self.counts.sync_us_last),
             sync_us_max: read(&self.counts.sync_us_max),
+            sync_us_total: read(&self.counts.sync_us_total),
             queued: self.numbered().saturating_sub(self.written()),
             queued_bytes: self.queued_bytes(),
             segments: read(&self.counts.segments),

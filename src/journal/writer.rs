@@ -234,6 +234,7 @@ impl Shared {
         counts.syncs.fetch_add(1, Ordering::Relaxed);
         counts.sync_us_last.store(sync_us, Ordering::Relaxed);
         counts.sync_us_max.fetch_max(sync_us, Ordering::Relaxed);
+        counts.sync_us_total.fetch_add(sync_us, Ordering::Relaxed);
         if sync_us >= SLOW_SYNC_US {
             tracing::warn!(ms = sync_us / 1_000, "the disk took long to sync the log");
         }
