@@ -337,7 +337,7 @@ impl Log {
         self.wake_writer();
     }
 
-    /// Says that worker `side` may have committed what nobody waits for, and wakes the writer if so:
+    /// Says that worker `side` may have committed what nobody waits for, and wakes the writer then:
     /// it is then written within 10 ms. For whoever makes no request.
     pub fn expect_lazy(&self, side: usize) {
         if self.sides[side].queued_bytes.load(Ordering::Relaxed) > 0 {

@@ -91,7 +91,7 @@ impl Disk {
         self.failure.get().cloned()
     }
 
-    /// Whether a snapshot is due now: enough has changed for long enough, the log has grown so much,
+    /// Whether a snapshot is due now: enough has changed for long enough, the log has grown a lot,
     /// or it is of no use without one.
     pub(crate) fn is_snapshot_due(
         &self,
