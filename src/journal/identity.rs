@@ -87,7 +87,7 @@ pub struct Identity {
     pub databases: u32,
     /// How often a process has started on it.
     pub run: u64,
-    /// Engine time when this was written, in milliseconds: it never stood lower afterwards.
+    /// Engine time when the newest process began, in milliseconds: it never stood lower afterwards.
     pub engine_ms: u64,
 }
 
@@ -121,6 +121,12 @@ impl Identity {
         identity.run = identity.run.saturating_add(1);
         identity.databases = identity.databases.max(shape.databases);
         Ok(identity)
+    }
+
+    /// Notes where engine time goes on. What a snapshot lets go of the log then takes no time with
+    /// it.
+    pub fn resume_at(&mut self, engine_ms: u64) {
+        self.engine_ms = self.engine_ms.max(engine_ms);
     }
 
     /// Reads it; none in a directory that is new.

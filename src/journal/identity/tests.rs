@@ -154,3 +154,13 @@ fn a_second_owner_is_told_who_the_first_is() {
     assert!(Owner::take_to_read(&disk).unwrap().is_some());
     std::fs::remove_dir_all(&path).unwrap();
 }
+
+#[test]
+fn engine_time_goes_on_and_never_back() {
+    let mut identity = Identity::new(Random::FIXED, SHAPE);
+    let before_ms = identity.engine_ms;
+    identity.resume_at(before_ms + 7);
+    assert_eq!(identity.engine_ms, before_ms + 7);
+    identity.resume_at(before_ms);
+    assert_eq!(identity.engine_ms, before_ms + 7);
+}
