@@ -6,6 +6,8 @@
 
 mod disk;
 #[cfg(all(test, not(loom)))]
+mod recovery;
+#[cfg(all(test, not(loom)))]
 mod tests;
 
 use crate::clock::{Clock, ManualClock};

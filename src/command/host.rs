@@ -256,6 +256,8 @@ pub struct JournalFacts {
     pub synced: u64,
     /// Bytes numbered and not written.
     pub backlog_bytes: u64,
+    /// Frames numbered and not written.
+    pub backlog_frames: u64,
     /// Bytes of it that the last snapshot does not cover.
     pub bytes: u64,
     /// Segments made since this server began.
@@ -272,6 +274,10 @@ pub struct JournalFacts {
     pub sync_last_us: u64,
     /// How long the longest sync took, in microseconds.
     pub sync_max_us: u64,
+    /// How long all syncs took together, in microseconds.
+    pub sync_total_us: u64,
+    /// Names the history of all that ever happened in the directory.
+    pub history: [u8; 20],
     /// A write or sync failed: nothing is acknowledged any more.
     pub is_failing: bool,
 }

@@ -10,7 +10,10 @@
 
 mod alarm;
 mod arena;
-pub mod coordinator;
+pub use effect::{
+    BadFrame, Coordination, Effect, Effects, FRAME_BYTES_MAX, Frame, Life, Recorder, Share, Sink,
+    VALUE_BYTES_MAX,
+};
 mod cut;
 mod deadlines;
 mod effect;
@@ -38,6 +41,7 @@ mod watch;
 
 pub use effect::{
     BadFrame, Coordination, Effect, Effects, FRAME_BYTES_MAX, Frame, Life, Recorder, Share, Sink,
+    VALUE_BYTES_MAX,
 };
 pub use evict::{Bound, Need};
 pub use ledger::{Account, Ledger, usable, usable_slots};

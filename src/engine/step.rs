@@ -19,7 +19,7 @@
 
 use super::Engine;
 use super::coordinator::{Lost, Outcome, Settled, Turn};
-use super::effect::Effect;
+use super::effect::{Effect, VALUE_BYTES_MAX};
 use super::entry::Entry;
 use super::evict::{Candidate, Fate};
 use super::gate;
@@ -1096,6 +1096,7 @@ impl Slot<'_> {
     /// If the key is not there.
     pub fn write_range(&mut self, offset: usize, bytes: &[u8]) -> usize {
         let end = offset + bytes.len();
+        debug_assert!(end as u64 <= VALUE_BYTES_MAX, "replay would refuse it");
         let len = self.grow(|text| {
             if text.len() < end {
                 text.resize(end, 0);

@@ -1,10 +1,12 @@
 //! What is acknowledged stays: the real server on a real disk, ended, killed at chosen system
-//! calls, given a disk that fails, fills up or lies damaged, and started again.
+//! calls, given a disk that fails, fills up or lies damaged, or clocks that step, and started
+//! again.
 //!
 //! A data directory outlives the servers of its trial; each trial has its own. Chance comes from
 //! `LINCHPIN_SEED`, which a failure names, and `LINCHPIN_CASES` says how many times as many points
 //! of a crash matrix are tried.
 
+mod clocks;
 mod crash;
 mod damage;
 mod faults;
@@ -39,6 +41,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.extend(crate::trials_of("durability::owner", owner::CASES));
     trials.extend(crate::trials_of("durability::parked", parked::CASES));
     trials.extend(parked::slow_trials());
+    trials.extend(clocks::trials());
     trials.extend(crash::trials());
     trials.extend(faults::trials());
     trials.extend(full::trials());
