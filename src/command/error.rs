@@ -112,6 +112,33 @@ pub const JOURNAL_STUCK: ReplyError = coded(
     "UNKNOWN",
     "the disk did not take this in time: it may be done or not after a restart",
 );
+/// A lease, a wait or a delay that is no time, or one beyond ten years.
+pub const INVALID_EXPIRE: ReplyError = err("invalid expire time");
+/// A number of permits, parties, a depth or a fencing token that cannot be.
+pub const COUNT_OUT_OF_RANGE: ReplyError = err("count out of range");
+/// A name of an owner that is none.
+pub const BAD_OWNER: ReplyError = err("owner must have 1 to 256 bytes");
+/// A value that a holder cannot proclaim.
+pub const VALUE_TOO_LONG: ReplyError = err("value must have at most 4096 bytes");
+/// A session that is not, or not any more.
+pub const NO_SESSION: ReplyError = coded("NOSESSION", "no such session");
+/// `CLIENT UNBLOCK id ERROR`.
+pub const UNBLOCKED: ReplyError = coded("UNBLOCKED", "client unblocked via CLIENT UNBLOCK");
+/// A call that waits while the server stops.
+pub const STOPPING: ReplyError = coded("UNBLOCKED", "server is shutting down");
+/// `LOCK.ASSERT` of a lock that nobody holds.
+pub const NOT_HELD: ReplyError = coded("NOTHELD", "nobody holds the key");
+/// Whoever shares a lock asks for it alone.
+pub const LOCK_UPGRADE: ReplyError = err("lock upgrade");
+/// More permits than there are.
+pub const TOO_MANY_PERMITS: ReplyError = err("permits exceed the limit");
+/// A holder of permits asks for another number of them.
+pub const OTHER_PERMITS: ReplyError = err("owner holds another number of permits");
+/// `LOCK.MACQUIRE` by an owner who holds some of the keys.
+pub const HELD_IN_PART: ReplyError = err("owner holds some of the keys already");
+/// No number can be given out that is sure not to come again.
+pub const FENCES_NOT_RESERVED: ReplyError =
+    coded("MISCONF", "fencing tokens cannot be reserved on disk");
 /// `MULTI` inside `MULTI`.
 pub const NESTED_MULTI: ReplyError = err("MULTI calls can not be nested");
 /// `WATCH` inside `MULTI`.

@@ -6,6 +6,8 @@
 //!
 //! [`Cx::parked`]: super::Cx::parked
 
+use super::lock::claim::Form;
+
 /// What a call waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Park {
@@ -32,6 +34,30 @@ pub enum Park {
         /// The server stops even if it was not written.
         is_forced: bool,
     },
+    /// A lock or permits: that they are granted, or the wait is over.
+    Hold {
+        /// The call, as the coordinator knows it.
+        call: u64,
+        /// How the reply is written.
+        form: Form,
+    },
+    /// `LOCK.OBSERVE`: that somebody holds the lock.
+    Observe {
+        /// The call, as the coordinator knows it.
+        call: u64,
+        /// With a fencing token above this.
+        after: u64,
+    },
+    /// `LATCH.AWAIT`: that the latch is open.
+    Latch {
+        /// The call, as the coordinator knows it.
+        call: u64,
+    },
+    /// `BARRIER.AWAIT`: that all parties have arrived.
+    Barrier {
+        /// The call, as the coordinator knows it.
+        call: u64,
+    },
 }
 
 impl Park {
@@ -44,6 +70,23 @@ impl Park {
                 replicas, until_ms, ..
             } => replicas > 0 && until_ms.is_none(),
             Self::Snapshot { .. } | Self::Stop { .. } => false,
+            // Who goes frees others, and who is granted something must be there.
+            Self::Hold { .. }
+            | Self::Observe { .. }
+            | Self::Latch { .. }
+            | Self::Barrier { .. } => true,
+        }
+    }
+
+    /// The call that the coordinator tells the outcome of, if it is one of its.
+    #[must_use]
+    pub fn call(self) -> Option<u64> {
+        match self {
+            Self::Hold { call, .. }
+            | Self::Observe { call, .. }
+            | Self::Latch { call }
+            | Self::Barrier { call } => Some(call),
+            Self::Synced { .. } | Self::Snapshot { .. } | Self::Stop { .. } => None,
         }
     }
 

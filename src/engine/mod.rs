@@ -10,10 +10,9 @@
 
 mod alarm;
 mod arena;
-pub use effect::{
-    BadFrame, Coordination, Effect, Effects, FRAME_BYTES_MAX, Frame, Life, Recorder, Share, Sink,
-    VALUE_BYTES_MAX,
-};
+#[cfg(all(test, not(loom)))]
+pub(crate) mod changes;
+pub mod coordinator;
 mod cut;
 mod deadlines;
 mod effect;

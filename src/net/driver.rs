@@ -186,7 +186,7 @@ impl Connection {
     /// Goes on until there is nothing to do but wait.
     fn drive(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
-            if self.session.client().outbox().take().contains(&Post::Close) {
+            if self.take_posts() {
                 return Poll::Ready(End::Killed);
             }
             if let Some(expired) = self.watch.expired() {
@@ -253,6 +253,23 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Takes what others posted; answers whether the connection is to end.
+    fn take_posts(&mut self) -> bool {
+        let mut is_over = false;
+        for post in self.session.client().outbox().take() {
+            is_over |= post == Post::Close;
+            if self.output.is_empty() {
+                self.output = self.local.outputs.take();
+            }
+            let start = self.output.len();
+            let needs = self.session.note_post(post, &mut self.output);
+            if let Some(needs) = needs {
+                self.hold(start, 0, needs);
+            }
+        }
+        is_over
     }
 
     /// Whether the connection has to wait for the journal before it reads and executes more. Sees
@@ -484,12 +501,18 @@ impl Connection {
         let start = self.output.len();
         let mut worker = self.local.worker.borrow_mut();
         let ran = self.session.run(input, &mut self.output, &mut worker);
-        let is_met = |log: &Log| log.is_met(ran.needs);
+        drop(worker);
+        self.hold(start, ran.replies, ran.needs);
+        ran
+    }
+
+    /// Holds the output from `start` on, so many replies, until the journal has what they need.
+    fn hold(&mut self, start: usize, replies: u32, needs: Needs) {
+        let is_met = |log: &Log| log.is_met(needs);
         if !self.held.is_empty() || !self.local.server.journal().is_none_or(is_met) {
             let end = self.output.len();
-            self.held.push(start, end, ran.replies, ran.needs);
+            self.held.push(start, end, replies, needs);
         }
-        ran
     }
 
     /// Sends until everything that may be sent is, or the socket takes no more.
@@ -524,6 +547,7 @@ impl Connection {
             // Where something always waits the buffer is never done with as a whole.
             self.output.drain(..self.output_at);
             self.held.shift(self.output_at);
+            self.session.shift_output(self.output_at);
             self.output_at = 0;
         }
         Ok(())
@@ -532,6 +556,7 @@ impl Connection {
     /// The buffer goes back to the worker, unless it has grown too large to keep.
     fn give_back_output(&mut self) {
         self.output_at = 0;
+        self.session.shift_output(self.output.len());
         let output = std::mem::take(&mut self.output);
         let counted = self.unsent_is_own || output.capacity() > OUTPUT_KEPT_BYTES_MAX;
         self.unsent_is_own = false;
@@ -571,7 +596,7 @@ impl Connection {
     /// over it would reset the connection, and the peer might lose replies that are on their way.
     fn hang_up(&mut self, cx: &mut Context<'_>) {
         // First, so that whoever sees the end of this connection does not find it listed.
-        self.session.close(&self.local.server);
+        self.close_session();
         self.stream.finish_sending(cx);
         let local = Rc::clone(&self.local);
         let mut buffer = local.input.borrow_mut();
@@ -580,6 +605,12 @@ impl Connection {
                 break;
             }
         }
+    }
+
+    fn close_session(&mut self) {
+        let local = &self.local;
+        self.session
+            .close(&local.server, local.index, self.output_at);
     }
 
     fn note_end(&mut self, end: End) {
@@ -664,7 +695,7 @@ impl Future for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.session.close(&self.local.server);
+        self.close_session();
         self.local.settle_counts();
     }
 }

@@ -26,6 +26,7 @@ pub(crate) mod kept;
 pub(crate) mod outbox;
 pub(crate) mod registry;
 pub(crate) mod server;
+mod waits;
 mod told;
 
 use crate::clock::Now;
@@ -73,6 +74,8 @@ pub(crate) struct Session {
     command: Option<&'static Spec>,
     /// The call that waits, if one does: nothing runs before it has been answered.
     parked: Option<Park>,
+    /// What came of it, where the coordinator was asked.
+    arrived: Option<waits::Arrived>,
 }
 
 /// What a worker lends to the sessions it runs.
@@ -167,6 +170,7 @@ impl Session {
             client,
             command: None,
             parked: None,
+            arrived: None,
         }
     }
 
@@ -261,6 +265,7 @@ impl Session {
             if !args.is_empty() && !turn.execute(&mut self.conn, args, out) {
                 return (at, Some(Stop::JournalBehind));
             }
+            self.conn.grants.place(out.len());
             at = pipeline.end(index);
         }
         (at, None)
@@ -289,6 +294,9 @@ impl Session {
     /// Whether there is a call that waits, and what it waits for has come about.
     pub(crate) fn may_resume(&self, worker: &Worker) -> bool {
         let server = &worker.server;
+        if self.parked.is_some_and(|park| park.call().is_some()) {
+            return self.may_answer(server);
+        }
         self.parked
             .is_some_and(|park| server.outcome(park).is_some())
     }
@@ -297,12 +305,19 @@ impl Session {
     pub(crate) fn parked_needs(&self) -> Option<Needs> {
         match self.parked {
             Some(Park::Synced { frame, .. }) => Some(Needs::synced(frame)),
+            Some(park) if park.call().is_some() => self.arrived_needs(),
             _ => None,
         }
     }
 
     /// Answers the call that waits, if what it waits for has come about.
     fn resume(&mut self, turn: &mut Turn<'_>, out: &mut Vec<u8>) {
+        if self.parked.is_some_and(|park| park.call().is_some()) {
+            if self.may_answer(turn.server) {
+                self.answer(turn, out);
+            }
+            return;
+        }
         let outcome = self.parked.and_then(|park| turn.server.outcome(park));
         let Some(outcome) = outcome else {
             return;
@@ -414,8 +429,15 @@ impl Session {
         &self.client
     }
 
-    /// Gives back what the connection held. Nothing but another call of it may follow.
-    pub(crate) fn close(&mut self, server: &Server) {
+    /// The first `bytes` of the output, all of them sent, were taken away.
+    pub(crate) fn shift_output(&mut self, bytes: usize) {
+        self.conn.grants.shift(bytes);
+    }
+
+    /// Gives back what the connection held, which worker `worker` ran, with `sent` bytes of its
+    /// output sent. Nothing but another call of it may follow.
+    pub(crate) fn close(&mut self, server: &Server, worker: usize, sent: usize) {
+        self.leave_coordinator(server, worker, sent);
         for watched in self.conn.watched.take() {
             server.engine().unwatch(watched);
         }

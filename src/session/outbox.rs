@@ -12,46 +12,75 @@
 //! Invariant: a post that is in the box while the task sleeps has woken it. `loom_tests` below runs
 //! every interleaving of two posters and the task.
 //!
-//! Bound: equal posts are kept once, so a box holds at most one post of each kind.
+//! Bound: equal posts are kept once, a connection waits for one outcome at a time, and news that
+//! nobody is promised are dropped where [`NEWS_MAX`] of them lie there already.
 
 use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::engine::coordinator::{Lost, Settled};
 use crate::sync::{Mutex, Wake};
 
+/// News of lost holds and sessions that a box holds at most.
+const NEWS_MAX: usize = 1_024;
+
 /// Something another worker has for a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Post {
     /// The connection is to end at once.
     Close,
+    /// The call that waits has come to an end, by this frame.
+    Settled(Settled, u64),
+    /// Something was lost that the connection held, by this frame.
+    Lost(Lost, u64),
 }
 
 /// Posts for one connection, and the way to wake its task.
 pub(crate) struct Outbox<W> {
-    posts: Mutex<Vec<Post>>,
+    posts: Mutex<Posts>,
     /// There may be posts that the task has not taken.
     marked: AtomicBool,
     task: W,
+}
+
+#[derive(Debug, Default)]
+struct Posts {
+    waiting: Vec<Post>,
+    /// Nobody will look any more.
+    is_closed: bool,
 }
 
 impl<W: Wake> Outbox<W> {
     /// An empty box for the task that `task` wakes.
     pub(crate) fn new(task: W) -> Self {
         Self {
-            posts: Mutex::new(Vec::new()),
+            posts: Mutex::new(Posts::default()),
             marked: AtomicBool::new(false),
             task,
         }
     }
 
-    /// Leaves a post and sees to it that the task looks.
-    pub(crate) fn post(&self, post: Post) {
+    /// Leaves a post and sees to it that the task looks; answers whether it will.
+    pub(crate) fn post(&self, post: Post) -> bool {
         let mut posts = self.posts.lock();
-        if !posts.contains(&post) {
-            posts.push(post);
+        if posts.is_closed {
+            return false;
+        }
+        let is_news = matches!(post, Post::Lost(..));
+        let is_dropped = is_news && posts.waiting.len() >= NEWS_MAX;
+        if !is_dropped && !posts.waiting.contains(&post) {
+            posts.waiting.push(post);
         }
         drop(posts);
         if !self.marked.swap(true, Ordering::AcqRel) {
             self.task.wake();
         }
+        true
+    }
+
+    /// Takes what is there for the last time: nothing can be posted from now on.
+    pub(crate) fn close(&self) -> Vec<Post> {
+        let mut posts = self.posts.lock();
+        posts.is_closed = true;
+        std::mem::take(&mut posts.waiting)
     }
 
     /// Takes what is there. Called by the task alone. Costs one load when there is nothing.
@@ -61,7 +90,7 @@ impl<W: Wake> Outbox<W> {
         }
         // Before looking: a post that comes after the look marks and wakes again.
         self.marked.store(false, Ordering::Release);
-        std::mem::take(&mut *self.posts.lock())
+        std::mem::take(&mut self.posts.lock().waiting)
     }
 
     /// How the task is woken.
@@ -99,7 +128,7 @@ mod loom_tests {
             let outbox = Arc::new(Outbox::new(Notify::new()));
             let posters = [(); 2].map(|()| {
                 let outbox = Arc::clone(&outbox);
-                thread::spawn(move || outbox.post(Post::Close))
+                thread::spawn(move || assert!(outbox.post(Post::Close)))
             });
             while outbox.take().is_empty() {
                 outbox.task().wait();
@@ -107,7 +136,7 @@ mod loom_tests {
             for poster in posters {
                 poster.join().unwrap();
             }
-            while !outbox.posts.lock().is_empty() {
+            while !outbox.posts.lock().waiting.is_empty() {
                 outbox.task().wait();
                 outbox.take();
             }

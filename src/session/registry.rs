@@ -181,6 +181,12 @@ impl Registry {
         self.open.load(Ordering::Relaxed)
     }
 
+    /// Leaves a post for a connection; answers whether it will be looked at.
+    pub(crate) fn post(&self, id: u64, post: Post) -> bool {
+        let client = self.clients.get(&id).map(|client| Arc::clone(&client));
+        client.is_some_and(|client| client.outbox.post(post))
+    }
+
     /// Wakes the task of every connection.
     pub(crate) fn wake_all(&self) {
         for client in &self.clients {
@@ -204,7 +210,6 @@ impl Clients for Registry {
         // Gone for everybody from now on, though its worker has yet to close the socket.
         let client = self.close(id);
         client
-            .inspect(|client| client.outbox.post(Post::Close))
-            .is_some()
+            .is_some_and(|client| client.outbox.post(Post::Close))
     }
 }

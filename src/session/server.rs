@@ -4,6 +4,7 @@
 
 use super::kept::Disk;
 use super::registry::{Client, Registry};
+use super::waits::Deliveries;
 use crate::clock::Clock;
 use crate::command::host::{Clients, Durability, Host, MemoryFacts};
 use crate::command::{Park, ReplyError, error};
@@ -62,7 +63,7 @@ pub(crate) struct Server {
     settings: Mutex<Arc<Settings>>,
     /// Rises with every change of the settings, so that workers notice.
     settings_version: AtomicU64,
-    registry: Registry,
+    registry: Arc<Registry>,
     stats: Stats,
     calls: CallStats,
     exceeded: Exceeded,
@@ -142,7 +143,8 @@ impl Server {
         engine.set_bound(bound(&options.settings));
         let startup_bytes = BASE_BYTES + options.workers * WORKER_BYTES;
         engine.ledger().change(Account::Fixed, 0, startup_bytes);
-        let registry = Registry::new(Arc::clone(engine.ledger()));
+        let registry = Arc::new(Registry::new(Arc::clone(engine.ledger())));
+        engine.set_callers(Box::new(Deliveries(Arc::clone(&registry))));
         registry.limit_clients(options.settings.clients_bytes_max());
         Self {
             engine,
@@ -237,6 +239,11 @@ impl Server {
         let stopping_since_ms = self.stopping_since_ms();
         let is_over = stopping_since_ms.is_some_and(|since_ms| now_ms >= since_ms + STOP_PARK_MS);
         match park {
+            // The coordinator tells what came of these.
+            Park::Hold { .. }
+            | Park::Observe { .. }
+            | Park::Latch { .. }
+            | Park::Barrier { .. } => None,
             Park::Synced {
                 frame,
                 local,
@@ -276,7 +283,7 @@ impl Server {
     }
 
     pub(crate) fn registry(&self) -> &Registry {
-        &self.registry
+        &*self.registry
     }
 
     pub(crate) fn stats(&self) -> &Stats {

@@ -32,6 +32,11 @@ impl Told {
         }
     }
 
+    /// Notes a reply that tells of a frame which is on the disk, if it must be.
+    pub(crate) fn note_frame(&mut self, frame: u64) {
+        self.frame = self.frame.max(frame);
+    }
+
     /// What must be in the journal before these replies may be sent.
     pub(crate) fn needs(self, log: Option<&Log>) -> Needs {
         match log {

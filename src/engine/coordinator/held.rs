@@ -263,24 +263,24 @@ impl Turn<'_> {
         Ok(Extended::Done)
     }
 
-    /// Ends holds by force; answers how many.
-    pub fn break_holds(&mut self, name: &Name, how: Break) -> usize {
+    /// Ends holds by force; answers whose they were, with their fencing tokens.
+    pub fn break_holds(&mut self, name: &Name, how: Break) -> Vec<(Box<[u8]>, u64)> {
         let Some(id) = self.state.find(name.db, &name.key) else {
-            return 0;
+            return Vec::new();
         };
         let held = self.state.objects[id as usize].held();
         let holds = held.map_or(&[][..], |held| &held.holds);
-        let fences = holds.iter().map(|hold| hold.fence);
-        let fences: Vec<u64> = fences
-            .filter(|fence| how.fence.is_none_or(|only| only == *fence))
+        let holds = holds.iter().map(|hold| (hold.owner.clone(), hold.fence));
+        let broken: Vec<(Box<[u8]>, u64)> = holds
+            .filter(|(_, fence)| how.fence.is_none_or(|only| only == *fence))
             .collect();
         let end = End::Broken {
             delay_ms: how.delay_ms,
         };
-        for &fence in &fences {
-            self.end_hold(id, fence, end);
+        for (_, fence) in &broken {
+            self.end_hold(id, *fence, end);
         }
-        fences.len()
+        broken
     }
 
     /// Gives back a grant that nobody was told of: its connection is gone.

@@ -341,12 +341,18 @@ impl Turn<'_> {
         true
     }
 
-    /// The connection is gone: nothing waits on its behalf, and what lives with it ends, or will.
-    pub fn disconnect(&mut self, conn: u64) {
+    /// Ends the wait of a call without an outcome; answers whether it waited.
+    pub fn withdraw(&mut self, conn: u64) -> bool {
         let request = self.state.conns.get(&conn).and_then(|conn| conn.request);
         if let Some(id) = request {
             self.take_request(id);
         }
+        request.is_some()
+    }
+
+    /// The connection is gone: nothing waits on its behalf, and what lives with it ends, or will.
+    pub fn disconnect(&mut self, conn: u64) {
+        self.withdraw(conn);
         self.end_sessions_of(conn);
     }
 

@@ -1,0 +1,213 @@
+//! Calls that wait for the coordinator: how outcomes reach their connections, and what becomes of
+//! grants whose connection goes.
+//!
+//! ```text
+//!   a step that frees an object --Settled--> outbox of the connection --> reply, once the frame of
+//!                                                                         the grant is on the disk
+//!   the connection ends: its outbox closes, its requests and its own session end, and a grant whose
+//!   reply had not reached the socket is given back, all in one turn of the coordinator
+//! ```
+//!
+//! Invariant: every grant is told of, or given back. A grant that comes while a connection ends
+//! finds its outbox open, and is taken out of it by the end; or closed, and is given back by whoever
+//! made it.
+
+use super::outbox::Post;
+use super::registry::Registry;
+use super::{Session, Turn};
+use crate::command::lock::{claim, look};
+use crate::command::{Park, ReplyError, error};
+use crate::engine::coordinator::{Callers, Lost, Name, Outcome, Settled};
+use crate::journal::Needs;
+use crate::session::server::Server;
+use linchpin_protocol::{Version, Writer};
+use std::sync::Arc;
+
+/// Hands outcomes of the coordinator to the outboxes of connections.
+pub(crate) struct Deliveries(pub(crate) Arc<Registry>);
+
+impl Callers for Deliveries {
+    fn settle(&self, settled: Settled, frame: u64) -> bool {
+        let conn = settled.ticket.conn;
+        self.0.post(conn, Post::Settled(settled, frame))
+    }
+
+    fn tell(&self, lost: Lost, frame: u64) {
+        let (Lost::Hold { conn, .. } | Lost::Session { conn, .. }) = lost;
+        // Who is gone needs no news.
+        let _ = self.0.post(conn, Post::Lost(lost, frame));
+    }
+}
+
+/// What came of the call that waits, and the frame it came by.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    outcome: Outcome,
+    frame: u64,
+}
+
+impl Session {
+    /// Takes note of a post: of what came of the call that waits, or of a loss that the client is
+    /// pushed news of. Answers what the journal must have before the news are sent, if any were
+    /// written.
+    pub(crate) fn note_post(&mut self, post: Post, out: &mut Vec<u8>) -> Option<Needs> {
+        match post {
+            Post::Close => None,
+            Post::Settled(Settled { ticket, outcome }, frame) => {
+                let call = self.parked.and_then(Park::call);
+                if call == Some(ticket.call) {
+                    self.arrived = Some(Arrived { outcome, frame });
+                }
+                None
+            }
+            Post::Lost(lost, frame) => {
+                if self.conn.resp != Version::Resp3 || self.conn.replies.silences() {
+                    return None;
+                }
+                write_lost(&mut Writer::new(out, self.conn.resp), &lost);
+                Some(Needs::synced(frame))
+            }
+        }
+    }
+
+    /// What the journal must have before the call that waits is answered; none while that is open.
+    pub(super) fn arrived_needs(&self) -> Option<Needs> {
+        let arrived = self.arrived.as_ref()?;
+        Some(Needs::synced(arrived.frame))
+    }
+
+    /// Whether the call that waits can be answered now.
+    pub(super) fn may_answer(&self, server: &Server) -> bool {
+        match self.arrived_needs() {
+            Some(needs) => server.journal().is_none_or(|log| log.is_met(needs)),
+            None => server.is_stopping(),
+        }
+    }
+
+    /// Answers the call that waits, which can be.
+    pub(super) fn answer(&mut self, turn: &mut Turn<'_>, out: &mut Vec<u8>) {
+        let Some(park) = self.parked else { return };
+        let (conn, is_stopping) = (self.conn.id, turn.server.is_stopping());
+        let outcome = match self.arrived.take() {
+            Some(arrived) => arrived.outcome,
+            None if is_stopping => {
+                let mut step = turn.batch(false).step();
+                let is_withdrawn = step.coordinate(|turn| turn.withdraw(conn));
+                turn.told.note_frame(step.commit());
+                if !is_withdrawn {
+                    // It has come to an end this moment: the outcome is on its way.
+                    return;
+                }
+                Outcome::Unblocked
+            }
+            None => return,
+        };
+        self.parked = None;
+        let start = out.len();
+        let mut writer = Writer::new(out, self.conn.resp);
+        let mut step = turn.batch(false).step();
+        let told = if is_stopping && outcome == Outcome::Unblocked {
+            Err(error::STOPPING)
+        } else {
+            step.coordinate(|coordinator| write(coordinator, park, &outcome, &mut writer))
+        };
+        let frame = step.commit();
+        drop(step);
+        turn.told.note_frame(frame);
+        if let Err(error) = told {
+            writer.error_bytes(&error.line());
+        }
+        if let Outcome::Granted { names, fence } = outcome {
+            self.conn.grants.push(names, fence);
+        }
+        if self.conn.replies.silences() {
+            out.truncate(start);
+        }
+        self.conn.grants.place(out.len());
+        turn.replies += u32::from(out.len() > start);
+    }
+
+    /// Gives back what the coordinator has of the connection, and what it never was told of, with
+    /// `sent` bytes of its output sent.
+    pub(super) fn leave_coordinator(&mut self, server: &Server, worker: usize, sent: usize) {
+        let posts = self.client.outbox().close();
+        if !self.conn.is_coordinated {
+            return;
+        }
+        let mut returned: Vec<(Vec<Name>, u64)> = self.conn.grants.take_unsent(sent).collect();
+        let arrived = self.arrived.take().map(|arrived| arrived.outcome);
+        let posted = posts.into_iter().filter_map(|post| match post {
+            Post::Settled(settled, _) => Some(settled.outcome),
+            _ => None,
+        });
+        for outcome in posted.chain(arrived) {
+            if let Outcome::Granted { names, fence } = outcome {
+                returned.push((names, fence));
+            }
+        }
+        let conn = self.conn.id;
+        let batch = server.engine().shared(worker, server.clock().now());
+        batch.step().coordinate(|turn| {
+            for (names, fence) in returned {
+                for name in names {
+                    turn.give_back(&name, fence);
+                }
+            }
+            turn.disconnect(conn);
+        });
+    }
+}
+
+/// Writes the reply to a call that waited.
+fn write(
+    turn: &crate::engine::coordinator::Turn<'_>,
+    park: Park,
+    outcome: &Outcome,
+    out: &mut Writer<'_>,
+) -> Result<(), ReplyError> {
+    if *outcome == Outcome::Unblocked {
+        return Err(error::UNBLOCKED);
+    }
+    match park {
+        Park::Hold { form, .. } => claim::tell_outcome(turn, outcome)?.write(out, form),
+        Park::Observe { after, .. } => {
+            let hold = match outcome {
+                Outcome::Observed(name) => turn.newest_above(name, after),
+                _ => None,
+            };
+            look::write_observed(out, hold.as_ref());
+        }
+        Park::Latch { .. } => match outcome {
+            Outcome::Opened => out.integer(1),
+            _ => out.null(),
+        },
+        Park::Barrier { .. } => claim::write_met(out, outcome),
+        Park::Synced { .. } | Park::Snapshot { .. } | Park::Stop { .. } => {}
+    }
+    Ok(())
+}
+
+/// Writes news of a loss, as a push.
+fn write_lost(out: &mut Writer<'_>, lost: &Lost) {
+    let integer = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    match lost {
+        Lost::Hold {
+            name,
+            fence,
+            is_broken,
+            ..
+        } => {
+            out.push(4);
+            out.bulk(b"lock");
+            out.bulk(if *is_broken { b"broken" } else { b"lost" });
+            out.bulk(&name.key);
+            out.integer(integer(*fence));
+        }
+        Lost::Session { number, .. } => {
+            out.push(3);
+            out.bulk(b"session");
+            out.bulk(b"lost");
+            out.integer(integer(*number));
+        }
+    }
+}
