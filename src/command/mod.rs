@@ -21,6 +21,7 @@ pub mod words;
 
 pub mod connection;
 pub mod counter;
+pub mod fence;
 pub mod key;
 pub mod server;
 pub mod string;

@@ -370,6 +370,8 @@ bit_set! {
         TRANSACTION = "transaction",
         /// Scripts.
         SCRIPTING = "scripting",
+        /// Fenced writes.
+        FENCE = "fence",
     }
 }
 
@@ -410,6 +412,8 @@ pub enum Group {
     Generic,
     /// Transactions.
     Transactions,
+    /// Fenced writes.
+    Fence,
     /// What a server that is part of a cluster answers.
     Cluster,
 }
@@ -424,6 +428,7 @@ impl Group {
             Self::String => "string",
             Self::Generic => "generic",
             Self::Transactions => "transactions",
+            Self::Fence => "fence",
             Self::Cluster => "cluster",
         }
     }
@@ -437,6 +442,7 @@ impl Group {
             Self::String => "Strings and counters",
             Self::Generic => "Keys of any type",
             Self::Transactions => "Transactions",
+            Self::Fence => "Fenced writes",
             Self::Cluster => "Cluster",
         }
     }
@@ -448,6 +454,7 @@ impl Group {
             Self::String => Categories::STRING,
             Self::Generic => Categories::KEYSPACE,
             Self::Transactions => Categories::TRANSACTION,
+            Self::Fence => Categories::FENCE,
         }
     }
 }

@@ -428,7 +428,8 @@ impl Evictor {
             let shard = database.shards()[number].lock();
             while seen < samples && looked < BUCKETS_MAX && self.hand.bucket < shard.buckets() {
                 if let Some(entry) = shard.at(self.hand.bucket) {
-                    seen += usize::from(self.meet(step, entry));
+                    let is_spared = shard.is_spared(entry.key(), &step.engine().hasher);
+                    seen += usize::from(!is_spared && self.meet(step, entry));
                 }
                 (self.hand.bucket, looked) = (self.hand.bucket + 1, looked + 1);
             }

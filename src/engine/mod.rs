@@ -5,16 +5,18 @@
 //! enters the gate, a [`Step`] is one command, a [`Slot`] one key.
 //!
 //! Lock order, never back: gate (`gate.rs`), evictor of the own side (`evict.rs`), shards by
-//! (database, index), remains of flushed databases (`sweep.rs`), pool of pages, watches, sink; the
-//! cursor of a purge beside nothing else.
+//! (database, index), coordinator (`coordinator.rs`), remains of flushed databases (`sweep.rs`),
+//! pool of pages, watches, sink; the cursor of a purge beside nothing else.
 
 mod alarm;
 mod arena;
+mod coordinator;
 mod cut;
 mod deadlines;
 mod effect;
 mod entry;
 mod evict;
+mod extras;
 mod gate;
 mod hash;
 mod index;
@@ -37,6 +39,7 @@ mod watch;
 
 pub use effect::{BadFrame, Effect, Effects, Frame, Recorder, Sink};
 pub use evict::{Bound, Need};
+pub use extras::{Kind, WrongType};
 pub use ledger::{Account, Ledger, usable, usable_slots};
 pub use replay::{Cuts, Replay};
 pub use settle::Settler;
@@ -51,6 +54,7 @@ use crate::clock::Now;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use alarm::Alarms;
+use coordinator::Coordinator;
 use evict::{AgeClock, BoundCell, Evictors};
 use gate::Gate;
 use hash::KeyHasher;
@@ -97,6 +101,7 @@ pub struct Engine {
     workers: usize,
     hasher: KeyHasher,
     watches: Watches,
+    coordinator: Coordinator,
     ledger: Arc<Ledger>,
     pool: Arc<Pool>,
     purge: Purge,
@@ -130,6 +135,7 @@ impl Engine {
             workers: options.workers,
             hasher: KeyHasher::seeded(options.hash_seed),
             watches: Watches::new(&ledger),
+            coordinator: Coordinator::new(),
             ledger,
             pool,
             purge: Purge::new(),

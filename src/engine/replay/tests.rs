@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 const SHARDS: usize = 4;
 const DATABASES: u32 = 3;
+const SESSION: u64 = 4;
 
 fn options() -> Options {
     Options {
@@ -26,6 +27,10 @@ enum Op {
     Write(u32, u8, usize),
     Deadline(u32, u8, Option<u64>),
     Remove(u32, u8),
+    Fence(u32, u8, u64),
+    Tie(u32, u8),
+    /// A marker comes and goes.
+    Mark(u32, u8),
     /// Two keys in one step.
     Both(u32, u8, u8),
     Clear(u32),
@@ -48,6 +53,9 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         3 => (db(), key(), 0usize..300).prop_map(|(db, key, at)| Op::Write(db, key, at)),
         3 => (db(), key(), at()).prop_map(|(db, key, at)| Op::Deadline(db, key, at)),
         3 => (db(), key()).prop_map(|(db, key)| Op::Remove(db, key)),
+        3 => (db(), key(), 0u64..50).prop_map(|(db, key, fence)| Op::Fence(db, key, fence)),
+        3 => (db(), key()).prop_map(|(db, key)| Op::Tie(db, key)),
+        1 => (db(), key()).prop_map(|(db, key)| Op::Mark(db, key)),
         3 => (db(), key(), key()).prop_map(|(db, a, b)| Op::Both(db, a, b)),
         1 => db().prop_map(Op::Clear),
         1 => (db(), db()).prop_map(|(a, b)| Op::Swap(a, b)),
@@ -74,6 +82,7 @@ impl Stage {
     fn new() -> Self {
         let recorder = Arc::new(Recorder::new());
         let engine = Engine::new(options(), Some(Box::new(Arc::clone(&recorder))));
+        engine.coordinator.open(b"sid", SESSION);
         let cuts = Cuts::new(DATABASES, SHARDS, options().hash_seed);
         Self {
             engine,
@@ -96,7 +105,7 @@ impl Stage {
     fn on(&self, db: u32, key: u8, act: impl FnOnce(&mut Slot<'_>)) {
         let batch = self.engine.shared(0, self.now());
         let mut step = batch.step();
-        act(&mut step.lock(db, &[key]).slot(db, &[key]));
+        act(&mut step.lock_any(db, &[key]).slot(db, &[key]));
     }
 
     fn run(&mut self, op: &Op) {
@@ -111,28 +120,38 @@ impl Stage {
                 });
             }
             Op::Append(db, key) => self.on(*db, *key, |slot| {
-                if slot.exists() {
+                if slot.exists() && slot.kind().is_none() {
                     slot.append(text.as_bytes());
                 }
             }),
             Op::Write(db, key, at) => self.on(*db, *key, |slot| {
-                if slot.exists() {
+                if slot.exists() && slot.kind().is_none() {
                     slot.write_range(*at, text.as_bytes());
                 }
             }),
             Op::Deadline(db, key, at) => self.on(*db, *key, |slot| {
-                if slot.exists() {
+                if slot.exists() && slot.kind().is_none() {
                     slot.set_deadline(*at);
                 }
             }),
             Op::Remove(db, key) => self.on(*db, *key, |slot| {
                 slot.remove();
             }),
+            Op::Fence(db, key, fence) => self.on(*db, *key, |slot| slot.raise_fence(*fence)),
+            Op::Tie(db, key) => self.on(*db, *key, |slot| {
+                slot.put(value, Deadline::Keep);
+                slot.tie(SESSION);
+            }),
+            Op::Mark(db, key) => self.on(*db, *key, |slot| {
+                if !slot.exists() {
+                    slot.mark(Kind::Lock);
+                }
+            }),
             Op::Both(db, a, b) => {
                 let batch = self.engine.shared(0, self.now());
                 let mut step = batch.step();
                 let (a, b) = (&[*a][..], &[*b][..]);
-                let mut locked = step.lock_all(*db, [a, b].into_iter());
+                let mut locked = step.lock_any_all(*db, [a, b].into_iter());
                 locked.slot(*db, a).put(value, Deadline::None);
                 locked.slot(*db, b).put(value, Deadline::Keep);
             }
@@ -141,12 +160,12 @@ impl Stage {
             Op::Alone(db, key) => {
                 let batch = self.engine.alone(self.now());
                 let mut step = batch.step();
-                step.lock(*db, &[*key])
+                step.lock_any(*db, &[*key])
                     .slot(*db, &[*key])
                     .put(value, Deadline::None);
                 step.clear((*db + 1) % DATABASES, Free::Now);
                 let other = (*db + 1) % DATABASES;
-                step.lock(other, &[*key])
+                step.lock_any(other, &[*key])
                     .slot(other, &[*key])
                     .put(value, Deadline::None);
             }
@@ -220,7 +239,9 @@ proptest! {
 
     /// Whatever a frame holds, it is done or refused.
     #[test]
-    fn no_frame_does_harm(effects in prop::collection::vec((0u8..8, 0u32..5, any::<u8>()), 1..20)) {
+    fn no_frame_does_harm(
+        effects in prop::collection::vec((0u8..10, 0u32..5, any::<u8>()), 1..20),
+    ) {
         let twin = Engine::new(options(), None);
         let mut frame = Vec::new();
         for (kind, db, byte) in effects {
@@ -233,6 +254,8 @@ proptest! {
                 4 => Effect::Deadline { db, key, deadline_ms: None },
                 5 => Effect::Remove { db, key },
                 6 => Effect::Clear { db },
+                7 => Effect::Fence { db, key, fence: u64::from(byte) << 56 },
+                8 => Effect::Tie { db, key, session: 9 },
                 _ => Effect::Swap { a: db, b: u32::from(byte) },
             };
             effect.push_to(&mut frame);
@@ -251,11 +274,13 @@ fn seen(engine: &Engine, act: impl FnOnce(&mut Step<'_>)) -> u64 {
 
 fn put(step: &mut Step<'_>, db: u32, key: &[u8]) {
     let value = ValueRef::Int(1);
-    step.lock(db, key).slot(db, key).put(value, Deadline::None);
+    step.lock_any(db, key)
+        .slot(db, key)
+        .put(value, Deadline::None);
 }
 
 fn look(step: &mut Step<'_>, db: u32, key: &[u8]) {
-    let _ = step.lock(db, key).slot(db, key).peek();
+    let _ = step.lock_any(db, key).slot(db, key).peek();
 }
 
 #[test]
@@ -335,7 +360,7 @@ fn count(engine: &Engine, side: usize, key: usize) {
     let key = &[key as u8];
     let batch = engine.shared(side, Now::default());
     let mut step = batch.step();
-    let mut locked = step.lock(0, key);
+    let mut locked = step.lock_any(0, key);
     let mut slot = locked.slot(0, key);
     let before = match slot.value() {
         Some(ValueRef::Int(number)) => number,

@@ -158,7 +158,7 @@ impl Stage {
     fn on(&self, db: u32, key: u8, act: impl FnOnce(&mut Slot<'_>)) {
         let batch = self.engine.shared(0, Now::default());
         let mut step = batch.step();
-        act(&mut step.lock(db, &[key]).slot(db, &[key]));
+        act(&mut step.lock_any(db, &[key]).slot(db, &[key]));
     }
 
     fn change(&self, op: &Op) {
@@ -192,7 +192,7 @@ impl Stage {
                 let batch = self.engine.shared(0, Now::default());
                 let mut step = batch.step();
                 let (a, b) = (&[a][..], &[b][..]);
-                let mut locked = step.lock_all(db, [a, b].into_iter());
+                let mut locked = step.lock_any_all(db, [a, b].into_iter());
                 locked.slot(db, a).put(value, Deadline::None);
                 locked.slot(db, b).put(value, Deadline::Keep);
             }
