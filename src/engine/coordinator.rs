@@ -4,7 +4,7 @@
 
 use super::extras::Kind;
 use crate::sync::Mutex;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Objects by identity of the database and key, sessions by number.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(super) struct Coordinator {
 struct State {
     objects: BTreeMap<u32, HashMap<Box<[u8]>, Object>>,
     sessions: HashMap<Box<[u8]>, u64>,
-    ties: std::collections::BTreeSet<(u64, u32, Box<[u8]>)>,
+    ties: BTreeSet<(u64, u32, Box<[u8]>)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +58,6 @@ impl Coordinator {
     }
 
     /// Milliseconds that are left to the object, if its time is bounded.
-    #[expect(clippy::unused_self, clippy::unused_self)]
     pub(super) fn ttl_ms(&self, _db_id: u32, _key: &[u8]) -> Option<u64> {
         None
     }

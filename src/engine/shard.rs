@@ -254,7 +254,9 @@ impl Shard {
             self.note_deadline(parts.deadline_ms);
             self.forget_deadline(old_ms);
             self.lower_bound(bucket, parts.deadline_ms);
-            self.note_extra_deadline(parts.key, parts.deadline_ms, hasher);
+            if self.has_extras() {
+                self.note_extra_deadline(bucket, parts.deadline_ms, hasher);
+            }
         }
         if self.entries.rewrite(place, parts) {
             return;
@@ -273,11 +275,8 @@ impl Shard {
         hasher: &KeyHasher,
     ) {
         let old_ms = self.at(bucket).and_then(Entry::deadline_ms);
-        if let Some(extras) = &mut self.extras
-            && let Some(place) = self.table.get(bucket)
-        {
-            let key = self.entries.get(place).key();
-            extras.note_deadline(hasher.hash(key), key, deadline_ms.is_some());
+        if self.has_extras() {
+            self.note_extra_deadline(bucket, deadline_ms, hasher);
         }
         self.note_deadline(deadline_ms);
         self.forget_deadline(old_ms);
@@ -317,9 +316,8 @@ impl Shard {
         let place = self.place(bucket);
         let entry = self.entries.get(place);
         let (hash, deadline_ms) = (hasher.hash(entry.key()), entry.deadline_ms());
-        if let Some(extras) = &mut self.extras {
-            extras.remove(hash, entry.key());
-            self.drop_empty_extras();
+        if self.has_extras() {
+            self.drop_extra(bucket, hash);
         }
         self.forget_deadline(deadline_ms);
         self.table.remove(bucket, hash);
@@ -349,16 +347,21 @@ impl Shard {
     /// The same, for who has not hashed the key.
     #[inline]
     pub(super) fn extra_of(&self, key: &[u8], hasher: &KeyHasher) -> Extra {
-        match &self.extras {
-            None => Extra::default(),
-            Some(extras) => extras.get(hasher.hash(key), key),
+        if self.has_extras() {
+            return self.find_extra_of(key, hasher);
         }
+        Extra::default()
+    }
+
+    #[cold]
+    fn find_extra_of(&self, key: &[u8], hasher: &KeyHasher) -> Extra {
+        self.extra(hasher.hash(key), key)
     }
 
     /// Whether the entry with this key has extras, so that it may not be evicted.
     #[inline]
     pub(super) fn is_spared(&self, key: &[u8], hasher: &KeyHasher) -> bool {
-        self.has_extras() && self.extra_of(key, hasher) != Extra::default()
+        self.has_extras() && self.find_extra_of(key, hasher) != Extra::default()
     }
 
     /// The entry with this key, which is there, has this beside value and deadline from now on.
@@ -370,10 +373,22 @@ impl Shard {
         self.report();
     }
 
-    fn note_extra_deadline(&mut self, key: &[u8], deadline_ms: Option<u64>, hasher: &KeyHasher) {
+    #[cold]
+    fn note_extra_deadline(&mut self, bucket: usize, at: Option<u64>, hasher: &KeyHasher) {
+        let key = self.entries.get(self.place(bucket)).key();
         if let Some(extras) = &mut self.extras {
-            extras.note_deadline(hasher.hash(key), key, deadline_ms.is_some());
+            extras.note_deadline(hasher.hash(key), key, at.is_some());
         }
+    }
+
+    /// Takes out what the entry with this key has beside value and deadline.
+    #[cold]
+    fn drop_extra(&mut self, bucket: usize, hash: u64) {
+        let key = self.entries.get(self.place(bucket)).key();
+        if let Some(extras) = &mut self.extras {
+            extras.remove(hash, key);
+        }
+        self.drop_empty_extras();
     }
 
     fn drop_empty_extras(&mut self) {

@@ -277,7 +277,7 @@ fn what_has_extras_is_not_evicted() {
             });
         }
         stage.on(b"plain", |slot| {
-            slot.put(ValueRef::Int(1), Deadline::At(1 << 40))
+            slot.put(ValueRef::Int(1), Deadline::At(1 << 40));
         });
         stage.engine.set_bound(Bound {
             bytes_max: 1,
