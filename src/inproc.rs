@@ -268,7 +268,7 @@ impl Inproc {
         let this = &mut self.connections[connection];
         if !this.closed {
             this.closed = true;
-            this.session.close(&self.server);
+            this.session.close(&self.server, this.worker, usize::MAX);
         }
     }
 

@@ -3,6 +3,7 @@
 //! An error is a code (`ERR`, `WRONGPASS` ...) and a text, written as one line `-CODE text`. The
 //! texts that Redis has are Redis' to the byte, for clients match on them.
 
+use crate::engine::WrongType;
 use std::borrow::Cow;
 
 /// An error reply.
@@ -43,6 +44,18 @@ pub const STRING_TOO_LONG: ReplyError =
     err("string exceeds maximum allowed size (proto-max-bulk-len)");
 /// `SETRANGE` before the first byte.
 pub const OFFSET_OUT_OF_RANGE: ReplyError = err("offset is out of range");
+/// The key holds something that the command is not for.
+pub const WRONG_TYPE: ReplyError = coded(
+    "WRONGTYPE",
+    "Operation against a key holding the wrong kind of value",
+);
+/// `DEL` of an object that somebody holds.
+pub const HELD: ReplyError = coded("HELD", "key is in use");
+/// A session that is not open, or never was.
+pub const NO_SESSION: ReplyError = coded("NOSESSION", "no such session is open");
+/// `SWAPDB` of a database with objects that are known by their place.
+pub const SWAP_OF_OBJECTS: ReplyError =
+    err("a database with locks, fences or their like keeps its place");
 /// The key has to be there.
 pub const NO_SUCH_KEY: ReplyError = err("no such key");
 /// `COPY` and `MOVE` onto the key itself.
@@ -118,10 +131,10 @@ pub const INVALID_EXPIRE: ReplyError = err("invalid expire time");
 pub const COUNT_OUT_OF_RANGE: ReplyError = err("count out of range");
 /// A name of an owner that is none.
 pub const BAD_OWNER: ReplyError = err("owner must have 1 to 256 bytes");
+/// A name that no session can have.
+pub const SESSION_NAME_TOO_LONG: ReplyError = err("name must have at most 256 bytes");
 /// A value that a holder cannot proclaim.
 pub const VALUE_TOO_LONG: ReplyError = err("value must have at most 4096 bytes");
-/// A session that is not, or not any more.
-pub const NO_SESSION: ReplyError = coded("NOSESSION", "no such session");
 /// `CLIENT UNBLOCK id ERROR`.
 pub const UNBLOCKED: ReplyError = coded("UNBLOCKED", "client unblocked via CLIENT UNBLOCK");
 /// A call that waits while the server stops.
@@ -266,6 +279,12 @@ impl ReplyError {
         }
     }
 
+    /// A write fenced with a lower number than one before it.
+    #[must_use]
+    pub fn fenced(current: u64) -> Self {
+        Self::with_code("FENCED", format!("current fence is {current}"))
+    }
+
     /// What `EXEC` answers where it was refused itself.
     #[must_use]
     pub fn exec_aborted_by(error: &Self) -> Self {
@@ -360,6 +379,12 @@ impl ReplyError {
     #[must_use]
     pub fn line(&self) -> Vec<u8> {
         [self.code.as_bytes(), b" ", &self.text].concat()
+    }
+}
+
+impl From<WrongType> for ReplyError {
+    fn from(_: WrongType) -> Self {
+        WRONG_TYPE
     }
 }
 

@@ -17,6 +17,7 @@ pub(super) const FAMILIES: &[&[Spec]] = &[
     super::counter::incr::SPECS,
     super::counter::incrbyfloat::SPECS,
     super::counter::increx::SPECS,
+    super::fence::set::SPECS,
     super::key::copy::SPECS,
     super::key::del::SPECS,
     super::key::exists::SPECS,

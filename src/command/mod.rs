@@ -22,7 +22,13 @@ pub mod words;
 
 pub mod connection;
 pub mod counter;
+pub mod fence;
+pub mod barrier;
 pub mod key;
+pub mod latch;
+pub mod lock;
+pub mod semaphore;
+pub mod session;
 pub mod server;
 pub mod string;
 pub mod transaction;

@@ -385,6 +385,8 @@ bit_set! {
         LATCH = "latch",
         /// Barriers.
         BARRIER = "barrier",
+        /// Fenced writes.
+        FENCE = "fence",
     }
 }
 
@@ -425,6 +427,8 @@ pub enum Group {
     Generic,
     /// Transactions.
     Transactions,
+    /// Fenced writes.
+    Fence,
     /// What a server that is part of a cluster answers.
     Cluster,
     /// Locks with fencing tokens.
@@ -449,6 +453,7 @@ impl Group {
             Self::String => "string",
             Self::Generic => "generic",
             Self::Transactions => "transactions",
+            Self::Fence => "fence",
             Self::Cluster => "cluster",
             Self::Lock => "lock",
             Self::Session => "session",
@@ -467,6 +472,7 @@ impl Group {
             Self::String => "Strings and counters",
             Self::Generic => "Keys of any type",
             Self::Transactions => "Transactions",
+            Self::Fence => "Fenced writes",
             Self::Cluster => "Cluster",
             Self::Lock => "Locks",
             Self::Session => "Sessions",
@@ -488,6 +494,7 @@ impl Group {
             Self::Semaphore => Categories::SEMAPHORE,
             Self::Latch => Categories::LATCH,
             Self::Barrier => Categories::BARRIER,
+            Self::Fence => Categories::FENCE,
         }
     }
 }

@@ -133,7 +133,7 @@ mod loom_tests {
     fn put(engine: &Engine, side: usize, key: &[u8], deadline_ms: u64) {
         let batch = engine.shared(side, NOW);
         let mut step = batch.step();
-        let mut locked = step.lock(0, key);
+        let mut locked = step.lock_any(0, key);
         let deadline = Deadline::At(deadline_ms);
         locked.slot(0, key).put(ValueRef::Int(1), deadline);
     }

@@ -11,6 +11,8 @@
 //! copying them takes.
 
 use super::effect::Effect;
+use super::entry::Entry;
+use super::extras::Extra;
 use super::step::Step;
 use crate::sync::atomic::Ordering;
 
@@ -39,8 +41,9 @@ impl Step<'_> {
     }
 
     /// Adds to `out` the effects that would bring back the entries of a shard, those past their
-    /// deadline among them; answers the identity of its database, and the frame that last changed
-    /// it.
+    /// deadline and those whose session has ended among them: the frame that says so may be one
+    /// that a crash takes. Markers have no effects. Answers the identity of its database, and the
+    /// frame that last changed it.
     ///
     /// # Panics
     /// If there is no such database or shard.
@@ -56,18 +59,31 @@ impl Step<'_> {
             let Some(entry) = entries.at(bucket) else {
                 continue;
             };
-            let (key, deadline_ms) = (entry.key(), entry.deadline_ms());
-            Effect::put(id, key, entry.value(), deadline_ms).push_to(out);
-            if entry.is_grown() {
-                let suffix = &[];
-                Effect::Append {
-                    db: id,
-                    key,
-                    suffix,
-                }
-                .push_to(out);
-            }
+            let extra = entries.extra_of(entry.key(), &self.engine().hasher);
+            push_entry(id, entry, extra, out);
         }
         (id, database.frame_of(shard))
+    }
+}
+
+/// Adds the effects that would bring back an entry.
+fn push_entry(db: u32, entry: Entry<'_>, extra: Extra, out: &mut Vec<u8>) {
+    if extra.is_marker() {
+        return;
+    }
+    let key = entry.key();
+    // A bare fence has no value.
+    if extra.kind.is_none() {
+        Effect::put(db, key, entry.value(), entry.deadline_ms()).push_to(out);
+        if entry.is_grown() {
+            let suffix = &[];
+            Effect::Append { db, key, suffix }.push_to(out);
+        }
+    }
+    if let Some(fence) = extra.fence {
+        Effect::Fence { db, key, fence }.push_to(out);
+    }
+    if let Some(session) = extra.session {
+        Effect::Tie { db, key, session }.push_to(out);
     }
 }

@@ -101,6 +101,24 @@ pub enum Effect<'a> {
     /// Things changed before this of which no frame tells: what follows builds on a state that is
     /// in no log. Alone in its frame.
     Unrecorded,
+    /// The key, which if it was not there is there without a value, has this fence mark.
+    Fence {
+        /// Identity of the database.
+        db: u32,
+        /// The key.
+        key: &'a [u8],
+        /// The highest number that a write of it was fenced with, below 2^53.
+        fence: u64,
+    },
+    /// The key, which is there, goes when this session ends.
+    Tie {
+        /// Identity of the database.
+        db: u32,
+        /// The key.
+        key: &'a [u8],
+        /// Number of the session.
+        session: u64,
+    },
     /// Something that the coordinator keeps has changed.
     Coordination(Coordination<'a>),
 }
@@ -326,6 +344,16 @@ mod tests {
             key,
             deadline_ms: Some(5),
         };
+        let fence = Effect::Fence {
+            db,
+            key,
+            fence: (1 << 53) - 1,
+        };
+        let tie = Effect::Tie {
+            db,
+            key,
+            session: 7,
+        };
         vec![
             (
                 put,
@@ -339,6 +367,11 @@ mod tests {
             (Effect::Clear { db }, b"\x06\x03"),
             (Effect::Swap { a: 0, b: 15 }, b"\x07\x00\x0f"),
             (Effect::Unrecorded, b"\x08"),
+            (
+                fence,
+                b"\x09\x03\x03key\xfd\xff\xff\xff\xff\xff\xff\x1f\x00",
+            ),
+            (tie, b"\x0a\x03\x03key\x07"),
         ]
     }
 
@@ -388,7 +421,7 @@ mod tests {
         #[test]
         fn what_is_no_effect_is_told(
             noise in prop::collection::vec(any::<u8>(), 0..64),
-            number in 0usize..9,
+            number in 0usize..11,
             at in 0usize..32,
             byte: u8,
         ) {

@@ -427,9 +427,12 @@ impl Evictor {
                 (self.hand.shard, self.hand.bucket) = (number, 0);
             }
             let shard = database.shards()[number].lock();
+            let has_extras = shard.has_extras();
             while seen < samples && looked < BUCKETS_MAX && self.hand.bucket < shard.buckets() {
                 if let Some(entry) = shard.at(self.hand.bucket) {
-                    seen += usize::from(self.meet(step, entry));
+                    let hasher = &step.engine().hasher;
+                    let is_spared = has_extras && shard.is_spared(entry.key(), hasher);
+                    seen += usize::from(!is_spared && self.meet(step, entry));
                 }
                 (self.hand.bucket, looked) = (self.hand.bucket + 1, looked + 1);
             }

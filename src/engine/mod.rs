@@ -5,8 +5,8 @@
 //! enters the gate, a [`Step`] is one command, a [`Slot`] one key.
 //!
 //! Lock order, never back: gate (`gate.rs`), evictor of the own side (`evict.rs`), shards by
-//! (database, index), remains of flushed databases (`sweep.rs`), pool of pages, watches, sink; the
-//! cursor of a purge beside nothing else.
+//! (database, index), coordinator (`coordinator.rs`), remains of flushed databases (`sweep.rs`),
+//! pool of pages, watches, sink; the cursor of a purge beside nothing else.
 
 mod alarm;
 mod arena;
@@ -18,6 +18,7 @@ mod deadlines;
 mod effect;
 mod entry;
 mod evict;
+mod extras;
 mod gate;
 mod hash;
 mod index;
@@ -43,6 +44,7 @@ pub use effect::{
     VALUE_BYTES_MAX,
 };
 pub use evict::{Bound, Need};
+pub use extras::{Kind, WrongType};
 pub use ledger::{Account, Ledger, usable, usable_slots};
 pub use replay::{Cuts, Replay};
 pub use settle::Settler;

@@ -1,4 +1,5 @@
-//! Which shards of a database have entries, and which have entries with a deadline: two bits each.
+//! Which shards of a database have entries that may be evicted, and which have such entries with a
+//! deadline: two bits each.
 //!
 //! Who looks for entries to evict reads these instead of locking a thousand shards that have none.
 //!
@@ -113,8 +114,8 @@ impl Seat {
         self.occupancy.shards
     }
 
-    /// Says how many entries the shard now has. Writes nothing shared unless it is the first or the
-    /// last.
+    /// Says how many entries that may be evicted the shard now has. Writes nothing shared unless it
+    /// is the first or the last.
     #[inline]
     pub(super) fn report(&mut self, entries: usize, volatile: usize) {
         if self.has_any != (entries > 0) {

@@ -7,11 +7,13 @@
 //! Cost: an effect is one look-up, and the copy of key and value. Nothing is decided here: no
 //! deadline is compared with any clock.
 
+use super::Engine;
 use super::effect::{BadFrame, Coordination, Effect, Effects};
+use super::entry::Entry;
+use super::extras::{Extra, Kind};
 use super::hash::KeyHasher;
 use super::step::{Batch, Deadline, Free, Slot, Step};
 use super::value::ValueRef;
-use super::{Encoding, Engine};
 use crate::clock::Now;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -92,7 +94,7 @@ impl Engine {
     /// sink if [`Engine::set_recording`] says so.
     #[must_use]
     pub fn replay(&self) -> Replay<'_> {
-        let batch = self.alone(Now::default());
+        let batch = self.alone(Now::default()).deciding_nothing();
         let places = places(&batch.step());
         Replay { batch, places }
     }
@@ -105,8 +107,9 @@ impl Engine {
         self.replay().apply_all(frame)
     }
 
-    /// A hash of everything that a restart has to bring back: keys, types, values, deadlines, and
-    /// which database stands where. Order of insertion and access times do not count.
+    /// A hash of everything that a restart has to bring back: keys, types, values, deadlines, fence
+    /// marks, ties, and which database stands where. Order of insertion and access times do not
+    /// count, nor do markers.
     #[must_use]
     pub fn state_hash(&self) -> u128 {
         let batch = self.alone(Now::default());
@@ -115,10 +118,12 @@ impl Engine {
         for db in 0..step.databases() {
             let database = step.database(db);
             for shard in database.shards_in_use() {
-                shard.lock().walk(0, usize::MAX, |entry| {
-                    let place = (db, database.id);
-                    let value = (entry.value(), entry.encoding());
-                    sum = sum.wrapping_add(hash(place, entry.key(), value, entry.deadline_ms()));
+                let shard = shard.lock();
+                shard.walk(0, usize::MAX, |entry| {
+                    let extra = shard.extra_of(entry.key(), &self.hasher);
+                    if !extra.is_marker() {
+                        sum = sum.wrapping_add(hash((db, database.id), entry, extra));
+                    }
                 });
             }
         }
@@ -161,7 +166,9 @@ impl Replay<'_> {
                 | Effect::Append { db, key, .. }
                 | Effect::WriteRange { db, key, .. }
                 | Effect::Deadline { db, key, .. }
-                | Effect::Remove { db, key } => {
+                | Effect::Remove { db, key }
+                | Effect::Fence { db, key, .. }
+                | Effect::Tie { db, key, .. } => {
                     if number > cuts.of_key(db, key).ok_or(BadFrame)? {
                         self.apply_one(&effect)?;
                     }
@@ -252,6 +259,10 @@ impl Replay<'_> {
                 self.batch.step().clear(place, Free::Now);
                 Ok(())
             }
+            Effect::Fence { db, key, fence } => self.on_key(db, key, |slot| {
+                slot.raise_fence(fence);
+            }),
+            Effect::Tie { db, key, session } => self.on_entry(db, key, |slot| slot.tie(session)),
             Effect::Unrecorded => Ok(()),
             Effect::Coordination(change) => self.coordinate(&change),
             Effect::Swap { a, b } => {
@@ -279,7 +290,7 @@ impl Replay<'_> {
         change: impl FnOnce(&mut Slot<'_>),
     ) -> Result<(), BadFrame> {
         let db = self.place_of(id)?;
-        change(&mut self.batch.step().lock(db, key).slot(db, key));
+        change(&mut self.batch.step().lock_any(db, key).slot(db, key));
         Ok(())
     }
 
@@ -322,17 +333,18 @@ fn places(step: &Step<'_>) -> Vec<u32> {
 }
 
 /// The hash of one entry. The sum over all entries does not depend on their order.
-fn hash(
-    (db, id): (u32, u32),
-    key: &[u8],
-    (value, encoding): (ValueRef<'_>, Encoding),
-    deadline_ms: Option<u64>,
-) -> u128 {
+fn hash((db, id): (u32, u32), entry: Entry<'_>, extra: Extra) -> u128 {
+    let (key, value, deadline_ms) = (entry.key(), entry.value(), entry.deadline_ms());
     let mut bytes = Vec::with_capacity(64 + key.len());
     bytes.extend_from_slice(&db.to_le_bytes());
     bytes.extend_from_slice(&id.to_le_bytes());
     bytes.extend_from_slice(&deadline_ms.map_or(u64::MAX, |at| at).to_le_bytes());
-    bytes.extend_from_slice(encoding.name().as_bytes());
+    for number in [extra.fence, extra.session] {
+        bytes.push(number.is_some().into());
+        bytes.extend_from_slice(&number.unwrap_or(0).to_le_bytes());
+    }
+    let form = extra.kind.map_or(entry.encoding().name(), Kind::name);
+    bytes.extend_from_slice(form.as_bytes());
     bytes.extend_from_slice(&(key.len() as u64).to_le_bytes());
     bytes.extend_from_slice(key);
     bytes.extend_from_slice(value.text(&mut super::IntText::default()));

@@ -8,6 +8,8 @@
 //! - `volatile` and `deadline_sum_ms` are those of the entries in the table, and no deadline is
 //!   earlier than its block's bound (`deadlines.rs`);
 //! - between two changes, the ledger has what the shard holds on the heap;
+//! - only keys of entries in the table have extras (`extras.rs`), and entries with extras are none
+//!   that may be evicted;
 //! - an entry changes its bucket only when `generation` rises. `SCAN` stands on this.
 //!
 //! Cost: a look-up reads one cache line of the table, then the entry; see `index.rs` and
@@ -18,6 +20,7 @@
 
 use super::deadlines::{BLOCK_BUCKETS, Bounds, NEVER_MS};
 use super::entry::{Entries, Entry, Place};
+use super::extras::{Extra, Extras};
 use super::hash::KeyHasher;
 use super::index::{Hashes, Index};
 use super::ledger::{Ledger, Share, usable, usable_slots};
@@ -36,11 +39,12 @@ const TICKS_PER_TURNOVER: u64 = 256;
 
 /// The entries whose keys hash to this shard.
 ///
-/// In this order: lock, table and the arena's list of pages then share a cache line, and opening a
-/// key touches no other line of the shard.
+/// In this order: lock, extras, table and the arena's list of pages then share a cache line, and
+/// opening a key touches no other line of the shard.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Shard {
+    extras: Option<Box<Extras>>,
     table: Index,
     entries: Entries,
     volatile: usize,
@@ -92,6 +96,7 @@ impl Census {
 impl Shard {
     pub(super) fn new(ledger: &Arc<Ledger>, pool: &Arc<Pool>, seat: Seat) -> Self {
         Self {
+            extras: None,
             table: Index::default(),
             entries: Entries::new(pool),
             volatile: 0,
@@ -249,6 +254,9 @@ impl Shard {
             self.note_deadline(parts.deadline_ms);
             self.forget_deadline(old_ms);
             self.lower_bound(bucket, parts.deadline_ms);
+            if self.has_extras() {
+                self.note_extra_deadline(bucket, parts.deadline_ms, hasher);
+            }
         }
         if self.entries.rewrite(place, parts) {
             return;
@@ -267,6 +275,9 @@ impl Shard {
         hasher: &KeyHasher,
     ) {
         let old_ms = self.at(bucket).and_then(Entry::deadline_ms);
+        if self.has_extras() {
+            self.note_extra_deadline(bucket, deadline_ms, hasher);
+        }
         self.note_deadline(deadline_ms);
         self.forget_deadline(old_ms);
         self.lower_bound(bucket, deadline_ms);
@@ -305,9 +316,85 @@ impl Shard {
         let place = self.place(bucket);
         let entry = self.entries.get(place);
         let (hash, deadline_ms) = (hasher.hash(entry.key()), entry.deadline_ms());
+        if self.has_extras() {
+            self.drop_extra(bucket, hash);
+        }
         self.forget_deadline(deadline_ms);
         self.table.remove(bucket, hash);
         self.entries.remove(place);
+    }
+
+    /// Whether any entry has extras.
+    #[inline]
+    pub(super) fn has_extras(&self) -> bool {
+        self.extras.is_some()
+    }
+
+    /// The extras of all entries.
+    pub(super) fn extras(&self) -> impl Iterator<Item = (&[u8], &Extra)> {
+        self.extras.iter().flat_map(|extras| extras.iter())
+    }
+
+    /// What the entry with this key has beside value and deadline.
+    #[inline]
+    pub(super) fn extra(&self, hash: u64, key: &[u8]) -> Extra {
+        match &self.extras {
+            None => Extra::default(),
+            Some(extras) => extras.get(hash, key),
+        }
+    }
+
+    /// The same, for who has not hashed the key.
+    #[inline]
+    pub(super) fn extra_of(&self, key: &[u8], hasher: &KeyHasher) -> Extra {
+        if self.has_extras() {
+            return self.find_extra_of(key, hasher);
+        }
+        Extra::default()
+    }
+
+    #[cold]
+    fn find_extra_of(&self, key: &[u8], hasher: &KeyHasher) -> Extra {
+        self.extra(hasher.hash(key), key)
+    }
+
+    /// Whether the entry with this key has extras, so that it may not be evicted.
+    #[inline]
+    pub(super) fn is_spared(&self, key: &[u8], hasher: &KeyHasher) -> bool {
+        self.has_extras() && self.find_extra_of(key, hasher) != Extra::default()
+    }
+
+    /// The entry with this key, which is there, has this beside value and deadline from now on.
+    pub(super) fn set_extra(&mut self, bucket: usize, hash: u64, key: &[u8], extra: Extra) {
+        let is_volatile = self.at(bucket).and_then(Entry::deadline_ms).is_some();
+        let extras = self.extras.get_or_insert_default();
+        extras.set(hash, key, extra, is_volatile);
+        self.drop_empty_extras();
+        self.report();
+    }
+
+    #[cold]
+    fn note_extra_deadline(&mut self, bucket: usize, at: Option<u64>, hasher: &KeyHasher) {
+        let key = self.entries.get(self.place(bucket)).key();
+        if let Some(extras) = &mut self.extras {
+            extras.note_deadline(hasher.hash(key), key, at.is_some());
+        }
+    }
+
+    /// Takes out what the entry with this key has beside value and deadline.
+    #[cold]
+    fn drop_extra(&mut self, bucket: usize, hash: u64) {
+        let key = self.entries.get(self.place(bucket)).key();
+        if let Some(extras) = &mut self.extras {
+            extras.remove(hash, key);
+        }
+        self.drop_empty_extras();
+    }
+
+    fn drop_empty_extras(&mut self) {
+        if self.extras.as_ref().is_some_and(|extras| extras.len() == 0) {
+            self.extras = None;
+        }
     }
 
     fn place(&self, bucket: usize) -> Place {
@@ -371,15 +458,15 @@ impl Shard {
         (end < self.table.buckets()).then_some(end)
     }
 
-    /// Takes out entries due at `now_ms`, telling their keys, and gives their memory back. Goes on,
-    /// block by block and page by page, until buckets looked at, entries taken out and entries
-    /// moved have come to `effort_max`; answers how many have.
+    /// Takes out entries due at `now_ms`, telling their keys and what else they had, and gives
+    /// their memory back. Goes on, block by block and page by page, until buckets looked at,
+    /// entries taken out and entries moved have come to `effort_max`; answers how many have.
     pub(super) fn expire(
         &mut self,
         now_ms: u64,
         effort_max: usize,
         hasher: &KeyHasher,
-        mut due: impl FnMut(&[u8]),
+        mut due: impl FnMut(&[u8], Option<Extra>),
     ) -> Expired {
         self.bounds.visit(now_ms);
         let (mut effort, mut from) = (0, 0);
@@ -416,7 +503,7 @@ impl Shard {
         block: usize,
         now_ms: u64,
         hasher: &KeyHasher,
-        due: &mut impl FnMut(&[u8]),
+        due: &mut impl FnMut(&[u8], Option<Extra>),
     ) -> usize {
         let (mut earliest_ms, mut taken) = (NEVER_MS, 0);
         let first = block * BLOCK_BUCKETS;
@@ -428,7 +515,9 @@ impl Shard {
                 continue;
             };
             if at <= now_ms {
-                due(entry.key());
+                let key = entry.key();
+                let extra = self.has_extras().then(|| self.extra_of(key, hasher));
+                due(key, extra);
                 self.take(bucket, hasher);
                 taken += 1;
             } else {
@@ -512,6 +601,7 @@ impl Shard {
         self.entries.heap_bytes()
             + usable(self.table.heap_bytes())
             + usable(self.bounds.heap_bytes())
+            + self.extras.as_ref().map_or(0, |extras| extras.heap_bytes())
             + usable_slots::<u16>(self.ghosts.capacity())
     }
 
@@ -527,7 +617,12 @@ impl Shard {
     /// Tells the ledger and the other shards' list if what is held has changed.
     #[inline]
     fn report(&mut self) {
-        self.seat.report(self.table.len(), self.volatile);
+        let (mut entries, mut volatile) = (self.table.len(), self.volatile);
+        if let Some(extras) = &self.extras {
+            entries -= extras.len();
+            volatile -= extras.volatile();
+        }
+        self.seat.report(entries, volatile);
         self.room.set(self.heap_bytes());
     }
 

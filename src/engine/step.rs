@@ -14,14 +14,17 @@
 //!   batch when [`Locked`] is dropped, alone when the [`Step`] is dropped;
 //! - inside a shared batch a step holds one [`Locked`] at a time (the borrow checker sees to it),
 //!   so shards are always locked in ascending (database, index) order;
-//! - a slot never shows an entry past its deadline: opening it removes such an entry;
+//! - a slot never shows an entry past its deadline, or one that no longer stands (`extras.rs`):
+//!   opening it removes such an entry;
+//! - who locks keys with [`Step::lock`] and its kin finds strings or nothing;
 //! - a panic while shards are locked ends the process: half a change must not be seen.
 
 use super::Engine;
-use super::coordinator::{Lost, Outcome, Settled, Turn};
+use super::coordinator::{Lost, Name, Outcome, Settled, Turn};
 use super::effect::{Effect, VALUE_BYTES_MAX};
 use super::entry::Entry;
 use super::evict::{Candidate, Fate};
+use super::extras::{Extra, Kind, WrongType};
 use super::gate;
 use super::keyspace::{Database, Layout};
 use super::prefetch::prefetch;
@@ -58,6 +61,7 @@ pub struct Batch<'e> {
     now: Now,
     rules: Rules,
     recording: bool,
+    decides: bool,
     /// Room for frames, lent to one step after the other.
     scratch: RefCell<Vec<u8>>,
 }
@@ -108,8 +112,15 @@ impl<'e> Batch<'e> {
             now,
             rules: rules(engine, now),
             recording: engine.is_recording(),
+            decides: true,
             scratch: RefCell::default(),
         }
+    }
+
+    /// The same, for doing again what was done: no entry is removed because it no longer stands.
+    pub(super) fn deciding_nothing(mut self) -> Self {
+        self.decides = false;
+        self
     }
 
     /// Whether nobody else is inside.
@@ -192,6 +203,7 @@ impl<'e> Batch<'e> {
                 Vec::new()
             },
             recording: self.recording,
+            decides: self.decides,
             alone: self.is_alone(),
             side: self.side,
             tally: Tally::default(),
@@ -265,6 +277,8 @@ struct Context {
     /// The effects that are not yet committed.
     frame: Vec<u8>,
     recording: bool,
+    /// Whether entries that no longer stand are removed.
+    decides: bool,
     alone: bool,
     side: usize,
     tally: Tally,
@@ -541,9 +555,42 @@ impl<'b> Step<'b> {
         self.database(db).id
     }
 
-    /// Locks the shard of one key.
+    /// Locks the shard of one key, which is to be a string if it is there.
+    ///
+    /// # Errors
+    /// [`WrongType`]: it is none.
     #[inline]
-    pub fn lock(&mut self, db: u32, key: &[u8]) -> Locked<'_> {
+    pub fn lock(&mut self, db: u32, key: &[u8]) -> Result<Locked<'_>, WrongType> {
+        let hash = self.engine.hasher.hash(key);
+        let layout = self.view.layout();
+        let database = &layout[db as usize];
+        let number = database.shard_of(hash);
+        let shard = database.shards()[number].lock();
+        let (engine, held, ctx) = (
+            self.engine,
+            Held::One(shard, hash, (db, number)),
+            &mut self.ctx,
+        );
+        if held.has_extras() {
+            let locked = Locked {
+                engine,
+                layout,
+                held,
+                ctx,
+            };
+            return locked.if_string(db, key);
+        }
+        Ok(Locked {
+            engine,
+            layout,
+            held,
+            ctx,
+        })
+    }
+
+    /// Locks the shard of one key of any type.
+    #[inline]
+    pub fn lock_any(&mut self, db: u32, key: &[u8]) -> Locked<'_> {
         self.lock_hash(db, self.engine.hasher.hash(key))
     }
 
@@ -562,13 +609,44 @@ impl<'b> Step<'b> {
         }
     }
 
-    /// Locks the shards of several keys of one database.
-    pub fn lock_all<'k>(&mut self, db: u32, keys: impl Iterator<Item = &'k [u8]>) -> Locked<'_> {
+    /// Locks the shards of several keys of one database, which are to be strings if they are there.
+    ///
+    /// # Errors
+    /// [`WrongType`]: one is none.
+    pub fn lock_all<'k>(
+        &mut self,
+        db: u32,
+        keys: impl Iterator<Item = &'k [u8]> + Clone,
+    ) -> Result<Locked<'_>, WrongType> {
         self.lock_each(keys.map(|key| (db, key)))
     }
 
+    /// The same for keys in any databases.
+    ///
+    /// # Errors
+    /// As [`Step::lock_all`].
+    pub fn lock_each<'k>(
+        &mut self,
+        mut keys: impl Iterator<Item = (u32, &'k [u8])> + Clone,
+    ) -> Result<Locked<'_>, WrongType> {
+        let locked = self.lock_any_each(keys.clone());
+        if locked.has_extras() {
+            keys.try_for_each(|(db, key)| locked.expect_string(db, key))?;
+        }
+        Ok(locked)
+    }
+
+    /// Locks the shards of several keys of one database, of any type.
+    pub fn lock_any_all<'k>(
+        &mut self,
+        db: u32,
+        keys: impl Iterator<Item = &'k [u8]>,
+    ) -> Locked<'_> {
+        self.lock_any_each(keys.map(|key| (db, key)))
+    }
+
     /// Locks the shards of keys in any databases, in ascending order, each once.
-    pub fn lock_each<'k>(&mut self, keys: impl Iterator<Item = (u32, &'k [u8])>) -> Locked<'_> {
+    fn lock_any_each<'k>(&mut self, keys: impl Iterator<Item = (u32, &'k [u8])>) -> Locked<'_> {
         let layout = self.view.layout();
         let place = |(db, key): (u32, &[u8])| {
             (
@@ -694,6 +772,7 @@ impl<'b> Step<'b> {
             return;
         }
         self.note_changes_of_watched(&[db]);
+        self.untie_all(&old);
         let fresh = Arc::new(old.emptied());
         self.replace_layout(|databases| databases[db as usize] = fresh);
         self.ctx.emit(&Effect::Clear { db: old.id });
@@ -721,13 +800,51 @@ impl<'b> Step<'b> {
         self.ctx.changed.push(Changed::Map);
     }
 
+    /// The tied keys of a database that is emptied no longer go with their sessions.
+    fn untie_all(&self, database: &Database) {
+        for shard in database.shards_in_use() {
+            for (key, extra) in shard.lock().extras() {
+                if let Some(session) = extra.session {
+                    self.engine.coordinator.untie(database.id, key, session);
+                }
+            }
+        }
+    }
+
+    /// The session that this text names, if it is open.
+    #[must_use]
+    pub fn session_of(&self, sid: &[u8]) -> Option<u64> {
+        self.engine.coordinator.session_of(sid)
+    }
+
+    /// Whether a database has anything that is neither a string nor nothing. O(shards) and one look
+    /// at each entry that has extras.
+    #[must_use]
+    pub fn has_kinds(&self, db: u32) -> bool {
+        let database = self.database(db);
+        self.see_all(db);
+        let has_kind = |shard: &Shard| {
+            shard
+                .extras()
+                .any(|(_, extra)| extra.kind == Some(Kind::Fence))
+        };
+        let mut shards = database.shards_in_use().iter();
+        self.engine.coordinator.is_used(database.id) || shards.any(|shard| has_kind(&shard.lock()))
+    }
+
+    /// Whether what the entry with this key has beside its value still stands.
+    pub(super) fn stands(&self, db: u32, shard: &Shard, key: &[u8]) -> bool {
+        let extra = shard.extra_of(key, &self.engine.hasher);
+        !self.ctx.decides || extra.stands(&self.engine.coordinator, self.database(db).id, key)
+    }
+
     /// Whether any of these keys changed since it was watched. Opens each key first, so one that
     /// has passed its deadline in between has changed.
     #[must_use]
     pub fn any_changed<'w>(&mut self, watched: impl IntoIterator<Item = &'w Watched>) -> bool {
         watched.into_iter().any(|watch| {
             let (db, key) = watch.name();
-            self.lock(*db, key).slot(*db, key);
+            self.lock_any(*db, key).slot(*db, key);
             self.engine.watches.changed(watch)
         })
     }
@@ -743,7 +860,7 @@ impl<'b> Step<'b> {
     fn note_changes_of_watched(&mut self, databases: &[u32]) {
         let engine = self.engine;
         for (db, key) in engine.watches.names(databases) {
-            let mut exists = |&db: &u32| self.lock(db, &key).slot(db, &key).exists();
+            let mut exists = |&db: &u32| self.lock_any(db, &key).slot(db, &key).exists();
             if databases.iter().any(&mut exists) {
                 engine.watches.note_change(db, &key);
             }
@@ -807,10 +924,19 @@ impl Held<'_> {
             Self::Many(_, places) => places,
         }
     }
+
+    #[inline]
+    fn has_extras(&self) -> bool {
+        match self {
+            Self::One(shard, ..) | Self::Whole(shard, _) => shard.has_extras(),
+            Self::Many(shards, _) => shards.iter().any(|shard| shard.has_extras()),
+        }
+    }
 }
 
 impl Locked<'_> {
-    /// Opens a key that was named when locking. An entry past its deadline is removed first.
+    /// Opens a key that was named when locking. An entry past its deadline, or one that no longer
+    /// stands, is removed first.
     ///
     /// # Panics
     /// If the key's shard is not among the locked ones.
@@ -843,18 +969,83 @@ impl Locked<'_> {
             key,
             db,
             database,
+            layout: self.layout,
             ctx: self.ctx,
         };
         slot.expire();
+        if slot.shard.has_extras() {
+            slot.remove_fallen();
+        }
         slot
     }
 
-    /// Lets the coordinator take a turn while the shards are held.
-    pub fn coordinate<R>(&mut self, act: impl FnOnce(&mut Turn<'_>) -> R) -> R {
-        self.ctx.coordinate(self.engine, self.layout, act)
+    /// Lets the coordinator take a turn while the shards of these keys are held, and each of them be
+    /// the marker of what became of it.
+    pub fn coordinate<'k, R>(
+        &mut self,
+        db: u32,
+        keys: impl Iterator<Item = &'k [u8]>,
+        act: impl FnOnce(&mut Turn<'_>) -> R,
+    ) -> R {
+        let answer = self.ctx.coordinate(self.engine, self.layout, act);
+        for key in keys {
+            let id = self.layout[db as usize].id;
+            let kind = self.engine.coordinator.kind_of(id, key);
+            let mut slot = self.slot(db, key);
+            match kind {
+                Some(kind) => slot.mark(kind),
+                None => slot.unmark(),
+            }
+        }
+        answer
     }
 
-    /// Begins to watch a key that was named when locking.
+    /// Whether any entry of the locked shards has extras.
+    #[inline]
+    fn has_extras(&self) -> bool {
+        self.held.has_extras()
+    }
+
+    /// Itself, if this key is a string or not there. Apart, so that it is not in the way of keys
+    /// in shards without extras.
+    #[cold]
+    fn if_string(self, db: u32, key: &[u8]) -> Result<Self, WrongType> {
+        self.expect_string(db, key).map(|()| self)
+    }
+
+    /// Whether a key that was named when locking is a string, or not there.
+    ///
+    /// # Errors
+    /// [`WrongType`]: neither.
+    ///
+    /// # Panics
+    /// If the key's shard is not among the locked ones.
+    pub fn expect_string(&self, db: u32, key: &[u8]) -> Result<(), WrongType> {
+        let database = &self.layout[db as usize];
+        let hash = self.engine.hasher.hash(key);
+        let shard = match &self.held {
+            Held::One(shard, ..) | Held::Whole(shard, _) => shard,
+            Held::Many(shards, places) => {
+                let at = places.binary_search(&(db, database.shard_of(hash)));
+                &shards[at.expect("this key was not named")]
+            }
+        };
+        let extra = shard.extra(hash, key);
+        match extra.kind {
+            Some(_) if extra.stands(&self.engine.coordinator, database.id, key) => Err(WrongType),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether any of these keys, named when locking, is an object that may not be deleted.
+    ///
+    /// # Panics
+    /// If the shard of one is not among the locked ones.
+    pub fn is_any_in_use<'k>(&mut self, db: u32, mut keys: impl Iterator<Item = &'k [u8]>) -> bool {
+        self.has_extras() && keys.any(|key| self.slot(db, key).is_in_use())
+    }
+
+    /// Begins to watch a key that was named when locking, of any type.
     pub fn watch(&mut self, db: u32, key: &[u8]) -> Watched {
         self.slot(db, key);
         self.engine.watches.add(db, key)
@@ -868,8 +1059,11 @@ impl Locked<'_> {
         let database = &self.layout[db as usize];
         let (engine, ctx) = (self.engine, &mut *self.ctx);
         let now_ms = ctx.now.wall_ms;
-        let expired = shard.expire(now_ms, effort_max, &engine.hasher, |key| {
+        let expired = shard.expire(now_ms, effort_max, &engine.hasher, |key, extra| {
             note_expired(engine, ctx, db, database.id, key);
+            if let Some(extra) = extra {
+                untie(engine, database.id, key, extra);
+            }
         });
         if let Some(earliest) = database.earliest() {
             earliest.set(number, expired.earliest_ms);
@@ -892,7 +1086,8 @@ impl Locked<'_> {
         let (db, id) = (now.db(), self.layout[now.db() as usize].id);
         if now.is_due(ctx.now.wall_ms) {
             note_expired(engine, ctx, db, id, entry.key());
-        } else if !now.may_go(policy) {
+            untie(engine, id, entry.key(), shard.extra(hash, entry.key()));
+        } else if !now.may_go(policy) || shard.is_spared(entry.key(), &engine.hasher) {
             return Fate::Spared;
         } else if now != *candidate {
             return Fate::Changed(now);
@@ -938,6 +1133,13 @@ fn note_removed(engine: &Engine, ctx: &mut Context, db: u32, id: u32, key: &[u8]
     engine.watches.note_change(db, key);
 }
 
+/// What went no longer goes with its session.
+fn untie(engine: &Engine, id: u32, key: &[u8], extra: Extra) {
+    if let Some(session) = extra.session {
+        engine.coordinator.untie(id, key, session);
+    }
+}
+
 /// One key of the keyspace, its shard locked, its deadline looked at.
 pub struct Slot<'l> {
     engine: &'l Engine,
@@ -948,6 +1150,7 @@ pub struct Slot<'l> {
     /// The database as `SELECT` numbers it.
     db: u32,
     database: &'l Database,
+    layout: &'l Layout,
     ctx: &'l mut Context,
 }
 
@@ -976,9 +1179,85 @@ impl Slot<'_> {
             && at <= self.ctx.now.wall_ms
         {
             self.bucket = None;
+            if self.shard.has_extras() {
+                untie(self.engine, self.database.id, self.key, self.extra());
+            }
             self.shard.remove(bucket, &self.engine.hasher);
             note_expired(self.engine, self.ctx, self.db, self.database.id, self.key);
         }
+    }
+
+    /// Removes an entry that no longer stands: a marker without its object, which leaves no effect,
+    /// or a key whose session has ended.
+    #[cold]
+    fn remove_fallen(&mut self) {
+        let (extra, id) = (self.extra(), self.database.id);
+        if !self.ctx.decides || extra.stands(&self.engine.coordinator, id, self.key) {
+            return;
+        }
+        let Some(bucket) = self.bucket.take() else {
+            return;
+        };
+        self.shard.remove(bucket, &self.engine.hasher);
+        if extra.is_marker() {
+            self.note_change();
+        } else {
+            note_removed(self.engine, self.ctx, self.db, id, self.key);
+            untie(self.engine, id, self.key, extra);
+        }
+    }
+
+    /// What the key has beside value and deadline.
+    fn extra(&self) -> Extra {
+        self.shard.extra(self.hash, self.key)
+    }
+
+    /// What the key is, if it is there and no string.
+    #[must_use]
+    #[inline]
+    pub fn kind(&self) -> Option<Kind> {
+        if self.shard.has_extras() {
+            return self.extra().kind;
+        }
+        None
+    }
+
+    /// The word `TYPE` answers for a key that is there.
+    #[must_use]
+    pub fn type_name(&self) -> Option<&'static str> {
+        let string = self.encoding()?.type_name();
+        Some(self.kind().map_or(string, Kind::name))
+    }
+
+    /// The word `OBJECT ENCODING` answers for a key that is there.
+    #[must_use]
+    pub fn encoding_name(&self) -> Option<&'static str> {
+        let string = self.encoding()?.name();
+        Some(self.kind().map_or(string, Kind::name))
+    }
+
+    /// The fence mark: the highest number that a write of the key was fenced with.
+    #[must_use]
+    pub fn fence(&self) -> Option<u64> {
+        self.extra().fence
+    }
+
+    /// Whether the key is an object of the coordinator's that may not be deleted.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        let is_marker = self.kind().is_some_and(Kind::is_marked);
+        is_marker
+            && self
+                .engine
+                .coordinator
+                .is_in_use(self.database.id, self.key)
+    }
+
+    /// Milliseconds that an object of the coordinator's has left, if its time is bounded.
+    #[must_use]
+    pub fn object_ttl_ms(&self) -> Option<u64> {
+        let (db, now) = (self.database.id, self.ctx.now);
+        self.engine.coordinator.ttl_ms(db, self.key, now)
     }
 
     /// Whether the key is there.
@@ -1045,16 +1324,56 @@ impl Slot<'_> {
         self.ctx.rules.frequency(self.entry()?.usage())
     }
 
-    /// Gives the key this value. A deadline already passed is stored as it is; the next to look
-    /// finds the key gone.
+    /// Gives the key this value: it is a string then, keeps its fence mark and goes with no
+    /// session. A deadline already passed is stored as it is; the next to look finds the key gone.
     pub fn put(&mut self, value: ValueRef<'_>, deadline: Deadline) {
-        let (age, rules) = (self.engine.age.now(), &self.ctx.rules);
-        let usage = self.shard.written(self.bucket, self.hash, rules, age);
         let deadline_ms = match deadline {
             Deadline::Keep => self.deadline_ms(),
             Deadline::None => None,
             Deadline::At(at) => Some(at),
         };
+        if self.shard.has_extras() {
+            self.make_plain();
+        }
+        self.store(value, deadline_ms);
+        self.note_deadline(deadline_ms);
+        let (db, key) = (self.database.id, self.key);
+        self.ctx.emit(&Effect::put(db, key, value, deadline_ms));
+        self.note_change();
+    }
+
+    /// The key is a string from now on, and goes with no session.
+    #[cold]
+    fn make_plain(&mut self) {
+        let extra = self.extra();
+        self.set_extra(Extra {
+            fence: extra.fence,
+            ..Extra::default()
+        });
+        untie(self.engine, self.database.id, self.key, extra);
+    }
+
+    /// Gives a key that is there these extras.
+    fn set_extra(&mut self, extra: Extra) {
+        if let Some(bucket) = self.bucket
+            && extra != self.extra()
+        {
+            self.shard.set_extra(bucket, self.hash, self.key, extra);
+        }
+    }
+
+    /// Makes an entry of a key without a value, if the key is not there.
+    #[cold]
+    fn make_bare(&mut self) {
+        if self.bucket.is_none() {
+            self.store(ValueRef::Bytes(b""), None);
+        }
+    }
+
+    #[inline]
+    fn store(&mut self, value: ValueRef<'_>, deadline_ms: Option<u64>) {
+        let (age, rules) = (self.engine.age.now(), &self.ctx.rules);
+        let usage = self.shard.written(self.bucket, self.hash, rules, age);
         let (key, hasher) = (self.key, &self.engine.hasher);
         let parts = Parts {
             key,
@@ -1071,13 +1390,81 @@ impl Slot<'_> {
                 }
             }
         }
-        self.note_deadline(deadline_ms);
+    }
+
+    /// Raises the fence mark to this number, which is below 2^53, if it is lower or there is none.
+    /// A key that is not there becomes a bare fence.
+    pub fn raise_fence(&mut self, fence: u64) {
+        let mut extra = self.extra();
+        if extra.fence >= Some(fence) {
+            return;
+        }
+        if self.bucket.is_none() {
+            self.make_bare();
+            extra.kind = Some(Kind::Fence);
+        }
+        extra.fence = Some(fence);
+        self.set_extra(extra);
         let (db, key) = (self.database.id, self.key);
-        self.ctx.emit(&Effect::put(db, key, value, deadline_ms));
+        self.ctx.emit(&Effect::Fence { db, key, fence });
         self.note_change();
     }
 
-    /// Adds bytes to the value of a key that is there; answers the new length.
+    /// Lets a key that is there go when this session ends.
+    ///
+    /// # Panics
+    /// If the key is not there.
+    pub fn tie(&mut self, session: u64) {
+        assert!(self.exists(), "the key is there");
+        let (db, key, extra) = (self.database.id, self.key, self.extra());
+        untie(self.engine, db, key, extra);
+        self.set_extra(Extra {
+            session: Some(session),
+            ..extra
+        });
+        self.engine.coordinator.tie(db, key, session);
+        self.ctx.emit(&Effect::Tie { db, key, session });
+        self.note_change();
+    }
+
+    /// Lets the coordinator take a turn while the key is held, and the key be the marker of what
+    /// became of it.
+    pub fn coordinate<R>(&mut self, act: impl FnOnce(&mut Turn<'_>) -> R) -> R {
+        let answer = self.ctx.coordinate(self.engine, self.layout, act);
+        match self.engine.coordinator.kind_of(self.database.id, self.key) {
+            Some(kind) => self.mark(kind),
+            None => self.unmark(),
+        }
+        answer
+    }
+
+    /// Makes the key, which is not there or a marker already, the marker of an object of this kind;
+    /// who watches the key is told if it was none. Leaves no effect.
+    pub fn mark(&mut self, kind: Kind) {
+        debug_assert!(kind.is_marked(), "a bare fence is made by its fence");
+        if self.kind() == Some(kind) {
+            return;
+        }
+        self.make_bare();
+        self.set_extra(Extra {
+            kind: Some(kind),
+            ..Extra::default()
+        });
+        self.note_change();
+    }
+
+    /// Removes a marker whose object the coordinator has no longer. Leaves no effect.
+    pub fn unmark(&mut self) {
+        if self.kind().is_some_and(Kind::is_marked)
+            && let Some(bucket) = self.bucket.take()
+        {
+            self.shard.remove(bucket, &self.engine.hasher);
+            self.note_change();
+        }
+    }
+
+    /// Adds bytes to the value of a key that is there, which then goes with no session; answers the
+    /// new length.
     ///
     /// # Panics
     /// If the key is not there.
@@ -1090,7 +1477,7 @@ impl Slot<'_> {
     }
 
     /// Writes bytes at a place in the value of a key that is there, zeros before them where the
-    /// value is shorter; answers the new length.
+    /// value is shorter; answers the new length. The key then goes with no session.
     ///
     /// # Panics
     /// If the key is not there.
@@ -1133,21 +1520,40 @@ impl Slot<'_> {
         self.note_change();
     }
 
-    /// Removes the key; answers whether it was there.
+    /// Removes the key, and with a marker its object; answers whether it was there.
     pub fn remove(&mut self) -> bool {
         let Some(bucket) = self.bucket.take() else {
             return false;
         };
+        let is_marker = self.shard.has_extras() && self.let_go();
         self.shard.remove(bucket, &self.engine.hasher);
         let (db, key) = (self.database.id, self.key);
-        self.ctx.emit(&Effect::Remove { db, key });
+        if !is_marker {
+            self.ctx.emit(&Effect::Remove { db, key });
+        }
         self.note_change();
         true
+    }
+
+    /// Tells the coordinator that the key is removed; answers whether it is a marker.
+    #[cold]
+    fn let_go(&mut self) -> bool {
+        let (db, key, extra) = (self.database.id, self.key, self.extra());
+        untie(self.engine, db, key, extra);
+        if extra.is_marker() {
+            let name = Name::new(db, key);
+            self.ctx
+                .coordinate(self.engine, self.layout, |turn| turn.delete(&name));
+        }
+        extra.is_marker()
     }
 
     /// Changes the text of the value of a key that is there, a use of the key; answers its length.
     fn grow(&mut self, change: impl FnOnce(&mut Vec<u8>)) -> usize {
         let bucket = self.bucket.expect("the key is there");
+        if self.shard.has_extras() {
+            self.make_plain();
+        }
         let len = self.shard.grow(bucket, &self.engine.hasher, change);
         self.touch(bucket, Touch::Write);
         len

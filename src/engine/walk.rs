@@ -20,8 +20,9 @@
 //! the bucket limit of a call growing with COUNT, a larger COUNT gets past it.
 
 use super::entry::Entry;
+use super::extras::Kind;
+use super::shard::Shard;
 use super::step::Step;
-use super::value::Encoding;
 
 const BUCKET_BITS: u32 = 31;
 const GENERATION_BITS: u32 = 22;
@@ -65,16 +66,15 @@ impl Cursor {
 pub struct Met<'a> {
     /// The key.
     pub key: &'a [u8],
-    /// How its value is held.
-    pub encoding: Encoding,
+    /// The word `TYPE` answers.
+    pub type_name: &'static str,
 }
 
 impl Step<'_> {
     /// Goes on with a walk: visits about `count` keys from `cursor` on and answers the next cursor,
-    /// 0 when the walk is over. Keys past their deadline are left out. Any number is a cursor; one
-    /// that no call answered goes on somewhere.
+    /// 0 when the walk is over. Keys past their deadline are left out, and so is what no longer
+    /// stands (`extras.rs`). Any number is a cursor; one that no call answered goes on somewhere.
     pub fn scan(&self, db: u32, cursor: u64, count: usize, mut visit: impl FnMut(Met<'_>)) -> u64 {
-        let now_ms = self.now().wall_ms;
         let mut at = Cursor::decode(cursor);
         let (mut keys, mut buckets) = (0, 0);
         let shards = self.database(db).shards_in_use();
@@ -95,11 +95,12 @@ impl Step<'_> {
                 }
                 shard.walk(at.bucket, 1, |entry| {
                     keys += 1;
-                    if entry.deadline_ms().is_none_or(|deadline| deadline > now_ms) {
-                        visit(Met {
-                            key: entry.key(),
-                            encoding: entry.encoding(),
-                        });
+                    if self.shows(db, &shard, entry) {
+                        let key = entry.key();
+                        let extra = shard.extra_of(key, &self.engine().hasher);
+                        let encoding = entry.encoding();
+                        let type_name = extra.kind.map_or(encoding.type_name(), Kind::name);
+                        visit(Met { key, type_name });
                     }
                 });
                 (at.bucket, buckets) = (at.bucket + 1, buckets + 1);
@@ -113,15 +114,21 @@ impl Step<'_> {
         0
     }
 
-    /// Visits every key of a database once, without those past their deadline.
-    pub fn each_key(&self, db: u32, mut visit: impl FnMut(&[u8])) {
+    /// Whether an entry is to be seen: not past its deadline, and not one that no longer stands.
+    fn shows(&self, db: u32, shard: &Shard, entry: Entry<'_>) -> bool {
         let now_ms = self.now().wall_ms;
+        entry.deadline_ms().is_none_or(|deadline| deadline > now_ms)
+            && (!shard.has_extras() || self.stands(db, shard, entry.key()))
+    }
+
+    /// Visits every key of a database once, without those that [`Step::scan`] leaves out.
+    pub fn each_key(&self, db: u32, mut visit: impl FnMut(&[u8])) {
         self.see(db, 0);
         for (number, shard) in self.database(db).shards_in_use().iter().enumerate() {
             let shard = shard.lock();
             self.see(db, number);
             shard.walk(0, usize::MAX, |entry| {
-                if entry.deadline_ms().is_none_or(|deadline| deadline > now_ms) {
+                if self.shows(db, &shard, entry) {
                     visit(entry.key());
                 }
             });
@@ -132,8 +139,6 @@ impl Step<'_> {
     /// is none. Expected O(shards); O(keys) where nearly all keys are past their deadline.
     pub fn random_key(&self, db: u32, mut random: impl FnMut() -> u64) -> Option<Box<[u8]>> {
         let shards = self.database(db).shards_in_use();
-        let now_ms = self.now().wall_ms;
-        let live = |entry: Entry<'_>| entry.deadline_ms().is_none_or(|deadline| deadline > now_ms);
         for _ in 0..DRAWS_MAX {
             let total = self.len(db) as u64;
             if total == 0 {
@@ -156,7 +161,9 @@ impl Step<'_> {
             self.see(db, number);
             for _ in 0..DRAWS_MAX {
                 match shard.at((random() % shard.buckets() as u64) as usize) {
-                    Some(entry) if live(entry) => return Some(entry.key().into()),
+                    Some(entry) if self.shows(db, &shard, entry) => {
+                        return Some(entry.key().into());
+                    }
                     Some(_) => break,
                     None => {}
                 }
@@ -225,7 +232,7 @@ mod tests {
             for number in self.guests.drain(..guests.min(self.guests.len())) {
                 let key = guest(number);
                 let mut step = batch.step();
-                assert!(step.lock(0, &key).slot(0, &key).remove());
+                assert!(step.lock_any(0, &key).slot(0, &key).remove());
             }
         }
 
@@ -256,7 +263,7 @@ mod tests {
 
     fn put(batch: &Batch<'_>, key: &[u8]) {
         let mut step = batch.step();
-        let mut locked = step.lock(0, key);
+        let mut locked = step.lock_any(0, key);
         locked
             .slot(0, key)
             .put(ValueRef::Bytes(b"v"), Deadline::None);

@@ -220,7 +220,7 @@ mod loom_tests {
     fn increment(engine: &Engine, side: usize) -> i64 {
         let batch = engine.shared(side, Now::default());
         let mut step = batch.step();
-        let mut locked = step.lock(0, KEY);
+        let mut locked = step.lock_any(0, KEY);
         let mut slot = locked.slot(0, KEY);
         let before = number(slot.value());
         slot.put(ValueRef::Int(before + 1), Deadline::None);
@@ -237,7 +237,7 @@ mod loom_tests {
     fn value(engine: &Engine, side: usize) -> i64 {
         let batch = engine.shared(side, Now::default());
         let mut step = batch.step();
-        number(step.lock(0, KEY).slot(0, KEY).value())
+        number(step.lock_any(0, KEY).slot(0, KEY).value())
     }
 
     /// `WATCH`, `GET`, `MULTI`, `SET` to one more, `EXEC`; answers whether it ran.
@@ -245,7 +245,7 @@ mod loom_tests {
         let watched = {
             let batch = engine.shared(side, Now::default());
             let mut step = batch.step();
-            step.lock(0, KEY).watch(0, KEY)
+            step.lock_any(0, KEY).watch(0, KEY)
         };
         let before = value(engine, side);
         let batch = engine.alone(Now::default());
@@ -256,7 +256,9 @@ mod loom_tests {
         step.unwatch(watched);
         if ran {
             let after = ValueRef::Int(before + 1);
-            step.lock(0, KEY).slot(0, KEY).put(after, Deadline::None);
+            step.lock_any(0, KEY)
+                .slot(0, KEY)
+                .put(after, Deadline::None);
         }
         ran
     }
@@ -294,7 +296,7 @@ mod loom_tests {
                 let engine = Arc::clone(&engine);
                 thread::spawn(move || {
                     let batch = engine.shared(2, Now::default());
-                    let watched = batch.step().lock(0, KEY).watch(0, KEY);
+                    let watched = batch.step().lock_any(0, KEY).watch(0, KEY);
                     drop(batch);
                     engine.unwatch(watched);
                 })
@@ -330,7 +332,7 @@ mod tests {
         {
             let batch = engine.shared(0, at(10));
             let mut step = batch.step();
-            let mut locked = step.lock(db, KEY);
+            let mut locked = step.lock_any(db, KEY);
             locked.slot(db, KEY).put(ValueRef::Int(1), Deadline::At(20));
         }
         engine
@@ -341,7 +343,7 @@ mod tests {
     fn changed_by_swap(engine: &Engine, watched_ms: u64, swapped_ms: u64) -> bool {
         let watched = {
             let batch = engine.shared(0, at(watched_ms));
-            batch.step().lock(0, KEY).watch(0, KEY)
+            batch.step().lock_any(0, KEY).watch(0, KEY)
         };
         let batch = engine.alone(at(swapped_ms));
         let mut step = batch.step();

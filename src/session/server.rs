@@ -283,7 +283,7 @@ impl Server {
     }
 
     pub(crate) fn registry(&self) -> &Registry {
-        &*self.registry
+        &self.registry
     }
 
     pub(crate) fn stats(&self) -> &Stats {
@@ -495,7 +495,7 @@ impl Host for Server {
     }
 
     fn clients(&self) -> &dyn Clients {
-        &self.registry
+        &*self.registry
     }
 
     fn shut_down(&self) {

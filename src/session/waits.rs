@@ -80,14 +80,14 @@ impl Session {
     pub(super) fn may_answer(&self, server: &Server) -> bool {
         match self.arrived_needs() {
             Some(needs) => server.journal().is_none_or(|log| log.is_met(needs)),
-            None => server.is_stopping(),
+            None => server.stopping_since_ms().is_some(),
         }
     }
 
     /// Answers the call that waits, which can be.
     pub(super) fn answer(&mut self, turn: &mut Turn<'_>, out: &mut Vec<u8>) {
         let Some(park) = self.parked else { return };
-        let (conn, is_stopping) = (self.conn.id, turn.server.is_stopping());
+        let (conn, is_stopping) = (self.conn.id, turn.server.stopping_since_ms().is_some());
         let outcome = match self.arrived.take() {
             Some(arrived) => arrived.outcome,
             None if is_stopping => {

@@ -18,6 +18,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("delifeq", "name", "of Valkey 9.0, newer than these facts"),
     ("digest", "name", "of Redis 8.4"),
     ("increx", "name", "of Redis 8.8"),
+    ("fence.set", "name", "our own"),
     (
         "msetex",
         "name",

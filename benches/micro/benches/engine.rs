@@ -52,7 +52,7 @@ fn engine(keys: u64, value: ValueRef<'_>, deadline: Deadline) -> Engine {
         let key = name(number);
         batch
             .step()
-            .lock(0, &key)
+            .lock_any(0, &key)
             .slot(0, &key)
             .put(value, deadline);
     }
@@ -64,7 +64,7 @@ fn engine(keys: u64, value: ValueRef<'_>, deadline: Deadline) -> Engine {
 fn each(engine: &Engine, now: Now, keys: &[[u8; 16]], mut act: impl FnMut(&mut Slot<'_>)) {
     let batch = engine.shared(0, now);
     for key in keys {
-        act(&mut batch.step().lock(0, key).slot(0, key));
+        act(&mut batch.step().lock_any(0, key).slot(0, key));
     }
 }
 

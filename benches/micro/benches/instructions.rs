@@ -236,7 +236,7 @@ impl Keyspace {
         let batch = self.engine.shared(0, now);
         for key in &self.keys {
             let key = key.as_bytes();
-            act(&mut batch.step().lock(0, key).slot(0, key));
+            act(&mut batch.step().lock_any(0, key).slot(0, key));
         }
     }
 }

@@ -49,7 +49,7 @@ fn run_decrby(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
 
 fn add(cx: &mut Cx<'_>, key: &[u8], increment: i64) -> Result<(), ReplyError> {
     let db = cx.db();
-    let mut locked = cx.step.lock(db, key);
+    let mut locked = cx.step.lock(db, key)?;
     let mut slot = locked.slot(db, key);
     let old = slot.value().map_or(Ok(0), as_integer)?;
     let new = old.checked_add(increment).ok_or(error::OVERFLOW)?;

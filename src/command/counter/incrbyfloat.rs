@@ -32,7 +32,7 @@ pub const SPECS: &[Spec] = &[Spec::new(
 fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let increment = Number::parse(&args[2]).ok_or(error::NOT_FLOAT)?;
     let (db, key) = (cx.db(), &args[1]);
-    let mut locked = cx.step.lock(db, key);
+    let mut locked = cx.step.lock(db, key)?;
     let mut slot = locked.slot(db, key);
     let old = slot.value().map_or(Ok(Number::ZERO), as_number)?;
     let new = old

@@ -175,7 +175,7 @@ fn run_integer(cx: &mut Cx<'_>, key: &[u8], options: &Options<'_>) -> Result<(),
         number::parse_i64(word).ok_or_else(error)
     })?;
     let (deadline, db) = (deadline(cx, options)?, cx.db());
-    let mut locked = cx.step.lock(db, key);
+    let mut locked = cx.step.lock(db, key)?;
     let mut slot = locked.slot(db, key);
     let old = slot.value().map_or(Ok(0), as_integer)?;
     let sum = old.checked_add(addition.increment);
@@ -197,7 +197,7 @@ fn run_float(cx: &mut Cx<'_>, key: &[u8], options: &Options<'_>) -> Result<(), R
     let range = (Number::MIN, Number::MAX);
     let addition = Addition::new(options, options.float, Number::ZERO, range, parse_float)?;
     let (deadline, db) = (deadline(cx, options)?, cx.db());
-    let mut locked = cx.step.lock(db, key);
+    let mut locked = cx.step.lock(db, key)?;
     let mut slot = locked.slot(db, key);
     let old = slot.value().map_or(Ok(Number::ZERO), as_number)?;
     if old.is_infinite() {

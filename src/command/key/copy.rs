@@ -3,13 +3,16 @@
 //!
 //! Reply: 1, or 0 and nothing changed where the source is not there or the destination is. Source
 //! and destination may not be the same place.
+//!
+//! A fence mark moves with its key, and is not copied: it says how far the writes of one key have
+//! come, and the copy is another.
 
 use crate::command::connection::select;
 use crate::command::error;
 use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Spec};
 use crate::command::words::Words;
 use crate::command::{Cx, ReplyError};
-use crate::engine::{Deadline, Slot, Value};
+use crate::engine::{Deadline, Slot, Value, ValueRef};
 use linchpin_protocol::Args;
 
 /// The rows.
@@ -66,6 +69,20 @@ pub(super) fn contents(slot: &Slot<'_>) -> Option<(Value, Deadline)> {
     slot.value().map(|value| (value.into(), deadline))
 }
 
+/// Writes what a key had where it goes. No write lowers a fence mark: of the one there and the one
+/// that comes along the higher stays.
+pub(super) fn carry(
+    slot: &mut Slot<'_>,
+    value: ValueRef<'_>,
+    deadline: Deadline,
+    fence: Option<u64>,
+) {
+    slot.put(value, deadline);
+    if let Some(fence) = fence {
+        slot.raise_fence(fence);
+    }
+}
+
 /// The database to copy to, and whether what is there gives way.
 fn parse(cx: &Cx<'_>, mut words: Words<'_>) -> Result<(u32, bool), ReplyError> {
     let (mut to_db, mut replace) = (cx.db(), false);
@@ -88,7 +105,7 @@ fn run_copy(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     if (db, from) == (to_db, to) {
         return Err(error::SAME_OBJECT);
     }
-    let mut locked = cx.step.lock_each([(db, from), (to_db, to)].into_iter());
+    let mut locked = cx.step.lock_each([(db, from), (to_db, to)].into_iter())?;
     let mut source = locked.slot(db, from);
     source.read();
     let copies = source.exists() && (replace || !locked.slot(to_db, to).exists());
@@ -105,10 +122,16 @@ fn run_move(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     if db == to_db {
         return Err(error::SAME_OBJECT);
     }
-    let mut locked = cx.step.lock_each([(db, key), (to_db, key)].into_iter());
+    let mut locked = cx.step.lock_each([(db, key), (to_db, key)].into_iter())?;
     let moves = locked.slot(db, key).exists() && !locked.slot(to_db, key).exists();
     if moves && let Some((value, deadline)) = contents(&locked.slot(db, key)) {
-        locked.slot(to_db, key).put(value.as_ref(), deadline);
+        let fence = locked.slot(db, key).fence();
+        carry(
+            &mut locked.slot(to_db, key),
+            value.as_ref(),
+            deadline,
+            fence,
+        );
         locked.slot(db, key).remove();
     }
     cx.out.integer(i64::from(moves));

@@ -1,7 +1,9 @@
 //! `DEL key [key ...]` and `UNLINK`: remove keys. Reply: how many were there.
 //!
-//! Both do the same here: a string's memory goes back in constant time.
+//! Both do the same here: a string's memory goes back in constant time. Where one of the keys is an
+//! object that somebody holds, none is removed.
 
+use crate::command::error;
 use crate::command::spec::{Arg, Flags, Group, KeyFlags, Keys, Spec};
 use crate::command::{Cx, ReplyError};
 use linchpin_protocol::Args;
@@ -28,10 +30,17 @@ pub const SPECS: &[Spec] = &[
 
 fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let (db, keys) = (cx.db(), args.skip(1));
-    let removed = if keys.len() == 1 {
-        i64::from(cx.step.lock(db, &keys[0]).slot(db, &keys[0]).remove())
+    let mut locked = if keys.len() == 1 {
+        cx.step.lock_any(db, &keys[0])
     } else {
-        let mut locked = cx.step.lock_all(db, keys.iter());
+        cx.step.lock_any_all(db, keys.iter())
+    };
+    if locked.is_any_in_use(db, keys.iter()) {
+        return Err(error::HELD);
+    }
+    let removed = if keys.len() == 1 {
+        i64::from(locked.slot(db, &keys[0]).remove())
+    } else {
         keys.iter()
             .map(|key| i64::from(locked.slot(db, key).remove()))
             .sum()

@@ -46,9 +46,9 @@ fn count(
     let (db, keys) = (cx.db(), args.skip(1));
     let found = if keys.len() == 1 {
         let key = &keys[0];
-        i64::from(is_there(&mut cx.step.lock(db, key).slot(db, key)))
+        i64::from(is_there(&mut cx.step.lock_any(db, key).slot(db, key)))
     } else {
-        let mut locked = cx.step.lock_all(db, keys.iter());
+        let mut locked = cx.step.lock_any_all(db, keys.iter());
         keys.iter()
             .map(|key| i64::from(is_there(&mut locked.slot(db, key))))
             .sum()

@@ -138,7 +138,7 @@ fn run(cx: &mut Cx<'_>, args: Args<'_>, unit: Unit) -> Result<(), ReplyError> {
         .deadline_ms(now)
         .ok_or_else(|| ReplyError::invalid_expire(cx.spec.name))?;
     let (db, key) = (cx.db(), &args[1]);
-    let mut locked = cx.step.lock(db, key);
+    let mut locked = cx.step.lock(db, key)?;
     let mut slot = locked.slot(db, key);
     let set = slot.exists() && conditions.hold(slot.deadline_ms(), deadline_ms);
     if set {

@@ -1,8 +1,7 @@
-//! `TYPE key`: what kind of value a key holds (`string`), or `none`.
+//! `TYPE key`: what kind of value a key holds (`string`, `fence`, `lock` ...), or `none`.
 
 use crate::command::spec::{Arg, Flags, Group, KeyFlags, Keys, Spec};
 use crate::command::{Cx, ReplyError};
-use crate::engine::Encoding;
 use linchpin_protocol::Args;
 
 /// The rows.
@@ -19,10 +18,9 @@ pub const SPECS: &[Spec] = &[Spec::new(
 
 fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let (db, key) = (cx.db(), &args[1]);
-    let mut locked = cx.step.lock(db, key);
+    let mut locked = cx.step.lock_any(db, key);
     let mut slot = locked.slot(db, key);
     slot.peek();
-    cx.out
-        .simple(slot.encoding().map_or("none", Encoding::type_name));
+    cx.out.simple(slot.type_name().unwrap_or("none"));
     Ok(())
 }

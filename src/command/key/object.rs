@@ -1,7 +1,8 @@
 //! `OBJECT ENCODING | FREQ | IDLETIME | REFCOUNT key`: how a value is held and used. All answer
 //! null where there is no such key, and none is a use of it.
 //!
-//! FREQ is known under the lfu policies, IDLETIME under all others.
+//! What is no string is held in one way only: ENCODING answers its type. FREQ is known under the
+//! lfu policies, IDLETIME under all others.
 //!
 //! LIMITATIONS: values are not shared, so REFCOUNT is 1.
 
@@ -33,8 +34,7 @@ pub const SPECS: &[Spec] = &[
         ),
     row("object|encoding", |cx, args| {
         show(cx, args, |slot, out| {
-            let word = slot.encoding().map_or("", |encoding| encoding.name());
-            out.bulk(word.as_bytes());
+            out.bulk(slot.encoding_name().unwrap_or_default().as_bytes());
             Ok(())
         })
     })
@@ -75,7 +75,7 @@ fn show(
     answer: fn(&Slot<'_>, &mut Writer<'_>) -> Result<(), ReplyError>,
 ) -> Result<(), ReplyError> {
     let (db, key) = (cx.db(), &args[2]);
-    let mut locked = cx.step.lock(db, key);
+    let mut locked = cx.step.lock_any(db, key);
     let mut slot = locked.slot(db, key);
     if slot.peek().is_none() {
         cx.out.null();

@@ -19,7 +19,7 @@ pub const SPECS: &[Spec] = &[Spec::new(
 
 fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let (db, key) = (cx.db(), &args[1]);
-    let mut locked = cx.step.lock(db, key);
+    let mut locked = cx.step.lock(db, key)?;
     let mut slot = locked.slot(db, key);
     let had_one = slot.deadline_ms().is_some();
     if had_one {

@@ -1,9 +1,10 @@
-//! `RENAME key newkey` and `RENAMENX`: give a value another name; its deadline goes with it.
+//! `RENAME key newkey` and `RENAMENX`: give a value another name; its deadline and its fence mark
+//! go with it.
 //!
 //! `RENAME` answers OK and replaces what has the new name. `RENAMENX` answers 1, or 0 and changes
 //! nothing where the new name is taken, by the key itself too. No such key is an error.
 
-use super::copy::contents;
+use super::copy::{carry, contents};
 use crate::command::error;
 use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Spec};
 use crate::command::{Cx, ReplyError};
@@ -59,7 +60,14 @@ fn run_renamenx(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
 /// `replace` where the new one is taken.
 fn rename(cx: &mut Cx<'_>, from: &[u8], to: &[u8], replace: bool) -> Result<bool, ReplyError> {
     let db = cx.db();
-    let mut locked = cx.step.lock_all(db, [from, to].into_iter());
+    let names = [from, to];
+    let mut locked = if replace {
+        cx.step.lock_all(db, names.into_iter())?
+    } else {
+        let locked = cx.step.lock_any_all(db, names.into_iter());
+        locked.expect_string(db, from)?;
+        locked
+    };
     if !locked.slot(db, from).exists() {
         return Err(error::NO_SUCH_KEY);
     }
@@ -67,7 +75,8 @@ fn rename(cx: &mut Cx<'_>, from: &[u8], to: &[u8], replace: bool) -> Result<bool
         return Ok(false);
     }
     let (value, deadline) = contents(&locked.slot(db, from)).ok_or(error::NO_SUCH_KEY)?;
-    locked.slot(db, to).put(value.as_ref(), deadline);
+    let fence = locked.slot(db, from).fence();
+    carry(&mut locked.slot(db, to), value.as_ref(), deadline, fence);
     locked.slot(db, from).remove();
     Ok(true)
 }

@@ -86,7 +86,7 @@ fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let next = cx
         .step
         .scan(cx.conn.db, options.cursor, options.count, |met| {
-            let kind = met.encoding.type_name().as_bytes();
+            let kind = met.type_name.as_bytes();
             if options.kind.is_none_or(|k| k.eq_ignore_ascii_case(kind))
                 && options.pattern.is_none_or(|p| glob::selects(p, met.key))
             {

@@ -1,6 +1,7 @@
 //! `TTL`, `PTTL`, `EXPIRETIME`, `PEXPIRETIME`: when a key goes.
 //!
-//! Reply: the time, -1 for a key without a deadline, -2 for no such key.
+//! Reply: the time, -1 for a key without a deadline, -2 for no such key. The first two answer what
+//! is left of a lock or its like too.
 
 use crate::command::spec::{Arg, Flags, Group, KeyFlags, Keys, Spec};
 use crate::command::{Cx, ReplyError};
@@ -58,14 +59,25 @@ fn seconds(ms: i64) -> i64 {
 }
 
 fn run(cx: &mut Cx<'_>, args: Args<'_>, show: fn(i64, i64) -> i64) -> Result<(), ReplyError> {
-    let (db, key, now) = (cx.db(), &args[1], cx.now().wall_ms.cast_signed());
-    let mut locked = cx.step.lock(db, key);
+    let (db, key, now_ms) = (cx.db(), &args[1], cx.now().wall_ms);
+    let knows_objects = matches!(cx.spec.name, "ttl" | "pttl");
+    let mut locked = if knows_objects {
+        cx.step.lock_any(db, key)
+    } else {
+        cx.step.lock(db, key)?
+    };
     let mut slot = locked.slot(db, key);
     slot.peek();
-    cx.out.integer(match (slot.exists(), slot.deadline_ms()) {
+    let ends_ms = match slot.kind() {
+        None => slot.deadline_ms(),
+        Some(_) => slot
+            .object_ttl_ms()
+            .map(|left_ms| now_ms.saturating_add(left_ms)),
+    };
+    cx.out.integer(match (slot.exists(), ends_ms) {
         (false, _) => -2,
         (true, None) => -1,
-        (true, Some(at)) => show(at.cast_signed(), now),
+        (true, Some(at)) => show(at.cast_signed(), now_ms.cast_signed()),
     });
     Ok(())
 }

@@ -20,7 +20,6 @@ const FLAGS: Flags = Flags::WRITE
 const KEY_FLAGS: KeyFlags = KeyFlags::RW.with(KeyFlags::ACCESS).with(KeyFlags::UPDATE);
 /// Locks that one call may ask for.
 const KEYS_MAX: i64 = 1_024;
-const TIPS: &[&str] = &["safe_to_repeat"];
 
 /// The rows.
 pub const SPECS: &[Spec] = &[
@@ -41,7 +40,7 @@ pub const SPECS: &[Spec] = &[
             Arg::new("value", ArgKind::String).token("VALUE").optional(),
             Arg::new("depth", ArgKind::Integer).token("REENTER").optional(),
         ])
-        .tips(TIPS),
+        .tips(claim::REPEATABLE),
     Spec::new(
         "lock.macquire",
         -5,
@@ -62,7 +61,7 @@ pub const SPECS: &[Spec] = &[
         Arg::new("life", ArgKind::OneOf(LIFE_ARGS)),
         WAIT_ARG,
     ])
-    .tips(TIPS),
+    .tips(claim::REPEATABLE),
 ];
 
 const MODES: &[Arg] = &[Arg::word("exclusive", "X"), Arg::word("shared", "S")];
@@ -122,8 +121,8 @@ fn run_all(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let claim = options.claim(cx, owner, Share::Exclusive)?;
     let (db, id) = (cx.db(), cx.step.db_id(cx.db()));
     let names: Vec<Name> = keys.iter().map(|key| Name::new(id, key)).collect();
-    let mut locked = cx.step.lock_all_any(db, keys.iter().copied());
-    let told = locked.coordinate_keys(db, keys.iter().copied(), |turn| {
+    let mut locked = cx.step.lock_any_all(db, keys.iter().copied());
+    let told = locked.coordinate(db, keys.iter().copied(), |turn| {
         let claimed = turn.acquire_all(&names, &claim)?;
         Ok(claim::tell(turn, &names, &claimed, owner))
     });

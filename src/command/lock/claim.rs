@@ -4,8 +4,10 @@ use crate::command::spec::{Arg, ArgKind};
 use crate::command::words::Words;
 use crate::command::{Cx, Park, ReplyError, error};
 use crate::engine::Share;
-use crate::engine::coordinator::{Claim, Claimed, Name, Outcome, Refusal, Ticket, Turn, Wanted};
+use crate::engine::coordinator::{Claim, Claimed, Kind, Name, Outcome, Refusal, Ticket, Turn, Wanted};
 
+/// The hint of commands that may be repeated without a second effect.
+pub const REPEATABLE: &[&str] = &["linchpin:safe_to_repeat"];
 /// The longest name of an owner, in bytes.
 pub const OWNER_BYTES_MAX: usize = 256;
 /// The longest value that a holder proclaims, in bytes.

@@ -4,14 +4,13 @@ use super::claim;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, Keys, Spec};
 use crate::command::words::Words;
 use crate::command::{Cx, ReplyError, error};
-use crate::engine::coordinator::{Break, Extended, Name, Released};
+use crate::engine::coordinator::{Break, Extended, Kind, Name, Released};
 use linchpin_protocol::Args;
 
 const KEY: Keys = Keys::one(1, KeyFlags::RW.with(KeyFlags::UPDATE));
 const FENCE_ARG: Arg = Arg::new("fence", ArgKind::Integer)
     .token("FENCE")
     .optional();
-const TIPS: &[&str] = &["safe_to_repeat"];
 
 /// The rows.
 pub const SPECS: &[Spec] = &[
@@ -34,7 +33,7 @@ pub const SPECS: &[Spec] = &[
         FENCE_ARG,
         Arg::new("depth", ArgKind::Integer).token("DEPTH").optional(),
     ])
-    .tips(TIPS),
+    .tips(claim::REPEATABLE),
     Spec::new(
         "lock.extend",
         -5,
@@ -51,7 +50,7 @@ pub const SPECS: &[Spec] = &[
         Arg::new("milliseconds", ArgKind::Integer).token("PX"),
         FENCE_ARG,
     ])
-    .tips(TIPS),
+    .tips(claim::REPEATABLE),
     Spec::new(
         "lock.break",
         -2,
@@ -68,7 +67,7 @@ pub const SPECS: &[Spec] = &[
         FENCE_ARG,
         Arg::new("delay", ArgKind::Integer).token("DELAY").optional(),
     ])
-    .tips(TIPS),
+    .tips(claim::REPEATABLE),
 ];
 
 fn run_release(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
@@ -87,7 +86,7 @@ fn run_release(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
         }
     }
     words.finish()?;
-    release(cx, &args[1], owner, fence, depth)
+    release(cx, &args[1], &claim::HELD, owner, fence, depth)
 }
 
 /// Releases what an owner has of a lock or a semaphore, and writes the reply.
@@ -97,11 +96,12 @@ fn run_release(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
 pub fn release(
     cx: &mut Cx<'_>,
     key: &[u8],
+    kinds: &[Kind],
     owner: &[u8],
     fence: Option<u64>,
     depth: Option<u32>,
 ) -> Result<(), ReplyError> {
-    let released = on_held(cx, key, |turn, name| {
+    let released = claim::on_object(cx, key, kinds, |turn, name| {
         turn.release(name, owner, fence, depth)
     })?;
     cx.out.integer(match released {

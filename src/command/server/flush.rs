@@ -5,6 +5,7 @@
 //! `lazyfree-lazy-user-flush` says so).
 
 use crate::command::connection::select;
+use crate::command::error;
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Keys, Spec};
 use crate::command::words::Words;
 use crate::command::{Cx, ReplyError};
@@ -115,6 +116,9 @@ fn run_swapdb(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     };
     let (a, b) = (index(&args[1], "first")?, index(&args[2], "second")?);
     let (a, b) = (select::existing(cx, a)?, select::existing(cx, b)?);
+    if cx.step.has_kinds(a) || cx.step.has_kinds(b) {
+        return Err(error::SWAP_OF_OBJECTS);
+    }
     cx.step.swap(a, b);
     cx.out.ok();
     Ok(())

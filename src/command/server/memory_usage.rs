@@ -43,7 +43,7 @@ fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     }
     words.finish()?;
     let (db, key) = (cx.db(), &args[2]);
-    match cx.step.lock(db, key).slot(db, key).memory_bytes() {
+    match cx.step.lock_any(db, key).slot(db, key).memory_bytes() {
         Some(bytes) => cx.out.integer(i64::try_from(bytes).unwrap_or(i64::MAX)),
         None => cx.out.null(),
     }

@@ -28,7 +28,7 @@ pub const SPECS: &[Spec] = &[Spec::new(
 
 fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let (db, key, suffix) = (cx.db(), &args[1], &args[2]);
-    let mut locked = cx.step.lock(db, key);
+    let mut locked = cx.step.lock(db, key)?;
     let mut slot = locked.slot(db, key);
     let len = match slot.value().as_ref().map(ValueRef::text_bytes) {
         None => {

@@ -73,7 +73,7 @@ fn run_delifeq(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
 
 fn remove_if(cx: &mut Cx<'_>, key: &[u8], condition: Condition<'_>) -> Result<(), ReplyError> {
     let db = cx.db();
-    let mut locked = cx.step.lock(db, key);
+    let mut locked = cx.step.lock(db, key)?;
     let mut slot = locked.slot(db, key);
     let removed = condition.holds(slot.value()) && slot.remove();
     cx.out.integer(i64::from(removed));

@@ -24,7 +24,7 @@ pub const SPECS: &[Spec] = &[Spec::new(
 
 fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let (db, key) = (cx.db(), &args[1]);
-    let mut locked = cx.step.lock(db, key);
+    let mut locked = cx.step.lock(db, key)?;
     match locked.slot(db, key).read() {
         Some(value) => {
             let digest = compare::digest(value.text(&mut IntText::default()));

@@ -18,6 +18,6 @@ pub const SPECS: &[Spec] = &[Spec::new(
 
 fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let (db, key) = (cx.db(), &args[1]);
-    value::write(&mut cx.out, cx.step.lock(db, key).slot(db, key).read());
+    value::write(&mut cx.out, cx.step.lock(db, key)?.slot(db, key).read());
     Ok(())
 }

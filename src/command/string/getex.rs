@@ -49,7 +49,7 @@ fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let ttl = parse(Words::new(args.skip(2)))?;
     let (db, key, now) = (cx.db(), &args[1], cx.now());
     let deadline = ttl.deadline(Deadline::Keep, now, cx.spec.name);
-    let mut locked = cx.step.lock(db, key);
+    let mut locked = cx.step.lock(db, key)?;
     let mut slot = locked.slot(db, key);
     let found = slot.read();
     let deadline = if found.is_some() {

@@ -22,7 +22,7 @@ pub const SPECS: &[Spec] = &[Spec::new(
 
 fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let (db, keys) = (cx.db(), args.skip(1));
-    let mut locked = cx.step.lock_all(db, keys.iter());
+    let mut locked = cx.step.lock_all(db, keys.iter())?;
     cx.out.array(keys.len());
     for key in keys.iter() {
         value::write(&mut cx.out, locked.slot(db, key).read());

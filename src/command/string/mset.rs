@@ -69,7 +69,7 @@ impl<'a> Pairs<'a> {
     }
 
     /// The keys.
-    pub fn keys(self) -> impl Iterator<Item = &'a [u8]> {
+    pub fn keys(self) -> impl Iterator<Item = &'a [u8]> + Clone {
         self.words.iter().step_by(2).take(self.count)
     }
 
@@ -91,7 +91,7 @@ fn parse<'a>(cx: &Cx<'_>, args: Args<'a>) -> Result<Pairs<'a>, ReplyError> {
 fn run_mset(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let pairs = parse(cx, args)?;
     let db = cx.db();
-    let mut locked = cx.step.lock_all(db, pairs.keys());
+    let mut locked = cx.step.lock_all(db, pairs.keys())?;
     pairs.write(&mut locked, db, Deadline::None);
     cx.out.ok();
     Ok(())
@@ -100,7 +100,7 @@ fn run_mset(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
 fn run_msetnx(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let pairs = parse(cx, args)?;
     let db = cx.db();
-    let mut locked = cx.step.lock_all(db, pairs.keys());
+    let mut locked = cx.step.lock_any_all(db, pairs.keys());
     let free = pairs.keys().all(|key| !locked.slot(db, key).exists());
     if free {
         pairs.write(&mut locked, db, Deadline::None);

@@ -82,7 +82,12 @@ fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
         .ttl
         .deadline(Deadline::None, cx.now(), cx.spec.name)?;
     let (db, pairs) = (cx.db(), options.pairs);
-    let mut locked = cx.step.lock_all(db, pairs.keys());
+    // NX asks whether the keys are there, and that any type is.
+    let mut locked = if options.present == Some(false) {
+        cx.step.lock_any_all(db, pairs.keys())
+    } else {
+        cx.step.lock_all(db, pairs.keys())?
+    };
     let holds = options.present.is_none_or(|present| {
         pairs
             .keys()

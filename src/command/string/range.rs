@@ -79,7 +79,7 @@ pub const SPECS: &[Spec] = &[
 
 fn run_strlen(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let (db, key) = (cx.db(), &args[1]);
-    let mut locked = cx.step.lock(db, key);
+    let mut locked = cx.step.lock(db, key)?;
     let value = locked.slot(db, key).read().map_or(0, |v| v.text_bytes());
     cx.out.integer(value as i64);
     Ok(())
@@ -88,7 +88,7 @@ fn run_strlen(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
 fn run_getrange(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let (start, end) = (words::integer(&args[2])?, words::integer(&args[3])?);
     let (db, key) = (cx.db(), &args[1]);
-    let mut locked = cx.step.lock(db, key);
+    let mut locked = cx.step.lock(db, key)?;
     let mut slot = locked.slot(db, key);
     let mut scratch = IntText::default();
     let text = slot.read().map_or(&b""[..], |v| v.text(&mut scratch));
@@ -122,7 +122,7 @@ fn run_setrange(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let offset = words::integer(&args[2])?;
     let offset = usize::try_from(offset).map_err(|_| error::OFFSET_OUT_OF_RANGE)?;
     let (db, key, bytes) = (cx.db(), &args[1], &args[3]);
-    let mut locked = cx.step.lock(db, key);
+    let mut locked = cx.step.lock(db, key)?;
     let mut slot = locked.slot(db, key);
     let len = if bytes.is_empty() {
         // Nothing to write: a key that is not there is not made, one that is keeps its encoding.

@@ -1,14 +1,21 @@
-//! `SET key value [condition] [GET] [expiry]`, and the older `SETNX`, `SETEX`, `PSETEX`, `GETSET`.
+//! `SET key value [condition] [GET] [expiry] [FENCE n] [SESSION sid]`, and the older `SETNX`,
+//! `SETEX`, `PSETEX`, `GETSET`.
+//!
+//! FENCE is judged before the condition: a number lower than the key's fence mark is refused. Who
+//! is refused, by that or by the condition, changes nothing and raises no mark. With SESSION the
+//! key goes when that session ends.
 //!
 //! Replies: OK, or null where the condition did not hold; with GET the old value, or null where
 //! there was none. `SETNX` answers 1 or 0.
 
+use crate::command::error;
 use crate::command::expiry::{self, EXPIRY_ARGS, Ttl, Unit};
+use crate::command::fence::set as fence;
 use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Spec};
 use crate::command::string::compare::{CONDITION_ARGS, Condition};
 use crate::command::words::Words;
 use crate::command::{Cx, ReplyError, value};
-use crate::engine::Deadline;
+use crate::engine::{Deadline, Kind, Slot, WrongType};
 use linchpin_protocol::Args;
 
 const WRITE: Flags = Flags::WRITE.with(Flags::DENYOOM);
@@ -42,6 +49,14 @@ pub const SPECS: &[Spec] = &[
             .since("2.6.12"),
         Arg::word("get", "GET").optional().since("6.2.0"),
         Arg::new("expiration", ArgKind::OneOf(EXPIRATION)).optional(),
+        Arg::new("fence", ArgKind::Integer)
+            .token("FENCE")
+            .optional()
+            .since(fence::SINCE),
+        Arg::new("sid", ArgKind::String)
+            .token("SESSION")
+            .optional()
+            .since(fence::SINCE),
     ])
     .history(&[
         ("2.6.12", "Added the `EX`, `PX`, `NX` and `XX` options."),
@@ -52,6 +67,7 @@ pub const SPECS: &[Spec] = &[
             "8.4.0",
             "Added the `IFEQ`, `IFNE`, `IFDEQ` and `IFDNE` options.",
         ),
+        (fence::SINCE, "Added the `FENCE` and `SESSION` options."),
     ]),
     Spec::new(
         "setnx",
@@ -136,6 +152,8 @@ struct Options<'a> {
     condition: Option<Condition<'a>>,
     get: bool,
     ttl: Ttl<'a>,
+    fence: Option<u64>,
+    sid: Option<&'a [u8]>,
 }
 
 fn parse<'a>(words: &mut Words<'a>) -> Options<'a> {
@@ -143,6 +161,8 @@ fn parse<'a>(words: &mut Words<'a>) -> Options<'a> {
         condition: None,
         get: false,
         ttl: Ttl::Unsaid,
+        fence: None,
+        sid: None,
     };
     while words.more() {
         if options.ttl.read(words, "KEEPTTL", Ttl::Keep) {
@@ -150,6 +170,10 @@ fn parse<'a>(words: &mut Words<'a>) -> Options<'a> {
         }
         if words.keyword("GET") {
             options.get = true;
+        } else if options.fence.is_none() && words.keyword("FENCE") {
+            options.fence = Some(fence::take(words));
+        } else if options.sid.is_none() && words.keyword("SESSION") {
+            options.sid = Some(words.take());
         } else if let Some(condition) = Condition::read(words) {
             if options.condition.is_some_and(|other| other != condition) {
                 words.reject();
@@ -169,17 +193,34 @@ fn run_set(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let deadline = options
         .ttl
         .deadline(Deadline::None, cx.now(), cx.spec.name)?;
+    let session = match options.sid {
+        None => None,
+        Some(sid) => Some(cx.step.session_of(sid).ok_or(error::NO_SESSION)?),
+    };
     let (db, key, new) = (cx.db(), &args[1], value::encode(&args[2]));
-    let mut locked = cx.step.lock(db, key);
+    let mut locked = cx.step.lock_any(db, key);
     let mut slot = locked.slot(db, key);
-    if options.get {
-        value::write(&mut cx.out, slot.read());
+    options.expect_type(slot.kind())?;
+    if let Some(fence) = options.fence {
+        fence::judge(&slot, fence)?;
     }
-    let holds = options
-        .condition
-        .is_none_or(|condition| condition.holds(slot.value()));
+    if options.get {
+        let old = if slot.kind().is_none() {
+            slot.read()
+        } else {
+            None
+        };
+        value::write(&mut cx.out, old);
+    }
+    let holds = options.holds(&slot);
     if holds {
         slot.put(new, deadline);
+        if let Some(fence) = options.fence {
+            slot.raise_fence(fence);
+        }
+        if let Some(session) = session {
+            slot.tie(session);
+        }
     }
     if !options.get {
         if holds { cx.out.ok() } else { cx.out.null() }
@@ -187,9 +228,33 @@ fn run_set(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     Ok(())
 }
 
+impl Options<'_> {
+    /// Whether a key of this type may be set: what is no string only where NX leaves it alone, and
+    /// a bare fence by a fenced write.
+    fn expect_type(&self, kind: Option<Kind>) -> Result<(), WrongType> {
+        let only_asks = self.condition == Some(Condition::Absent) && !self.get;
+        match kind {
+            None => Ok(()),
+            Some(Kind::Fence) if self.fence.is_some() || only_asks => Ok(()),
+            Some(_) if only_asks => Ok(()),
+            Some(_) => Err(WrongType),
+        }
+    }
+
+    /// Whether the condition holds. A bare fence is there, and has no value.
+    fn holds(&self, slot: &Slot<'_>) -> bool {
+        match self.condition {
+            None => true,
+            Some(Condition::Absent) => !slot.exists(),
+            Some(Condition::Present) => slot.exists(),
+            Some(condition) => condition.holds(slot.value().filter(|_| slot.kind().is_none())),
+        }
+    }
+}
+
 fn run_setnx(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let (db, key) = (cx.db(), &args[1]);
-    let mut locked = cx.step.lock(db, key);
+    let mut locked = cx.step.lock_any(db, key);
     let mut slot = locked.slot(db, key);
     let new = !slot.exists();
     if new {
@@ -208,7 +273,7 @@ fn run_setex(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let deadline = expiry::parse(&args[2], unit)?.for_writing(cx.now(), cx.spec.name)?;
     let (db, key) = (cx.db(), &args[1]);
     cx.step
-        .lock(db, key)
+        .lock(db, key)?
         .slot(db, key)
         .put(value::encode(&args[3]), deadline);
     cx.out.ok();
@@ -217,7 +282,7 @@ fn run_setex(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
 
 fn run_getset(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let (db, key) = (cx.db(), &args[1]);
-    let mut locked = cx.step.lock(db, key);
+    let mut locked = cx.step.lock(db, key)?;
     let mut slot = locked.slot(db, key);
     value::write(&mut cx.out, slot.read());
     slot.put(value::encode(&args[2]), Deadline::None);

@@ -46,7 +46,7 @@ fn run_watch(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
         return Err(error::WATCH_TOO_MANY);
     }
     for (db, key) in new {
-        let watched = cx.step.lock(db, &key).watch(db, &key);
+        let watched = cx.step.lock_any(db, &key).watch(db, &key);
         cx.conn.watched.insert(watched);
     }
     cx.out.ok();

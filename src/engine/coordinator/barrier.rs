@@ -1,6 +1,7 @@
 //! Barriers: a number of parties that go on together when the last one has arrived.
 
-use super::object::{Barrier, Body, Kind, Name, Tripped};
+use super::Kind;
+use super::object::{Barrier, Body, Name, Tripped};
 use super::queue::{Request, Wants};
 use super::turn::{Outcome, Ticket, Turn};
 use super::{Due, Refusal};

@@ -3,7 +3,8 @@
 //! An owner has one hold on an object. Asking again for what is held is no second grant: the fence
 //! stays, and the hold lives by what the last call named.
 
-use super::object::{Body, Held, Hold, Kind, Limit, Name};
+use super::Kind;
+use super::object::{Body, Held, Hold, Limit, Name};
 use super::queue::{Asked, Request, Wants};
 use super::turn::{End, Ticket, Turn};
 use super::{Refusal, State};
@@ -281,6 +282,38 @@ impl Turn<'_> {
             self.end_hold(id, *fence, end);
         }
         broken
+    }
+
+    /// Ends all that can be held in a database by force, and forgets the rest of it; those who
+    /// wait move on. Answers how many holds ended.
+    pub fn break_all(&mut self, db: u32) -> usize {
+        let objects = self.state.objects.iter();
+        let of_db = objects.filter(|(_, object)| object.name.db == db);
+        let mut names: Vec<Name> = of_db.map(|(_, object)| object.name.clone()).collect();
+        names.sort_unstable();
+        let how = Break {
+            fence: None,
+            delay_ms: 0,
+        };
+        let mut broken = 0;
+        for name in names {
+            broken += self.break_holds(&name, how).len();
+            self.delete(&name);
+        }
+        broken
+    }
+
+    /// Forgets what is known of an object that nobody holds: a delay, a latch, a meeting, that a
+    /// semaphore was pinned.
+    pub fn delete(&mut self, name: &Name) {
+        let Some(id) = self.state.find(name.db, &name.key) else {
+            return;
+        };
+        self.end_delay(id, true);
+        if self.state.objects[id as usize].has_state() {
+            self.forget(id, true);
+        }
+        self.to_pump.push(id);
     }
 
     /// Gives back a grant that nobody was told of: its connection is gone.

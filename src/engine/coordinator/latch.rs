@@ -1,6 +1,7 @@
 //! Latches: a count that is taken down to zero once, and those who wait for that.
 
-use super::object::{Body, Kind, Latch, Name};
+use super::Kind;
+use super::object::{Body, Latch, Name};
 use super::queue::{Request, Wants};
 use super::turn::{Outcome, Ticket, Turn};
 use super::{Due, Refusal};

@@ -39,7 +39,8 @@ mod wheel;
 
 pub use barrier::{Arrive, BarrierInfo};
 pub use held::{Break, Claim, Claimed, Extended, Released, Wanted};
-pub use object::{Contention, Kind, Name};
+pub use super::extras::Kind;
+pub use object::{Contention, Name};
 pub use observe::{HoldInfo, Info, Listed, WaiterInfo};
 pub use session::{Open, SessionInfo};
 pub use turn::{Callers, Lost, Outcome, Settled, Ticket, Turn};

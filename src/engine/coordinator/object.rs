@@ -2,33 +2,8 @@
 
 use super::wheel::TimerId;
 use crate::engine::effect::{Life, Share};
+use crate::engine::extras::Kind;
 use std::collections::VecDeque;
-
-/// What kind of object a key is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// A lock, exclusive or shared.
-    Lock,
-    /// A counting semaphore.
-    Semaphore,
-    /// A count that is taken down to zero once.
-    Latch,
-    /// A meeting point of a number of parties.
-    Barrier,
-}
-
-impl Kind {
-    /// As `TYPE` calls it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Lock => "lock",
-            Self::Semaphore => "semaphore",
-            Self::Latch => "latch",
-            Self::Barrier => "barrier",
-        }
-    }
-}
 
 /// A key of a database, which is named by its identity.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

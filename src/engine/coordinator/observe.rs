@@ -1,7 +1,8 @@
 //! Looking at objects: whether a fence is current, who holds, who waits, and waiting to see a
 //! holder.
 
-use super::object::{Contention, Hold, Kind, Name};
+use super::Kind;
+use super::object::{Contention, Hold, Name};
 use super::queue::Wants;
 use super::turn::{Outcome, Ticket, Turn};
 use super::{Refusal, State};

@@ -1,7 +1,8 @@
 //! One stay behind the coordinator's mutex: what time has ended ends first, then comes what was
 //! asked for, and what was freed goes to whoever waits for it.
 
-use super::object::{Body, Delay, Hold, Kind, Name, Object};
+use super::Kind;
+use super::object::{Body, Delay, Hold, Name, Object};
 use super::{Conn, Coordinator, Due, State};
 use crate::clock::Now;
 use crate::engine::effect::{Coordination, Effect, Life, Share};
@@ -399,7 +400,9 @@ impl Turn<'_> {
 
     /// Ends the delay of a lock, if there is one, whose timer is still set or not.
     pub(super) fn end_delay(&mut self, id: u32, has_timer: bool) {
-        let object = &mut self.state.objects[id as usize];
+        let Some(object) = self.state.objects.get_mut(id as usize) else {
+            return;
+        };
         let Some(delay) = object.held_mut().and_then(|held| held.delay.take()) else {
             return;
         };

@@ -62,7 +62,7 @@ impl Stage {
     fn put(&self, key: &str, ttl_ms: Option<u64>) {
         let deadline = ttl_ms.map_or(Deadline::None, |ttl| Deadline::At(self.now_ms + ttl));
         self.with(|step| {
-            let mut locked = step.lock(0, key.as_bytes());
+            let mut locked = step.lock_any(0, key.as_bytes());
             let mut slot = locked.slot(0, key.as_bytes());
             slot.put(ValueRef::Bytes(&VALUE), deadline);
         });
@@ -70,14 +70,14 @@ impl Stage {
 
     fn read(&self, key: &str) -> bool {
         self.with(|step| {
-            let mut locked = step.lock(0, key.as_bytes());
+            let mut locked = step.lock_any(0, key.as_bytes());
             locked.slot(0, key.as_bytes()).read().is_some()
         })
     }
 
     fn exists(&self, key: &str) -> bool {
         self.with(|step| {
-            step.lock(0, key.as_bytes())
+            step.lock_any(0, key.as_bytes())
                 .slot(0, key.as_bytes())
                 .exists()
         })
@@ -274,7 +274,7 @@ fn what_comes_back_soon_after_it_went_is_known_under_2q() {
 fn an_eviction_changes_a_watched_key() {
     let stage = four(Policy::AllKeysLru);
     let watch =
-        |key: &str| stage.with(|step| step.lock(0, key.as_bytes()).watch(0, key.as_bytes()));
+        |key: &str| stage.with(|step| step.lock_any(0, key.as_bytes()).watch(0, key.as_bytes()));
     let (b, c) = (watch("b"), watch("c"));
     assert_eq!(stage.evict().as_deref(), Some("b"));
     stage.with(|step| {
@@ -342,7 +342,7 @@ fn what_one_command_took_goes_in_steps() {
         number += 1;
         let key = format!("key:{number}");
         stage.with(|step| {
-            let mut locked = step.lock(0, key.as_bytes());
+            let mut locked = step.lock_any(0, key.as_bytes());
             locked
                 .slot(0, key.as_bytes())
                 .put(ValueRef::Bytes(&value), Deadline::None);
@@ -417,7 +417,7 @@ fn no_more_than_one_command_is_held_above_the_bound() {
 fn small(stage: &Stage, number: usize, len: usize) {
     let key = format!("small:{number}");
     stage.with(|step| {
-        let mut locked = step.lock(0, key.as_bytes());
+        let mut locked = step.lock_any(0, key.as_bytes());
         let mut slot = locked.slot(0, key.as_bytes());
         slot.put(ValueRef::Bytes(&VALUE[..len]), Deadline::None);
     });
@@ -533,7 +533,7 @@ proptest! {
 fn check_ops(ops: &[Op], policy: Policy, shards: usize, room: u64) {
     let mut stage = Stage::new(policy, shards);
     stage.put("first", None);
-    stage.with(|step| step.lock(0, b"first").slot(0, b"first").remove());
+    stage.with(|step| step.lock_any(0, b"first").slot(0, b"first").remove());
     stage.bound(policy, stage.engine.ledger().held() as u64 + room);
     let (mut naive, mut history) = (Naive::default(), stage.frames.take());
     for op in ops {
@@ -563,13 +563,15 @@ fn apply(stage: &mut Stage, op: &Op) {
         Op::Put(key, len, ttl) => stage.with(|step| {
             let deadline = ttl.map_or(Deadline::None, |ttl| Deadline::At(now_ms + ttl));
             let value = ValueRef::Bytes(&[b'x'; 3_000][..len]);
-            step.lock(0, &[key]).slot(0, &[key]).put(value, deadline);
+            step.lock_any(0, &[key])
+                .slot(0, &[key])
+                .put(value, deadline);
         }),
         Op::Read(key) => stage.with(|step| {
-            let _ = step.lock(0, &[key]).slot(0, &[key]).read();
+            let _ = step.lock_any(0, &[key]).slot(0, &[key]).read();
         }),
         Op::Remove(key) => stage.with(|step| {
-            step.lock(0, &[key]).slot(0, &[key]).remove();
+            step.lock_any(0, &[key]).slot(0, &[key]).remove();
         }),
         Op::Pass(ms) => stage.now_ms += ms,
     }
@@ -587,7 +589,10 @@ fn several_writers_stay_at_the_bound_together() {
         ..Options::default()
     };
     let engine = Engine::new(options, None);
-    engine.shared(0, Now::default()).step().lock(0, b"first");
+    engine
+        .shared(0, Now::default())
+        .step()
+        .lock_any(0, b"first");
     let bytes_max = engine.ledger().held() as u64 + (1 << 20);
     engine.set_bound(Bound {
         bytes_max,
@@ -606,7 +611,7 @@ fn several_writers_stay_at_the_bound_together() {
             assert!(held <= bytes_max + slack, "{held} of {bytes_max}");
             let key = (draws.next() % 20_000).to_le_bytes();
             let value = &VALUE[..draws.next() as usize % VALUE.len()];
-            step.lock(0, &key)
+            step.lock_any(0, &key)
                 .slot(0, &key)
                 .put(ValueRef::Bytes(value), Deadline::None);
         }

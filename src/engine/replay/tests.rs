@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use std::sync::Arc;
 
 const HASH_SEED: u64 = 5;
+const SESSION: u64 = 4;
 
 fn options() -> Options {
     changes::options(HASH_SEED)
@@ -16,6 +17,10 @@ fn options() -> Options {
 #[derive(Clone, Debug)]
 enum Op {
     Change(Change),
+    Fence(u32, u8, u64),
+    Tie(u32, u8),
+    /// A marker comes and goes.
+    Mark(u32, u8),
     Time(u64),
     /// The next shard is cut.
     Cut,
@@ -24,6 +29,9 @@ enum Op {
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
         27 => Change::any().prop_map(Op::Change),
+        3 => (db(), key(), 0u64..50).prop_map(|(db, key, fence)| Op::Fence(db, key, fence)),
+        3 => (db(), key()).prop_map(|(db, key)| Op::Tie(db, key)),
+        1 => (db(), key()).prop_map(|(db, key)| Op::Mark(db, key)),
         2 => (1u64..40).prop_map(Op::Time),
         8 => Just(Op::Cut),
     ];
@@ -46,6 +54,7 @@ impl Stage {
     fn new() -> Self {
         let recorder = Arc::new(Recorder::new());
         let engine = Engine::new(options(), Some(Box::new(Arc::clone(&recorder))));
+        engine.coordinator.open(b"sid", SESSION);
         let cuts = Cuts::new(DATABASES, SHARDS, HASH_SEED);
         Self {
             engine,
@@ -65,9 +74,25 @@ impl Stage {
         }
     }
 
+    fn on(&self, db: u32, key: u8, act: impl FnOnce(&mut Slot<'_>)) {
+        let batch = self.engine.shared(0, self.now());
+        let mut step = batch.step();
+        act(&mut step.lock_any(db, &[key]).slot(db, &[key]));
+    }
+
     fn run(&mut self, op: &Op) {
         match op {
             Op::Change(change) => change.make(&self.engine, self.now(), self.frames.len() as u64),
+            Op::Fence(db, key, fence) => self.on(*db, *key, |slot| slot.raise_fence(*fence)),
+            Op::Tie(db, key) => self.on(*db, *key, |slot| {
+                slot.put(ValueRef::Int(3), Deadline::Keep);
+                slot.tie(SESSION);
+            }),
+            Op::Mark(db, key) => self.on(*db, *key, |slot| {
+                if !slot.exists() {
+                    slot.mark(Kind::Lock);
+                }
+            }),
             Op::Time(ms) => self.now_ms += ms,
             Op::Cut => self.cut(),
         }
@@ -138,7 +163,9 @@ proptest! {
 
     /// Whatever a frame holds, it is done or refused.
     #[test]
-    fn no_frame_does_harm(effects in prop::collection::vec((0u8..8, 0u32..5, any::<u8>()), 1..20)) {
+    fn no_frame_does_harm(
+        effects in prop::collection::vec((0u8..10, 0u32..5, any::<u8>()), 1..20),
+    ) {
         let twin = Engine::new(options(), None);
         let mut frame = Vec::new();
         for (kind, db, byte) in effects {
@@ -151,6 +178,8 @@ proptest! {
                 4 => Effect::Deadline { db, key, deadline_ms: None },
                 5 => Effect::Remove { db, key },
                 6 => Effect::Clear { db },
+                7 => Effect::Fence { db, key, fence: u64::from(byte) << 56 },
+                8 => Effect::Tie { db, key, session: 9 },
                 _ => Effect::Swap { a: db, b: u32::from(byte) },
             };
             effect.push_to(&mut frame);
@@ -169,11 +198,13 @@ fn seen(engine: &Engine, act: impl FnOnce(&mut Step<'_>)) -> u64 {
 
 fn put(step: &mut Step<'_>, db: u32, key: &[u8]) {
     let value = ValueRef::Int(1);
-    step.lock(db, key).slot(db, key).put(value, Deadline::None);
+    step.lock_any(db, key)
+        .slot(db, key)
+        .put(value, Deadline::None);
 }
 
 fn look(step: &mut Step<'_>, db: u32, key: &[u8]) {
-    let _ = step.lock(db, key).slot(db, key).peek();
+    let _ = step.lock_any(db, key).slot(db, key).peek();
 }
 
 #[test]
@@ -284,7 +315,7 @@ fn count(engine: &Engine, side: usize, key: usize) {
     let key = &[key as u8];
     let batch = engine.shared(side, Now::default());
     let mut step = batch.step();
-    let mut locked = step.lock(0, key);
+    let mut locked = step.lock_any(0, key);
     let mut slot = locked.slot(0, key);
     let before = match slot.value() {
         Some(ValueRef::Int(number)) => number,

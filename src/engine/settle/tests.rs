@@ -29,7 +29,7 @@ impl Stage {
         for key in keys {
             let (batch, key) = (self.0.shared(0, Now::default()), key.to_be_bytes());
             let mut step = batch.step();
-            let mut locked = step.lock(1, &key);
+            let mut locked = step.lock_any(1, &key);
             locked
                 .slot(1, &key)
                 .put(ValueRef::Bytes(&VALUE), Deadline::None);
@@ -39,7 +39,7 @@ impl Stage {
     fn remove(&self, keys: impl Iterator<Item = u32>) {
         for key in keys {
             let (batch, key) = (self.0.shared(0, Now::default()), key.to_be_bytes());
-            batch.step().lock(1, &key).slot(1, &key).remove();
+            batch.step().lock_any(1, &key).slot(1, &key).remove();
         }
     }
 
@@ -50,7 +50,7 @@ impl Stage {
     fn has(&self, key: u32) -> bool {
         let (batch, key) = (self.0.shared(0, Now::default()), key.to_be_bytes());
         let mut step = batch.step();
-        let mut locked = step.lock(1, &key);
+        let mut locked = step.lock_any(1, &key);
         locked.slot(1, &key).value() == Some(ValueRef::Bytes(&VALUE))
     }
 

@@ -69,8 +69,8 @@ impl Stage {
         let batch = self.engine.shared(side, NOW);
         let mut step = batch.step();
         let mut locked = match keys {
-            [key] => step.lock(0, key),
-            keys => step.lock_all(0, keys.iter().copied()),
+            [key] => step.lock_any(0, key),
+            keys => step.lock_any_all(0, keys.iter().copied()),
         };
         let add = |key: &&[u8]| add_mark(&mut locked.slot(0, key), mark);
         keys.iter().map(add).collect()
@@ -81,14 +81,14 @@ impl Stage {
         let batch = self.engine.alone(NOW);
         let mut step = batch.step();
         for key in keys {
-            add_mark(&mut step.lock(0, key).slot(0, key), mark);
+            add_mark(&mut step.lock_any(0, key).slot(0, key), mark);
         }
     }
 
     fn value(&self, key: &[u8]) -> Vec<u8> {
         let batch = self.engine.shared(0, NOW);
         let mut step = batch.step();
-        text(&step.lock(0, key).slot(0, key))
+        text(&step.lock_any(0, key).slot(0, key))
     }
 
     /// The frames, in the order of the sink, must tell a history in which every step saw exactly

@@ -112,7 +112,7 @@ impl Stage {
         let batch = self.engine.shared(0, self.now());
         let mut step = batch.step();
         let key = number.to_be_bytes();
-        act(&mut step.lock(db, &key).slot(db, &key));
+        act(&mut step.lock_any(db, &key).slot(db, &key));
     }
 
     fn is_due(&self, deadline_ms: Option<u64>) -> bool {

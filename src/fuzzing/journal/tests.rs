@@ -138,7 +138,7 @@ impl Stage {
         }
         let batch = self.engine.shared(0, Now::default());
         let mut step = batch.step();
-        let mut locked = step.lock(db, key);
+        let mut locked = step.lock_any(db, key);
         let mut slot = locked.slot(db, key);
         match n % 7 {
             _ if !slot.exists() => slot.put(ValueRef::Bytes(&text[..9]), Deadline::None),

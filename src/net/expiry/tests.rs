@@ -94,7 +94,7 @@ impl Stage {
                 key[..8].copy_from_slice(&at.to_be_bytes());
                 key[8..].copy_from_slice(&number.to_be_bytes());
                 let mut step = batch.step();
-                let mut locked = step.lock(0, &key);
+                let mut locked = step.lock_any(0, &key);
                 let value = ValueRef::Bytes(b"sixteen bytes...");
                 locked.slot(0, &key).put(value, Deadline::At(at));
             }

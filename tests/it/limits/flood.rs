@@ -69,7 +69,9 @@ fn insert(keys: &[[u8; 16]], hash_seed: u64) -> Duration {
     for key in keys {
         let mut step = batch.step();
         let value = ValueRef::Bytes(b"value");
-        step.lock(0, key).slot(0, key).put(value, Deadline::None);
+        step.lock_any(0, key)
+            .slot(0, key)
+            .put(value, Deadline::None);
     }
     let took = thread_time() - start;
     assert_eq!(batch.step().len(0), keys.len());

@@ -1,0 +1,3 @@
+//! Latches: a count that is taken down to zero once.
+
+pub mod count;

@@ -1,0 +1,3 @@
+//! Semaphores: a number of permits, given out in order.
+
+pub mod permits;
