@@ -69,9 +69,10 @@ install_programs() {
     tests/it/clients/install
 }
 
-# What makes system calls fail, and small disks.
+# What makes system calls fail, clocks step, and small disks.
 install_fault_programs() {
     apt_for strace strace
+    apt_for faketime faketime
     apt_for util-linux unshare nsenter
 }
 

@@ -6,6 +6,8 @@
 
 mod disk;
 #[cfg(all(test, not(loom)))]
+mod recovery;
+#[cfg(all(test, not(loom)))]
 mod tests;
 
 use crate::clock::{Clock, ManualClock};
@@ -249,7 +251,7 @@ impl Inproc {
     /// If no connection has this number.
     #[must_use]
     pub fn is_waiting(&self, connection: usize) -> bool {
-        self.connections[connection].session.is_parked()
+        self.connections[connection].session.parked().is_some()
     }
 
     /// Whether somebody asked the server to stop.

@@ -94,6 +94,8 @@ pub struct Multi {
     pub queue: Vec<(&'static Spec, Request)>,
     /// Bytes of all of them.
     pub queue_bytes: usize,
+    /// Bytes that `EXEC` may add to the journal: so much room was there when it was let in.
+    pub admitted_bytes: usize,
     /// A command could not be queued: `EXEC` will refuse.
     pub failed: bool,
     request_bytes: usize,

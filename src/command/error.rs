@@ -112,6 +112,14 @@ pub const JOURNAL_BROKEN: ReplyError = coded(
     "MISCONF",
     "Errors writing to the AOF file: Input/output error; the server is about to exit",
 );
+/// A call inside `EXEC` for which the journal has not found room in time. It was not done.
+pub const JOURNAL_BEHIND: ReplyError = coded(
+    "TRYAGAIN",
+    "the journal has no room yet for what this transaction has grown to",
+);
+/// A call whose effects no frame takes ([`FRAME_BYTES_MAX`](crate::engine::FRAME_BYTES_MAX)).
+pub const FRAME_TOO_LONG: ReplyError =
+    err("this would write more than 2147483648 bytes to the journal in one piece");
 /// A reply that waited for the journal in vain.
 pub const JOURNAL_STUCK: ReplyError = coded(
     "UNKNOWN",
@@ -203,6 +211,9 @@ pub const REWRITE_FAILED: ReplyError = err(
 );
 /// A snapshot where nothing can be written.
 pub const SAVE_FAILED: ReplyError = err("the snapshot could not be written; the log says why");
+/// A snapshot that somebody waits for while the server stops.
+pub const SAVE_STOPPED: ReplyError =
+    err("the server stops, and the snapshot has not been written yet");
 /// A command about what is kept on disk, where nothing ever is.
 pub const NOT_KEPT: ReplyError = err("this server keeps nothing on disk");
 /// `WAITAOF` for the own disk without a journal.

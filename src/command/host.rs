@@ -26,6 +26,12 @@ pub trait Host: Send + Sync {
     /// the calling batch has counted so far and `census` the databases as the caller sees them.
     fn info(&self, sections: &[String], census: &[Census], tally: &Tally) -> String;
 
+    /// Whether a step may add so many bytes to the journal now, as one frame.
+    ///
+    /// # Errors
+    /// What the client is told where it may not.
+    fn admit_frame(&self, bytes: usize) -> Result<(), ReplyError>;
+
     /// Notes whether memory was within its bound after room was asked for.
     fn note_room(&self, is_there: bool);
 
@@ -43,6 +49,9 @@ pub trait Host: Send + Sync {
 
     /// What is kept on disk, if anything ever is.
     fn durability(&self) -> Option<&dyn Durability>;
+
+    /// Whether the disk has this frame for good, and what changed before it, recorded or not.
+    fn is_durable(&self, frame: u64) -> bool;
 
     /// A random number, of good quality.
     fn random(&self) -> u64;
@@ -122,8 +131,8 @@ pub trait Durability: Send + Sync {
     /// becomes true again.
     fn is_loading(&self) -> bool;
 
-    /// The last frame that is on the disk for good.
-    fn synced(&self) -> u64;
+    /// Whether the disk has, for good, this frame and all that is needed to bring it back.
+    fn has(&self, frame: u64) -> bool;
 
     /// Begins to write a snapshot in the background; answers its number. It has everything that
     /// was changed before the call: `changes`, counted since the server began.
@@ -247,6 +256,8 @@ pub struct JournalFacts {
     pub synced: u64,
     /// Bytes numbered and not written.
     pub backlog_bytes: u64,
+    /// Frames numbered and not written.
+    pub backlog_frames: u64,
     /// Bytes of it that the last snapshot does not cover.
     pub bytes: u64,
     /// Segments made since this server began.
@@ -263,6 +274,10 @@ pub struct JournalFacts {
     pub sync_last_us: u64,
     /// How long the longest sync took, in microseconds.
     pub sync_max_us: u64,
+    /// How long all syncs took together, in microseconds.
+    pub sync_total_us: u64,
+    /// Names the history of all that ever happened in the directory.
+    pub history: [u8; 20],
     /// A write or sync failed: nothing is acknowledged any more.
     pub is_failing: bool,
 }

@@ -17,6 +17,7 @@ pub mod spec;
 pub mod table;
 pub mod usage;
 pub mod value;
+pub mod weight;
 pub mod words;
 
 pub mod connection;

@@ -33,3 +33,23 @@ pub enum Park {
         is_forced: bool,
     },
 }
+
+impl Park {
+    /// Whether it may last for ever: who says that nothing more will be sent is then taken to have
+    /// gone.
+    #[must_use]
+    pub fn may_last(self) -> bool {
+        match self {
+            Self::Synced {
+                replicas, until_ms, ..
+            } => replicas > 0 && until_ms.is_none(),
+            Self::Snapshot { .. } | Self::Stop { .. } => false,
+        }
+    }
+
+    /// Whether nothing but the reply comes of it.
+    #[must_use]
+    pub fn is_for_reply(self) -> bool {
+        !matches!(self, Self::Stop { .. })
+    }
+}

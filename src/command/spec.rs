@@ -320,6 +320,11 @@ bit_set! {
         /// May take memory that its arguments do not tell of: nothing may be held above the bound
         /// before it runs.
         UNFORESEEN = "",
+        /// Brings the value of its first key under another name or into another database: that
+        /// goes into the journal, however short the arguments are.
+        CARRIES = "",
+        /// Its reply waits until the disk has what it tells of, under every policy of the journal.
+        DURABLE = "",
         /// Has subcommands and does nothing by itself.
         CONTAINER = "",
     }

@@ -1,8 +1,11 @@
 //! Between the words of a client and the values of the engine.
 
-use crate::config::Settings;
-use crate::engine::{IntText, ValueRef};
+use crate::config::{self, Settings};
+use crate::engine::{self, IntText, ValueRef};
 use linchpin_protocol::{Writer, number};
+
+// What commands make, a restart must be able to make again.
+const _: () = assert!(config::BULK_BYTES_MAX <= engine::VALUE_BYTES_MAX);
 
 /// A word as the value to store: an integer where the word is exactly the text of one.
 #[inline]

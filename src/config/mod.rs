@@ -47,5 +47,5 @@ pub use settings::{
     AppendFsync, ClientsMemory, Live, LogFormat, LogLevel, Outcome, OutputLimit, OutputLimits,
     Phase, SavePoint, Secret, Settings,
 };
-pub use table::{DIRECTIVES, Directive};
+pub use table::{BULK_BYTES_MAX, DIRECTIVES, Directive};
 pub use value::Kind;

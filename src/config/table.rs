@@ -190,6 +190,8 @@ const BIND_ADDRESSES_MAX: usize = 16;
 const SAVE_POINTS_MAX: usize = 64;
 /// Most databases: each costs an entry of a table, used or not.
 const DATABASES_MAX: i64 = 65_536;
+/// Most that `proto-max-bulk-len` can be, in bytes: what Redis has unless told otherwise.
+pub const BULK_BYTES_MAX: u64 = 512 << 20;
 
 const LOG_LEVELS: &[(&str, LogLevel)] = &[
     ("debug", LogLevel::Debug),
@@ -462,9 +464,14 @@ pub static DIRECTIVES: &[Directive] = &[
     Directive {
         name: "proto-max-bulk-len",
         live: Live::Live,
-        doc: "Most bytes of one argument of a command. Memory is taken as bytes arrive, not as \
-              announced.",
-        field: memory!(proto_max_bulk_len),
+        doc: "Most bytes of one argument of a command, and of a value: up to 512 MiB. Memory is \
+              taken as bytes arrive, not as announced.",
+        field: Field::Memory {
+            min: 1 << 20,
+            max: BULK_BYTES_MAX,
+            get: |s| s.proto_max_bulk_len,
+            set: |s, bytes| s.proto_max_bulk_len = bytes,
+        },
     },
     Directive {
         name: "requirepass",

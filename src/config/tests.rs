@@ -221,7 +221,9 @@ fn errors_of_single_words() {
     );
     let bytes = "argument must be between 1048576 and 9223372036854775807 inclusive";
     check("client-query-buffer-limit", "10", bytes);
+    let bytes = "argument must be between 1048576 and 536870912 inclusive";
     check("proto-max-bulk-len", "1", bytes);
+    check("proto-max-bulk-len", "536870913", bytes);
     check(
         "maxmemory-clients",
         "-5",
@@ -334,8 +336,8 @@ fn config_set_is_all_or_nothing() {
 /// The two sizes that depend on each other move together or not at all.
 #[test]
 fn config_set_checks_the_whole() {
-    let large = (&b"proto-max-bulk-len"[..], &b"1gb"[..]);
-    let buffer = (&b"client-query-buffer-limit"[..], &b"1025mb"[..]);
+    let large = (&b"proto-max-bulk-len"[..], &b"512mb"[..]);
+    let buffer = (&b"client-query-buffer-limit"[..], &b"513mb"[..]);
     let (blamed, _) = Settings::default().set_many(&[large]).expect_err("no room");
     assert_eq!(blamed, "client-query-buffer-limit");
     assert!(Settings::default().set_many(&[large, buffer]).is_ok());
@@ -481,7 +483,7 @@ fn conflicts() {
         Some("client-query-buffer-limit"),
     );
     check(
-        &[("proto-max-bulk-len", "9223372036854775807")],
+        &[("proto-max-bulk-len", "512mb")],
         Some("client-query-buffer-limit"),
     );
     check(

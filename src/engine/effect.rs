@@ -10,11 +10,16 @@
 //! module that knows. The first integer of an effect is the number of its variant, so variants keep
 //! their order and new ones come last. The bytes are pinned by tests below: files are made of them.
 //!
-//! Cost: writing an effect is one copy of key and value; reading borrows them.
+//! Cost: writing an effect is one copy of key and value; reading borrows them. A write behind the
+//! end of a value makes zeros that no byte of a frame stands for: what would make a value of more
+//! than [`VALUE_BYTES_MAX`] is no effect.
 
 use super::value::ValueRef;
 use wincode::config::Configuration;
 use wincode::{SchemaRead, SchemaWrite};
+
+/// No value is longer, in bytes. `proto-max-bulk-len`, which bounds what commands make, is no more.
+pub const VALUE_BYTES_MAX: u64 = 512 << 20;
 
 /// One change of state. Databases are named by identity, not by the number `SELECT` knows them by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, SchemaRead, SchemaWrite)]
@@ -112,6 +117,10 @@ pub enum Effect<'a> {
     },
 }
 
+/// The most bytes that a frame may have. What a step adds is bounded before it runs; removals that
+/// nobody can foresee come on top, and the length of a frame is kept in 32 bits.
+pub const FRAME_BYTES_MAX: usize = 2 << 30;
+
 /// Bytes that are no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a frame holds something that is no effect of this version")]
@@ -151,6 +160,16 @@ impl<'a> Effect<'a> {
         }
     }
 
+    /// Whether the engine could have made it.
+    fn is_possible(&self) -> bool {
+        match self {
+            Self::WriteRange { offset, bytes, .. } => offset
+                .checked_add(bytes.len() as u64)
+                .is_some_and(|end| end <= VALUE_BYTES_MAX),
+            _ => true,
+        }
+    }
+
     /// Adds the effect to a frame.
     #[inline]
     pub fn push_to(&self, frame: &mut Vec<u8>) {
@@ -184,11 +203,14 @@ impl<'a> Iterator for Effects<'a> {
         if self.0.is_empty() {
             return None;
         }
-        let effect = <Effect<'a> as SchemaRead<'a, Format>>::get(&mut self.0);
+        let effect = <Effect<'a> as SchemaRead<'a, Format>>::get(&mut self.0)
+            .ok()
+            .filter(Effect::is_possible)
+            .ok_or(BadFrame);
         if effect.is_err() {
             self.0 = &[];
         }
-        Some(effect.map_err(|_| BadFrame))
+        Some(effect)
     }
 }
 
@@ -367,6 +389,25 @@ mod tests {
         let mut frame = Vec::new();
         effect.push_to(&mut frame);
         assert!(Effects::of(&frame).eq([Ok(effect)]));
+    }
+
+    #[test]
+    fn what_would_write_behind_the_longest_value_is_no_effect() {
+        let read = |offset, bytes: &'static [u8]| {
+            let (db, key) = (0, &b"k"[..]);
+            let effect = Effect::WriteRange {
+                db,
+                key,
+                offset,
+                bytes,
+            };
+            let mut frame = Vec::new();
+            effect.push_to(&mut frame);
+            Effects::of(&frame).all(|effect| effect.is_ok())
+        };
+        assert!(read(VALUE_BYTES_MAX - 1, b"x") && read(VALUE_BYTES_MAX, b""));
+        assert!(!read(VALUE_BYTES_MAX, b"x") && !read(VALUE_BYTES_MAX - 1, b"xy"));
+        assert!(!read(u64::MAX, b"x") && !read(1 << 44, b""));
     }
 
     proptest! {

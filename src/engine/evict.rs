@@ -40,6 +40,7 @@
 //! all those without, a thousand buckets at a time. In a cache of fewer entries than there are
 //! shards, a shard gives its page back only when its last entry goes.
 
+use super::effect::FRAME_BYTES_MAX;
 use super::entry::Entry;
 use super::occupancy::Kept;
 use super::usage::{Draws, Usage};
@@ -520,7 +521,8 @@ impl Step<'_> {
             if went >= STEP_EVICTIONS && engine.grant(need, excess_before) {
                 return true;
             }
-            if !evictor.evict_one(self, &bound) {
+            let is_frame_full = self.frame_bytes() >= FRAME_BYTES_MAX;
+            if is_frame_full || !evictor.evict_one(self, &bound) {
                 return !engine.is_over_bound();
             }
             went += 1;

@@ -10,6 +10,8 @@
 
 mod alarm;
 mod arena;
+#[cfg(all(test, not(loom)))]
+pub(crate) mod changes;
 mod coordinator;
 mod cut;
 mod deadlines;
@@ -37,7 +39,9 @@ mod value;
 mod walk;
 mod watch;
 
-pub use effect::{BadFrame, Effect, Effects, Frame, Recorder, Sink};
+pub use effect::{
+    BadFrame, Effect, Effects, FRAME_BYTES_MAX, Frame, Recorder, Sink, VALUE_BYTES_MAX,
+};
 pub use evict::{Bound, Need};
 pub use extras::{Kind, WrongType};
 pub use ledger::{Account, Ledger, usable, usable_slots};
@@ -177,7 +181,7 @@ impl Engine {
         let Some(sink) = self.sink.get() else {
             return;
         };
-        let was_on = self.recording.swap(on, Ordering::Relaxed);
+        let was_on = self.recording.swap(on, Ordering::AcqRel);
         if on && !was_on {
             let mut frame = Vec::new();
             Effect::Unrecorded.push_to(&mut frame);
@@ -190,14 +194,14 @@ impl Engine {
     pub fn set_sink(&self, sink: Box<dyn Sink>, recording: bool) {
         let _alone = self.gate.exclusive();
         if self.sink.set(sink).is_ok() {
-            self.recording.store(recording, Ordering::Relaxed);
+            self.recording.store(recording, Ordering::Release);
         }
     }
 
     /// Whether effects are told to the sink. Inside the gate it stays what it is.
     #[must_use]
     pub fn is_recording(&self) -> bool {
-        self.recording.load(Ordering::Relaxed)
+        self.recording.load(Ordering::Acquire)
     }
 
     /// Ends a watch.

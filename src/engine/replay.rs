@@ -17,9 +17,6 @@ use super::value::ValueRef;
 use crate::clock::Now;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// More than this no vector holds.
-const VALUE_BYTES_MAX: usize = isize::MAX as usize;
-
 /// The frames at which the parts of a snapshot were cut: what is younger is not in it.
 #[derive(Clone, Debug)]
 pub struct Cuts {
@@ -233,12 +230,6 @@ impl Replay<'_> {
                 bytes,
             } => {
                 let offset = usize::try_from(offset).map_err(|_| BadFrame)?;
-                if offset
-                    .checked_add(bytes.len())
-                    .is_none_or(|end| end > VALUE_BYTES_MAX)
-                {
-                    return Err(BadFrame);
-                }
                 self.on_entry(db, key, |slot| {
                     slot.write_range(offset, bytes);
                 })

@@ -20,7 +20,7 @@
 //! - a panic while shards are locked ends the process: half a change must not be seen.
 
 use super::Engine;
-use super::effect::Effect;
+use super::effect::{Effect, VALUE_BYTES_MAX};
 use super::entry::Entry;
 use super::evict::{Candidate, Fate};
 use super::extras::{Extra, Kind, WrongType};
@@ -592,22 +592,65 @@ impl<'b> Step<'b> {
     /// Number of keys in a database, those due but not yet removed among them.
     #[must_use]
     pub fn len(&self, db: u32) -> usize {
-        self.see_all(db);
-        self.database(db)
-            .shards_in_use()
-            .iter()
-            .map(|shard| shard.lock().len())
-            .sum()
+        let mut keys = 0;
+        self.each_shard(db, |shard| keys += shard.len());
+        keys
+    }
+
+    /// Bytes of the text of a key's value, one past its deadline too, without a trace; 0 where
+    /// there is none. Nothing may be locked.
+    #[must_use]
+    pub fn value_bytes(&self, db: u32, key: &[u8]) -> usize {
+        let hash = self.hash(key);
+        let Some(database) = self.view.layout().get(db as usize) else {
+            return 0;
+        };
+        let shards = database.shards_in_use();
+        let Some(shard) = shards.get(database.shard_of(hash)) else {
+            return 0;
+        };
+        let shard = shard.lock();
+        let entry = shard.find(hash, key).and_then(|bucket| shard.at(bucket));
+        entry.map_or(0, |entry| entry.value().text_bytes())
+    }
+
+    /// Bytes of what the step did and has not committed yet.
+    #[must_use]
+    pub fn frame_bytes(&self) -> usize {
+        self.ctx.frame.len()
     }
 
     /// What is counted about each database, by its `SELECT` number.
     #[must_use]
     pub fn census(&self) -> Vec<Census> {
-        self.view
-            .layout()
-            .iter()
-            .map(|database| database.census())
-            .collect()
+        let census_of = |db| {
+            let mut sum = Census::default();
+            self.each_shard(db, |shard| sum.add(shard.census()));
+            sum
+        };
+        (0..self.databases()).map(census_of).collect()
+    }
+
+    /// The same for figures in which nobody finds a change: who is told of them need not wait for
+    /// what was changed last.
+    #[must_use]
+    pub fn census_unsettled(&self) -> Vec<Census> {
+        let databases = self.view.layout().iter();
+        databases.map(|database| database.census()).collect()
+    }
+
+    /// Visits the shards of a database, locked one after the other, and notes that the step looked
+    /// at them. Each frame is noted with the shard locked: what comes later is not seen either.
+    fn each_shard(&self, db: u32, mut visit: impl FnMut(&Shard)) {
+        let shards = self.database(db).shards_in_use();
+        if shards.is_empty() {
+            self.see(db, 0);
+        }
+        for (number, shard) in shards.iter().enumerate() {
+            let shard = shard.lock();
+            self.see(db, number);
+            visit(&shard);
+        }
     }
 
     /// Whether nobody else is inside the gate: what changes whole databases needs it.
@@ -1300,6 +1343,7 @@ impl Slot<'_> {
     /// If the key is not there.
     pub fn write_range(&mut self, offset: usize, bytes: &[u8]) -> usize {
         let end = offset + bytes.len();
+        debug_assert!(end as u64 <= VALUE_BYTES_MAX, "replay would refuse it");
         let len = self.grow(|text| {
             if text.len() < end {
                 text.resize(end, 0);

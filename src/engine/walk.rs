@@ -145,13 +145,20 @@ impl Step<'_> {
                 return None;
             }
             let mut nth = random() % total;
-            let shard = shards.iter().map(|shard| shard.lock()).find(|shard| {
+            let locked = shards
+                .iter()
+                .enumerate()
+                .map(|(number, shard)| (number, shard.lock()));
+            let mut locked = locked.skip_while(|(_, shard)| {
                 let here = shard.len() as u64;
-                let found = nth < here;
+                let is_before = nth >= here;
                 nth = nth.saturating_sub(here);
-                found
+                is_before
             });
-            let Some(shard) = shard else { continue };
+            let Some((number, shard)) = locked.next() else {
+                continue;
+            };
+            self.see(db, number);
             for _ in 0..DRAWS_MAX {
                 match shard.at((random() % shard.buckets() as u64) as usize) {
                     Some(entry) if self.shows(db, &shard, entry) => {

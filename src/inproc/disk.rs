@@ -38,6 +38,8 @@ pub enum DiskMood {
     Broken,
     /// What was kept is still being read.
     Loading,
+    /// The journal was switched on, and no snapshot has been written since.
+    Gap,
 }
 
 impl Disk {
@@ -77,11 +79,12 @@ impl Durability for Disk {
         self.0.lock().mood == DiskMood::Loading
     }
 
-    fn synced(&self) -> u64 {
+    fn has(&self, frame: u64) -> bool {
         let state = self.0.lock();
         match state.mood {
-            DiskMood::Fast => u64::MAX,
-            _ => state.synced,
+            DiskMood::Fast => true,
+            DiskMood::Gap => false,
+            _ => state.synced >= frame,
         }
     }
 

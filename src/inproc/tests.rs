@@ -134,6 +134,26 @@ fn waitaof_waits_for_the_disk_or_its_time() {
 }
 
 #[test]
+fn nothing_is_on_disk_before_the_first_snapshot_of_a_journal_that_was_switched_on() {
+    let mut server = server(2);
+    server.set_disk(DiskMood::Gap);
+    assert_eq!(
+        ask(&mut server, 0, "SET k 1\nWAITAOF 0 0 0\n"),
+        "+OK\n*2\n:0\n:0\n"
+    );
+    assert_eq!(ask(&mut server, 0, "WAITAOF 1 0 50\n"), "");
+    assert_eq!(
+        ask(&mut server, 1, "WAITAOF 1 0 0\n"),
+        "",
+        "whoever changed it"
+    );
+    server.advance_ms(50);
+    assert_eq!(answers(&mut server, 0), "*2\n:0\n:0\n");
+    server.set_disk(DiskMood::Slow);
+    assert_eq!(answers(&mut server, 1), "*2\n:1\n:0\n");
+}
+
+#[test]
 fn waitaof_without_a_journal() {
     let mut server = server(2);
     let refused = "-ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.\n";
@@ -274,4 +294,22 @@ fn changes_since_the_last_snapshot_are_those_after_it_began() {
     );
     server.set_disk(DiskMood::Broken);
     assert_eq!(unsaved(&mut server).as_deref(), Some("1"), "it failed");
+}
+
+/// Each is short; what it would leave in one frame is not.
+#[test]
+fn a_transaction_that_would_write_too_much_is_refused() {
+    const COPIES: usize = 33;
+    let mut server = server(1);
+    let value = "SETRANGE value 67108863 v\n";
+    assert_eq!(ask(&mut server, 0, value), ":67108864\n");
+    ask(&mut server, 0, "MULTI\n");
+    for copy in 0..COPIES {
+        ask(&mut server, 0, &format!("COPY value copy{copy}\n"));
+    }
+    let refused = "-EXECABORT Transaction discarded because of: this would write more than \
+                   2147483648 bytes to the journal in one piece\n";
+    assert_eq!(ask(&mut server, 0, "EXEC\n"), refused);
+    assert_eq!(ask(&mut server, 0, "DBSIZE\n"), ":1\n");
+    assert_eq!(ask(&mut server, 0, "COPY value copy\n"), ":1\n");
 }

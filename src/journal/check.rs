@@ -8,7 +8,7 @@
 //! | found | done |
 //! |---|---|
 //! | a snapshot that was not finished, segments and snapshots that a newer one replaces | removed |
-//! | a torn tail | cut, as a start would |
+//! | a torn tail, frames that build on changes that are in no log | cut, as a start would |
 //! | damage in the log | all from there on is copied to `lost-*.bin`, then cut off |
 //! | a damaged snapshot that an older one and the log replace | renamed to `*.damaged` |
 //! | anything else: no sound snapshot reaches the log, or the identity is damaged | nothing |
@@ -106,6 +106,8 @@ struct Good {
 /// What was read of the log.
 #[derive(Default)]
 struct Scanned {
+    /// Those that a snapshot replaces; they were not read.
+    covered: Vec<Segment>,
     /// How many are not replaced by a snapshot.
     segments: usize,
     /// The one that was read last, and those behind it.
@@ -114,6 +116,8 @@ struct Scanned {
     /// Number of the last frame before them.
     first: u64,
     end: End,
+    /// Number of the frame behind its end, if that builds on changes that are in no log.
+    gap: Option<u64>,
     /// Why the log cannot be read behind its end, if that is damage.
     damage: Option<Error>,
 }
@@ -272,24 +276,28 @@ fn read_log(
         let text = format!("{covered} segments that the snapshot replaces");
         report.add(Grade::Leftover, text);
     }
-    let segments = all.get(covered..).unwrap_or_default();
+    let (covered, segments) = all.split_at_checked(covered).unwrap_or((&[], &all));
     let mut reader = Reader::over(disk, identity.log_id(), segments.to_vec());
     let (mut frames, mut marks) = (0u64, 0u64);
-    let mut damage = None;
-    let mut sound = reader.end().clone();
+    let (mut gap, mut damage, mut end) = (None, None, None);
     loop {
         match reader.next() {
             Ok(None) => break,
             Ok(Some(entry)) if entry.kind != Kind::Effects => marks = marks.saturating_add(1),
             Ok(Some(entry)) => {
-                frames = frames.saturating_add(1);
+                let (position, number) = (entry.position, entry.number);
                 // Of those up to the snapshot a start wants to know only that they are there.
-                let needed = entry.number > begin;
+                let is_needed = number > begin;
+                gap = (is_needed && Effects::tell_of_a_gap(entry.payload)).then_some(number);
                 let bad = || Effects::of(entry.payload).find_map(Result::err);
-                if let Some(bad) = needed.then(bad).flatten() {
-                    damage = Some(bad_effects(&reader, &sound, &bad));
+                // Behind a gap a start looks at nothing more.
+                let bad = (is_needed && gap.is_none()).then(bad).flatten();
+                if gap.is_some() || bad.is_some() {
+                    damage = bad.map(|bad| bad_effects(&reader, position, &bad));
+                    end = Some(reader.end_before(position, number));
                     break;
                 }
+                frames = frames.saturating_add(1);
             }
             Err(error @ (LogError::Corrupt { .. } | LogError::Foreign { .. })) => {
                 damage = Some(error.into());
@@ -297,20 +305,17 @@ fn read_log(
             }
             Err(error) => return Err(error.into()),
         }
-        sound = reader.end().clone();
     }
-    let end = if damage.is_some() {
-        sound
-    } else {
-        reader.end().clone()
-    };
+    let end = end.unwrap_or_else(|| reader.end().clone());
     let first = reader.first_number().unwrap_or(begin);
     let scanned = Scanned {
+        covered: covered.to_vec(),
         segments: segments.len(),
         open: reader.open_segment().cloned(),
         later: reader.unopened().cloned().collect(),
         first,
         end,
+        gap,
         damage,
     };
     tell_log(&scanned, frames, marks, report);
@@ -322,7 +327,9 @@ fn tell_log(scanned: &Scanned, frames: u64, marks: u64, report: &mut Report) {
     let Scanned {
         segments,
         first,
+        open,
         end,
+        gap,
         damage,
         ..
     } = scanned;
@@ -345,18 +352,27 @@ fn tell_log(scanned: &Scanned, frames: u64, marks: u64, report: &mut Report) {
         let text = format!("{file}: a torn tail of {len} bytes from byte {offset} on: {reason}");
         report.add(Grade::Leftover, text);
     }
+    if let (Some(gap), Some(open)) = (gap, open) {
+        let (file, offset) = (&open.name, end.position.saturating_sub(open.base));
+        let text = format!(
+            "{file}: from frame {gap} on, at byte {offset}, the log builds on changes that are in \
+             no log: the journal was switched on, and no snapshot was written after that. A start \
+             cuts it there, and has the state of frame {number}"
+        );
+        report.add(Grade::Leftover, text);
+    }
     if let Some(damage) = damage {
         report.add(Grade::Damage, damage.what());
     }
 }
 
-/// A frame behind `sound` that holds something that is no effect.
-fn bad_effects(reader: &Reader<'_>, sound: &End, bad: &BadFrame) -> Error {
+/// A frame at `position` that holds something that is no effect.
+fn bad_effects(reader: &Reader<'_>, position: u64, bad: &BadFrame) -> Error {
     let at = |segment: &Segment| (segment.name.clone(), segment.base);
     let (name, base) = reader
         .open_segment()
         .map_or_else(|| (DIRECTORY.to_owned(), 0), at);
-    let offset = sound.position.saturating_sub(base);
+    let offset = position.saturating_sub(base);
     Error::corrupt(&name, offset, bad.to_string())
 }
 
@@ -389,8 +405,17 @@ fn mend(
             torn.file, torn.bytes_len
         );
         report.add(Grade::Repaired, text);
+    } else if scanned.gap.is_some() {
+        let number = scanned.end.number;
+        let text = format!("the log was cut behind frame {number}, where a start cuts it");
+        report.add(Grade::Repaired, text);
     }
     if scanned.damage.is_some() {
+        // What the cut leaves may no longer say that they are replaced, and is not sound then.
+        for segment in &scanned.covered {
+            disk.remove(&segment.name)
+                .map_err(|source| Error::io(&segment.name, source))?;
+        }
         // They may overlap what was read; the newest go first, so that a crash leaves no gap.
         for segment in scanned.later.iter().rev() {
             disk.remove(&segment.name)

@@ -60,6 +60,9 @@ pub enum Error {
     /// It was given up because the server stops.
     #[error("given up: the server stops")]
     Stopped,
+    /// The log was not safe in time up to where a snapshot needs it.
+    #[error("given up: the log is not on the disk up to where the snapshot needs it")]
+    LogBehind,
     /// The settings leave out databases that have keys.
     #[error(
         "databases {configured}: the data directory has keys in database {}; set databases to at \
@@ -123,7 +126,7 @@ impl Error {
         match self {
             Self::Corrupt { .. } => 65,
             Self::Owned { .. } => 73,
-            Self::Io { .. } | Self::Stopped => 74,
+            Self::Io { .. } | Self::Stopped | Self::LogBehind => 74,
             Self::Denied { .. } => 77,
             Self::Newer { .. } | Self::TooFewDatabases { .. } => 78,
         }

@@ -54,6 +54,15 @@ pub struct Random {
     pub hash_seed: u64,
 }
 
+impl Random {
+    /// No randomness at all: what directories of tests and fuzzers have, and no server's.
+    pub const FIXED: Self = Self {
+        history: [0xab; 20],
+        secret: 0x1122_3344_5566_7788,
+        hash_seed: 7,
+    };
+}
+
 /// What the program would have a directory be.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
@@ -78,7 +87,7 @@ pub struct Identity {
     pub databases: u32,
     /// How often a process has started on it.
     pub run: u64,
-    /// Engine time when this was written, in milliseconds: it never stood lower afterwards.
+    /// Engine time when the newest process began, in milliseconds: it never stood lower afterwards.
     pub engine_ms: u64,
 }
 
@@ -112,6 +121,12 @@ impl Identity {
         identity.run = identity.run.saturating_add(1);
         identity.databases = identity.databases.max(shape.databases);
         Ok(identity)
+    }
+
+    /// Notes where engine time goes on. What a snapshot lets go of the log then takes no time with
+    /// it.
+    pub fn resume_at(&mut self, engine_ms: u64) {
+        self.engine_ms = self.engine_ms.max(engine_ms);
     }
 
     /// Reads it; none in a directory that is new.

@@ -14,6 +14,8 @@
 //! frame says so (`Effect::Unrecorded`), and a snapshot is taken at once: until it stands, a
 //! restart finds the state as it was when recording ended.
 //!
+//! A last snapshot, when the server stops, waits for the log for five seconds at most.
+//!
 //! Without a journal (`appendonly no`) frames are recorded while a snapshot is taken, for its parts
 //! show different moments, and the frames between make one of them.
 
@@ -22,7 +24,7 @@ use super::error::Error;
 use super::identity::Identity;
 use super::log::{Log, Needs};
 use super::snapshotting::{Progress, Published, Snapshotting};
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
 use crate::engine::Engine;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -34,8 +36,12 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_millis(250);
 /// How often it looks whether the log is safe.
 const SAFE_LOOK: Duration = Duration::from_millis(1);
-/// A snapshot without which the journal is of no use is tried again after so many seconds.
-const GAP_RETRY_S: u64 = 5;
+/// A last snapshot, when the server stops, waits no longer for the log: in microseconds.
+const LAST_SAFE_US_MAX: u64 = 5_000_000;
+/// How often the log is told whether anything depends on engine time, in microseconds.
+const TIME_LOOK_US: u64 = 1_000_000;
+/// How often a snapshot that takes long is told of, in microseconds.
+const PROGRESS_LINE_US: u64 = 5_000_000;
 /// Shorter rests cost more than they give.
 const REST_US_MIN: u64 = 50;
 /// Longer ones are not needed for anybody to get a turn.
@@ -50,7 +56,7 @@ pub struct Keeper {
     state: Mutex<Report>,
     thread: OnceLock<Thread>,
     is_stopping: AtomicBool,
-    /// The journal was switched on and no snapshot has been written since.
+    /// Recording was switched on and no snapshot has been written since.
     has_gap: AtomicBool,
 }
 
@@ -83,6 +89,9 @@ pub struct Report {
     pub log_bytes: u64,
     /// The first frame that is not in it.
     pub begin: u64,
+    /// The journal was switched on and no snapshot has been written since: what it has from then
+    /// on is of no use yet.
+    pub has_gap: bool,
 }
 
 impl Report {
@@ -132,9 +141,17 @@ impl Keeper {
         Some(number)
     }
 
+    /// Who the directory is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     /// What has become of snapshots so far.
     pub fn report(&self) -> Report {
-        *self.state.lock()
+        Report {
+            has_gap: self.has_gap(),
+            ..*self.state.lock()
+        }
     }
 
     /// Has the thread end. A snapshot under way is given up.
@@ -162,7 +179,7 @@ impl Keeper {
 
     /// Takes snapshots of `engine` until it is stopped: those asked for, and those that `is_due`
     /// says. Sees to it that `engine` records if `is_wanted` says so. Both are asked several times
-    /// a second.
+    /// a second. Tells the log whether there is anything for which it has to keep the time.
     pub fn run(
         &self,
         engine: &Engine,
@@ -170,45 +187,69 @@ impl Keeper {
         mut is_due: impl FnMut(&Report) -> bool,
     ) {
         self.thread.get_or_init(std::thread::current);
+        let mut looked_us = None;
         while !self.is_stopping() {
-            if engine.is_recording() != is_wanted() {
-                engine.set_recording(is_wanted());
-                self.has_gap.store(is_wanted(), Ordering::Release);
+            let now_us = self.clock.mono_us();
+            if looked_us.is_none_or(|at: u64| now_us.saturating_sub(at) >= TIME_LOOK_US) {
+                looked_us = Some(now_us);
+                self.log.set_keeps_time(has_deadlines(engine));
+            }
+            let is_on = is_wanted();
+            if engine.is_recording() != is_on {
+                self.switch(engine, is_on);
             }
             let report = self.report();
-            let may_try = self.clock.now().wall_ms / 1_000 >= report.failed_s + GAP_RETRY_S;
-            let is_needed = self.has_gap() && may_try;
-            if !report.is_under_way() && (is_needed || is_due(&report)) {
+            if !report.is_under_way() && is_due(&report) {
                 self.ask();
             }
             if self.report().is_under_way() {
-                self.take_one(engine, &is_wanted);
+                // Deadlines may be set while it is taken.
+                self.log.set_keeps_time(true);
+                self.take_one(engine, &is_wanted, u64::MAX);
+                looked_us = None;
             } else {
                 park_timeout(LOOK);
             }
         }
     }
 
-    /// Takes one more after the thread has ended, without a rest: when the server stops.
+    /// Has `engine` record or not. There is a gap before anything is recorded, so that nobody takes
+    /// a frame behind it for safe.
+    fn switch(&self, engine: &Engine, is_on: bool) {
+        if is_on {
+            self.has_gap.store(true, Ordering::Release);
+        }
+        engine.set_recording(is_on);
+        if !is_on {
+            self.has_gap.store(false, Ordering::Release);
+        }
+    }
+
+    /// Takes one more after the thread has ended, when the server stops. It is given up where the
+    /// log is not safe seconds after it has been written: the disk may be full or stuck.
     pub fn take_last(&self, engine: &Engine) {
         self.is_stopping.store(false, Ordering::Release);
-        self.state.lock().asked += 1;
-        self.take_one(engine, &|| true);
+        let begun_us = self.clock.mono_us();
+        let mut state = self.state.lock();
+        state.asked += 1;
+        state.begun_us = begun_us;
+        drop(state);
+        self.take_one(engine, &|| true, LAST_SAFE_US_MAX);
     }
 
     /// Takes the snapshot that was asked for, and notes what came of it.
-    fn take_one(&self, engine: &Engine, is_wanted: &dyn Fn() -> bool) {
+    fn take_one(&self, engine: &Engine, is_wanted: &dyn Fn() -> bool, safe_us_max: u64) {
         let log_bytes = self.log.figures().bytes;
         let records = engine.is_recording();
         if !records {
-            engine.set_recording(true);
+            self.switch(engine, true);
         }
-        let taken = self.take(engine);
+        let taken = self.take(engine, safe_us_max);
         if taken.is_ok() {
             self.has_gap.store(false, Ordering::Release);
         }
         if !records && (taken.is_err() || !is_wanted()) {
-            engine.set_recording(false);
+            self.switch(engine, false);
         }
         let (now, now_us) = (self.clock.now(), self.clock.mono_us());
         let mut state = self.state.lock();
@@ -239,16 +280,22 @@ impl Keeper {
         }
     }
 
-    fn take(&self, engine: &Engine) -> Result<Published, Error> {
+    fn take(&self, engine: &Engine, safe_us_max: u64) -> Result<Published, Error> {
         let numbered = self.log.numbered();
         let disk = Arc::clone(&self.disk);
         let now = self.clock.now();
         let mut taking = Snapshotting::begin(disk, &self.identity, numbered, now)?;
         let side = engine.background_side();
+        let mut told_us = now.mono_us;
         loop {
             let started = self.clock.now();
             let has_more = taking.step(engine, side, started)?;
-            self.state.lock().progress = Some(taking.progress());
+            let progress = taking.progress();
+            self.state.lock().progress = Some(progress);
+            if started.mono_us.saturating_sub(told_us) >= PROGRESS_LINE_US {
+                told_us = started.mono_us;
+                tell(progress);
+            }
             if !has_more {
                 break;
             }
@@ -261,6 +308,7 @@ impl Keeper {
             }
         }
         let highest = taking.seal()?;
+        let sealed_us = self.clock.mono_us();
         loop {
             let synced = self.log.synced();
             if let Some(published) = taking.publish(&*self.disk, &self.identity, synced)? {
@@ -269,10 +317,29 @@ impl Keeper {
             if self.is_stopping() || self.log.is_broken() {
                 return Err(Error::Stopped);
             }
+            if self.clock.mono_us().saturating_sub(sealed_us) >= safe_us_max {
+                return Err(Error::LogBehind);
+            }
             self.log.request(Needs::synced(highest));
             park_timeout(SAFE_LOOK);
         }
     }
+}
+
+fn tell(progress: Progress) {
+    let Progress {
+        shards_done,
+        shards,
+        bytes_len,
+    } = progress;
+    tracing::info!(shards_done, shards, bytes = bytes_len, "writing a snapshot");
+}
+
+/// Whether anything in it ends at some time. O(shards in use).
+fn has_deadlines(engine: &Engine) -> bool {
+    let batch = engine.shared(engine.background_side(), Now::default());
+    let census = batch.step().census();
+    census.iter().any(|database| database.volatile > 0)
 }
 
 impl std::fmt::Debug for Keeper {
@@ -282,3 +349,6 @@ impl std::fmt::Debug for Keeper {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -138,6 +138,8 @@ pub struct Figures {
     pub sync_us_last: u64,
     /// How long the longest sync took, in microseconds.
     pub sync_us_max: u64,
+    /// How long all of them took together, in microseconds.
+    pub sync_us_total: u64,
     /// Frames with a number that are not written.
     pub queued: u64,
     /// Bytes of these.
@@ -175,7 +177,11 @@ pub struct Log {
     pub(super) room: Room,
     pub(super) counts: Counts,
     is_broken: AtomicBool,
+    /// Held while a mark is raised or the log breaks: after that no mark rises.
+    raising: Mutex<()>,
     is_closing: AtomicBool,
+    /// Engine time is to be noted although nothing happens.
+    keeps_time: AtomicBool,
     on_broken: Mutex<Option<OnBroken>>,
 }
 
@@ -189,6 +195,7 @@ pub(super) struct Counts {
     pub(super) syncs: AtomicU64,
     pub(super) sync_us_last: AtomicU64,
     pub(super) sync_us_max: AtomicU64,
+    pub(super) sync_us_total: AtomicU64,
     pub(super) segments: AtomicU64,
 }
 
@@ -279,7 +286,9 @@ impl Log {
             },
             counts: Counts::default(),
             is_broken: AtomicBool::new(false),
+            raising: Mutex::new(()),
             is_closing: AtomicBool::new(false),
+            keeps_time: AtomicBool::new(false),
             on_broken: Mutex::new(Some(Box::new(on_broken))),
         }
     }
@@ -326,6 +335,14 @@ impl Log {
             }
         }
         self.wake_writer();
+    }
+
+    /// Says that worker `side` may have committed what nobody waits for, and wakes the writer then:
+    /// it is then written within 10 ms. For whoever makes no request.
+    pub fn expect_lazy(&self, side: usize) {
+        if self.sides[side].queued_bytes.load(Ordering::Relaxed) > 0 {
+            self.wake_writer();
+        }
     }
 
     /// What whoever tells of this frame has to wait for.
@@ -461,11 +478,23 @@ impl Log {
             syncs: read(&self.counts.syncs),
             sync_us_last: read(&self.counts.sync_us_last),
             sync_us_max: read(&self.counts.sync_us_max),
+            sync_us_total: read(&self.counts.sync_us_total),
             queued: self.numbered().saturating_sub(self.written()),
             queued_bytes: self.queued_bytes(),
             segments: read(&self.counts.segments),
             reserve_bytes: read(&self.room.reserve),
         }
+    }
+
+    /// Says whether anything depends on engine time, which is then noted every second although
+    /// nothing happens. Takes effect within a second.
+    pub fn set_keeps_time(&self, keeps: bool) {
+        self.keeps_time.store(keeps, Ordering::Relaxed);
+    }
+
+    /// Whether engine time is noted although nothing happens.
+    pub(super) fn keeps_time(&self) -> bool {
+        self.keeps_time.load(Ordering::Relaxed)
     }
 
     /// Has the writer write and sync everything, close the log and end.
@@ -507,19 +536,29 @@ impl Log {
     /// The kernel has `bytes_len` more of the queued bytes, and frames up to this number.
     pub(super) fn raise_written(&self, number: u64, bytes_len: u64) {
         self.room.taken.fetch_sub(bytes_len, Ordering::AcqRel);
-        self.written.fetch_max(number, Ordering::AcqRel);
-        self.wake_watchers();
+        self.raise(&self.written, number);
     }
 
     /// The device has the frames up to this number.
     pub(super) fn raise_synced(&self, number: u64) {
-        self.synced.fetch_max(number, Ordering::AcqRel);
+        self.raise(&self.synced, number);
+    }
+
+    /// Raises a mark, unless the disk has failed meanwhile for the other of the two threads.
+    fn raise(&self, mark: &AtomicU64, number: u64) {
+        let raising = self.raising.lock();
+        if !self.is_broken() {
+            mark.fetch_max(number, Ordering::AcqRel);
+        }
+        drop(raising);
         self.wake_watchers();
     }
 
     /// The disk failed: tells so, once, and all who wait.
     pub(super) fn fail(&self, why: &str) {
+        let raising = self.raising.lock();
         self.is_broken.store(true, Ordering::Release);
+        drop(raising);
         self.wake_watchers();
         self.wake_writer();
         let told = self.on_broken.lock().take();

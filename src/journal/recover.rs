@@ -427,17 +427,11 @@ fn read_frames(
     let mut block = Block::default();
     let mut position = reader.end().position;
     let mut gap = None;
-    loop {
-        let before = reader.end().clone();
-        let Some(entry) = reader.next()? else {
-            break;
-        };
+    while let Some(entry) = reader.next()? {
         if entry.kind == Kind::Effects && entry.number > begin {
             if Effects::tell_of_a_gap(entry.payload) {
-                gap = Some(End {
-                    is_closed: false,
-                    ..before
-                });
+                let (position, number) = (entry.position, entry.number);
+                gap = Some(reader.end_before(position, number));
                 break;
             }
             block.bytes.extend_from_slice(entry.payload);

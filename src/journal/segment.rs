@@ -411,6 +411,19 @@ impl<'d> Reader<'d> {
         &self.end
     }
 
+    /// Where the log ends if the frame of effects that was read last, with this position and
+    /// number, is not to be in it.
+    #[must_use]
+    pub fn end_before(&self, position: u64, number: u64) -> End {
+        End {
+            position,
+            number: number.saturating_sub(1),
+            is_closed: false,
+            mark: self.end.mark,
+            torn: None,
+        }
+    }
+
     /// Looks at the bytes at the end of what was read.
     fn look(&mut self) -> Result<Look, LogError> {
         let Some(open) = &mut self.open else {

@@ -9,9 +9,11 @@
 //!                                             written rises               synced rises
 //! ```
 //!
-//! One sync serves all that was written before it began (group commit). Syncs are made by the
-//! writer where somebody waits for one, and once a second by a thread of their own, so that writes
-//! go on meanwhile; never two at a time, for a failed one tells only one of two callers.
+//! One sync serves all that was written before it began (group commit). Where every reply waits
+//! for one (`always`) the writer makes it. Otherwise a thread of its own does, the syncer, a second
+//! after the oldest write that is not safe, or at once where somebody waits for it: replies that
+//! need only the kernel go on meanwhile. Never two at a time, for a failed one tells only one of
+//! two callers.
 //!
 //! Invariants:
 //! - A segment is written to in order, and only the writer writes. New frames go to a new segment
@@ -20,6 +22,9 @@
 //!   and the directory were synced, and never after a failure.
 //! - After a sync with nothing queued behind it, a mark alone notes in the log how far it reached.
 //!   That mark needs no sync and causes none.
+//! - A segment begins with a mark, so that the newest tells the latest engine time, and a second
+//!   without a mark is ended by one while anything depends on engine time.
+//! - Of a new segment the header is written last: a segment that was given up never had one.
 //!
 //! Faults. No room: the file is cut back to its last whole frame, the batch stays in memory and is
 //! tried again every second. Any other error, of a write or of a sync: the log is broken for ever.
@@ -27,17 +32,17 @@
 //! LIMITATIONS: a batch is copied once more than its bytes would need, to lie in one piece with
 //! checksums; a frame larger than a batch is a batch of its own and its memory is held twice.
 
-use super::disk::{self, Access, Disk, FileRef};
+use super::disk::{self, Access, Disk, DiskFile, FileRef};
 use super::frame::{self, Kind, Mark};
 use super::log::{Gather, Log, Policy};
 use super::segment::{self, End, Header, LogId};
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
 use crate::seeded::{self, Bug};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use std::io;
-use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::{Arc, OnceLock};
+use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
 /// Frames of one batch go into one write until it holds so many bytes.
@@ -48,8 +53,13 @@ const LAZY_BYTES_MAX: usize = 64 * 1024;
 const LAZY_US_MAX: u64 = 10_000;
 /// How often room is looked for on a full disk, in microseconds.
 const FULL_RETRY_US: u64 = 1_000_000;
-/// How often the thread that syncs does, and how long the writer sleeps at most.
-const EVERY_SECOND: Duration = Duration::from_secs(1);
+/// How long a write may be unsynced, in microseconds, before its sync begins; and how long the
+/// threads sleep at most.
+const SECOND_US: u64 = 1_000_000;
+/// So many segments before the open one are synced, whatever the policy: each is an open file.
+const OLDER_SYNC: usize = 4;
+/// With so many the open one grows until they are.
+const OLDER_MAX: usize = 16;
 /// The smallest step in which room is reserved. Larger ones follow the traffic.
 const RESERVE_BYTES_MIN: u64 = 1024 * 1024;
 const RESERVE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -59,6 +69,9 @@ const RESERVE_BYTES_LEAST: u64 = 64 * 1024;
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 /// A sync that takes longer than this is told of, in microseconds.
 const SLOW_SYNC_US: u64 = 1_000_000;
+
+/// What a segment begins with: its header, and a mark.
+const HEAD_BYTES: u64 = (segment::HEADER_BYTES + frame::MARK_FRAME_BYTES) as u64;
 
 /// The size of a segment unless told otherwise, in bytes.
 pub const SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
@@ -100,6 +113,12 @@ pub struct Writer {
     reserve: Reserve,
     /// The highest synced position that a mark in the log tells of.
     synced_told: u64,
+    /// Part of a batch that found no room is behind the end, and could not be cut off.
+    has_rest: bool,
+    /// When the last mark was written.
+    marked_us: u64,
+    /// A segment that was begun in vain, and may be in the way of the next.
+    given_up: Option<String>,
     /// When frames that nobody waits for were first seen.
     lazy_since_us: Option<u64>,
     /// Before this moment no full disk is asked again.
@@ -112,6 +131,8 @@ struct Batch {
     frames: u64,
     /// Bytes of it that came from the queues.
     frames_bytes: u64,
+    /// The synced position that its mark tells of.
+    synced: u64,
 }
 
 #[derive(Debug)]
@@ -135,6 +156,8 @@ struct Shared {
     syncing: Mutex<()>,
     /// Everything before this position is safe.
     synced_position: AtomicU64,
+    /// The thread that syncs, once it runs.
+    syncer: OnceLock<Thread>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -155,14 +178,19 @@ struct Unsynced {
     file: FileRef,
     position: u64,
     number: u64,
+    /// When the oldest write that is to be safe within a second was made.
+    since_us: Option<u64>,
 }
 
 impl Shared {
-    /// Makes the frames safe that were written before this call.
+    /// Makes safe what was written before this call and is to be.
     fn sync(&self) {
         let one_at_a_time = self.syncing.lock();
+        let unsynced = self.unsynced.lock();
+        let has_any = unsynced.since_us.is_some() || unsynced.older.len() >= OLDER_SYNC;
+        drop(unsynced);
         // While this waited for its turn, another may have done it.
-        if self.unsynced.lock().number > self.log.synced() {
+        if has_any {
             self.sync_all(&one_at_a_time);
         }
     }
@@ -177,6 +205,7 @@ impl Shared {
         let (position, number) = (unsynced.position, unsynced.number);
         let older = std::mem::take(&mut unsynced.older);
         let has_new_name = std::mem::take(&mut unsynced.has_new_name);
+        unsynced.since_us = None;
         let file = Arc::clone(&unsynced.file);
         drop(unsynced);
         if seeded::has(Bug::AckBeforeSync) {
@@ -205,17 +234,56 @@ impl Shared {
         counts.syncs.fetch_add(1, Ordering::Relaxed);
         counts.sync_us_last.store(sync_us, Ordering::Relaxed);
         counts.sync_us_max.fetch_max(sync_us, Ordering::Relaxed);
+        counts.sync_us_total.fetch_add(sync_us, Ordering::Relaxed);
         if sync_us >= SLOW_SYNC_US {
             tracing::warn!(ms = sync_us / 1_000, "the disk took long to sync the log");
         }
     }
 
-    /// What the once-a-second thread does.
-    fn sync_every_second(&self) {
-        let is_due = self.log.written() > self.log.synced();
-        if is_due && self.log.policy() == Policy::EverySecond {
-            self.sync();
-            self.log.wake_writer();
+    /// Whether somebody waits for a sync that can be made.
+    fn is_sync_asked(&self) -> bool {
+        let synced = self.log.synced();
+        self.log.needs().synced > synced && self.log.written() > synced
+    }
+
+    /// How long until a sync is due, in microseconds; none while nothing asks for one.
+    fn sync_due_in(&self, now_us: u64) -> Option<u64> {
+        let policy = self.log.policy();
+        let unsynced = self.unsynced.lock();
+        let is_asked = policy != Policy::Always && self.is_sync_asked();
+        if is_asked || unsynced.older.len() >= OLDER_SYNC {
+            return Some(0);
+        }
+        let since = unsynced.since_us.filter(|_| policy != Policy::No)?;
+        Some(since.saturating_add(SECOND_US).saturating_sub(now_us))
+    }
+
+    /// A turn of the syncer: makes the sync that is due; answers how long it may sleep then, in
+    /// microseconds.
+    fn sync_if_due(&self) -> u64 {
+        let now_us = self.clock.mono_us();
+        match self.sync_due_in(now_us) {
+            _ if self.log.is_broken() => SECOND_US,
+            Some(0) => {
+                self.sync();
+                self.log.wake_writer();
+                let now_us = self.clock.mono_us();
+                self.sync_due_in(now_us)
+                    .map_or(SECOND_US, |due| due.min(SECOND_US))
+            }
+            Some(due_us) => due_us.min(SECOND_US),
+            None => SECOND_US,
+        }
+    }
+
+    /// Whether there is anybody but the writer to make a sync: not where turns are made by hand.
+    fn has_syncer(&self) -> bool {
+        self.syncer.get().is_some()
+    }
+
+    fn wake_syncer(&self) {
+        if let Some(syncer) = self.syncer.get() {
+            syncer.unpark();
         }
     }
 }
@@ -244,17 +312,20 @@ impl Writer {
             number: end.number,
             synced: end.position,
         };
-        let file = create_segment(&*disk, &header)?;
+        let file = disk.create(&segment::name(header.base))?;
+        begin_segment(&*file, &header, clock.now())?;
         file.sync()?;
         disk.sync_dir()?;
         log.counts.segments.fetch_add(1, Ordering::Relaxed);
-        let position = end.position.saturating_add(segment::HEADER_BYTES as u64);
+        let position = end.position.saturating_add(HEAD_BYTES);
+        let marked_us = clock.mono_us();
         let unsynced = Unsynced {
             older: Vec::new(),
             has_new_name: false,
             file: Arc::clone(&file),
             position,
             number: end.number,
+            since_us: None,
         };
         let gather = Gather::new(&log);
         let shared = Arc::new(Shared {
@@ -264,6 +335,7 @@ impl Writer {
             unsynced: Mutex::new(unsynced),
             syncing: Mutex::new(()),
             synced_position: AtomicU64::new(position),
+            syncer: OnceLock::new(),
         });
         let mut writer = Self {
             shared,
@@ -280,6 +352,9 @@ impl Writer {
                 full_until_us: 0,
             },
             synced_told: position,
+            has_rest: false,
+            marked_us,
+            given_up: None,
             lazy_since_us: None,
             retry_at_us: 0,
         };
@@ -309,12 +384,15 @@ impl Writer {
         if self.is_due(now_us) {
             is_busy = self.write_all(now_us);
         }
-        let synced = self.log().synced();
-        if self.log().needs().synced > synced && self.log().written() > synced {
-            self.shared.sync();
-            is_busy = true;
+        if self.shared.is_sync_asked() {
+            if self.log().policy() == Policy::Always || !self.shared.has_syncer() {
+                self.shared.sync();
+                is_busy = true;
+            } else {
+                self.shared.wake_syncer();
+            }
         }
-        is_busy |= self.tell_synced(now_us);
+        is_busy |= self.tell(now_us);
         if is_busy {
             Turn::Busy
         } else {
@@ -344,13 +422,13 @@ impl Writer {
     }
 
     fn idle(&self, now_us: u64) -> Turn {
-        let second_us = 1_000_000;
-        let pause_us = match self.lazy_since_us {
-            _ if self.is_stuck() => self.retry_at_us.saturating_sub(now_us),
-            Some(since) => since.saturating_add(LAZY_US_MAX).saturating_sub(now_us),
-            None => second_us,
+        let at_us = match self.lazy_since_us {
+            _ if self.is_stuck() => self.retry_at_us,
+            Some(since) => since.saturating_add(LAZY_US_MAX),
+            None if self.log().keeps_time() => self.time_due_us(),
+            None => u64::MAX,
         };
-        let pause_us = pause_us.clamp(1, second_us);
+        let pause_us = at_us.saturating_sub(now_us).clamp(1, SECOND_US);
         Turn::Idle { pause_us }
     }
 
@@ -376,6 +454,7 @@ impl Writer {
     fn fill_batch(&mut self) {
         let mark = self.mark();
         let batch = &mut self.batch;
+        batch.synced = mark.synced;
         frame::push_mark(&mut batch.bytes, self.gather.number(), Kind::Mark, &mark);
         (batch.frames, batch.frames_bytes) = self.gather.fill(&mut batch.bytes, BATCH_BYTES_MAX);
     }
@@ -404,12 +483,14 @@ impl Writer {
         let mut unsynced = self.shared.unsynced.lock();
         unsynced.position = self.position;
         unsynced.number = number;
+        if self.batch.frames > 0 {
+            unsynced.since_us.get_or_insert(now_us);
+        }
         drop(unsynced);
-        self.synced_told = self
-            .shared
-            .synced_position
-            .load(Ordering::Acquire)
-            .min(self.position);
+        // Not where the sync is by now: what its mark says is what a recovery will know.
+        self.has_rest = false;
+        self.synced_told = self.batch.synced;
+        self.marked_us = now_us;
         let counts = &self.shared.log.counts;
         counts
             .frames
@@ -434,41 +515,67 @@ impl Writer {
             self.log().fail(&format!("cannot write the log: {error}"));
             return;
         }
-        // Part of the batch may be there; the next try begins where it began.
-        if let Err(error) = self.file.truncate(offset) {
+        // Part of the batch may be there; the next try begins where it began. On a disk that has
+        // no room even for the cut it is a torn tail until then.
+        if let Err(error) = self.cut_back(offset)
+            && !disk::is_full(&error)
+        {
             self.log()
                 .fail(&format!("cannot cut the log back: {error}"));
             return;
         }
-        self.reserve.end = self.position;
         self.retry_at_us = now_us.saturating_add(FULL_RETRY_US);
-        self.tell_reserve();
+        if self.batch.frames == 0 {
+            // A mark alone, which nobody waits for.
+            return;
+        }
         let since = now_us.saturating_add(1);
         let stuck_since = &self.log().room.stuck_since;
         let _first = stuck_since.compare_exchange(0, since, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    /// Notes in the log how far the last sync reached, where nothing else will soon.
-    fn tell_synced(&mut self, now_us: u64) -> bool {
-        let synced = self.shared.synced_position.load(Ordering::Acquire);
-        let is_quiet = self.log().numbered() == self.log().written() && !self.is_stuck();
-        if !is_quiet || self.log().is_broken() || synced <= self.synced_told {
-            return false;
-        }
-        self.write_mark(Kind::Mark, now_us)
+    /// Cuts the open segment back to what was written whole, which gives up its reserve.
+    fn cut_back(&mut self, offset: u64) -> io::Result<()> {
+        self.reserve.end = self.position;
+        self.tell_reserve();
+        self.has_rest = true;
+        self.file.truncate(offset)?;
+        self.has_rest = false;
+        Ok(())
     }
 
-    /// Writes a mark alone; answers whether it did. One that finds no room is not tried again.
+    /// Notes in the log how far the last sync reached, and the time, where nothing else will soon.
+    fn tell(&mut self, now_us: u64) -> bool {
+        let is_quiet = self.log().numbered() == self.log().written() && !self.is_stuck();
+        if !is_quiet || self.log().is_broken() || now_us < self.retry_at_us {
+            return false;
+        }
+        let synced = self.shared.synced_position.load(Ordering::Acquire);
+        if synced > self.synced_told {
+            return self.write_mark(Kind::Mark, now_us);
+        }
+        let is_time = self.log().keeps_time() && now_us >= self.time_due_us();
+        let is_told = is_time && self.write_mark(Kind::Mark, now_us);
+        if is_told {
+            self.shared.unsynced.lock().since_us.get_or_insert(now_us);
+        }
+        is_told
+    }
+
+    /// When engine time is noted next while nothing happens.
+    fn time_due_us(&self) -> u64 {
+        let due_us = self.marked_us.saturating_add(SECOND_US);
+        due_us.max(self.retry_at_us)
+    }
+
+    /// Writes a mark alone; answers whether it did. One that finds no room is given up.
     fn write_mark(&mut self, kind: Kind, now_us: u64) -> bool {
         let mark = self.mark();
-        self.synced_told = mark.synced;
         frame::push_mark(&mut self.batch.bytes, self.gather.number(), kind, &mark);
         (self.batch.frames, self.batch.frames_bytes) = (0, 0);
+        self.batch.synced = mark.synced;
         let is_written = self.write_batch(now_us);
-        if !is_written {
-            self.batch.bytes.clear();
-            self.log().room.stuck_since.store(0, Ordering::Release);
-        }
+        self.batch.bytes.clear();
         is_written
     }
 
@@ -476,6 +583,10 @@ impl Writer {
     fn rotate_if_due(&mut self, now_us: u64) {
         let offset = self.position.saturating_sub(self.base);
         if offset < self.options.segment_bytes_max || now_us < self.retry_at_us {
+            return;
+        }
+        if self.shared.unsynced.lock().older.len() >= OLDER_MAX {
+            self.shared.wake_syncer();
             return;
         }
         if let Err(error) = self.rotate(offset) {
@@ -489,34 +600,72 @@ impl Writer {
     }
 
     fn rotate(&mut self, offset: u64) -> io::Result<()> {
+        self.remove_given_up()?;
+        if self.has_rest {
+            // Nothing but zeros may stand between two segments.
+            self.cut_back(offset)?;
+        }
         let header = Header {
             id: self.options.id,
             base: self.position,
             number: self.gather.number(),
             synced: self.shared.synced_position.load(Ordering::Acquire),
         };
-        let disk = &*self.shared.disk;
-        let file = match create_segment(disk, &header) {
-            Ok(file) => file,
+        let name = segment::name(header.base);
+        let file = self.shared.disk.create(&name)?;
+        let reserved_end = match self.reserve_and_begin(&file, &header) {
+            Ok(end) => end,
             Err(error) => {
-                // Half a header must not be taken for the segment the next try makes.
-                let _absent = disk.remove(&segment::name(header.base));
+                self.given_up = Some(name);
+                // If not now, then before the next try.
+                let _removed = self.remove_given_up();
                 return Err(error);
             }
         };
-        // What was reserved behind the end is given back.
-        self.file.truncate(offset)?;
+        // From here on there is no way back: both segments have their place in the log.
         let older = std::mem::replace(&mut self.file, Arc::clone(&file));
         self.base = header.base;
-        self.position = header.base.saturating_add(segment::HEADER_BYTES as u64);
-        self.reserve.end = self.position;
+        self.position = header.base.saturating_add(HEAD_BYTES);
+        self.reserve.end = reserved_end.max(self.position);
+        // What was reserved behind the end is given back; on a full disk it may be kept.
+        let cut = older.truncate(offset);
         let mut unsynced = self.shared.unsynced.lock();
         unsynced.older.push(older);
         unsynced.has_new_name = true;
         unsynced.file = file;
+        let is_many = unsynced.older.len() >= OLDER_SYNC;
         drop(unsynced);
+        if is_many {
+            self.shared.wake_syncer();
+        }
         self.log().counts.segments.fetch_add(1, Ordering::Relaxed);
         self.reserve_ahead(self.shared.clock.mono_us());
+        match cut {
+            Err(error) if !disk::is_full(&error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reserves in a new segment what was admitted on the strength of the old one, and then begins
+    /// it; answers the position up to which there is room.
+    fn reserve_and_begin(&self, file: &FileRef, header: &Header) -> io::Result<u64> {
+        let log = self.log();
+        let queued = log.queued_bytes().saturating_add(log.margin());
+        let room = HEAD_BYTES.saturating_add(queued);
+        if self.reserve.is_supported {
+            self.reserve_in(&**file, 0, room)?;
+        }
+        begin_segment(&**file, header, self.shared.clock.now())?;
+        Ok(header.base.saturating_add(room))
+    }
+
+    /// Removes what a rotation in vain left: its name may be wanted again, and a file that is no
+    /// segment is of no use.
+    fn remove_given_up(&mut self) -> io::Result<()> {
+        if let Some(name) = &self.given_up {
+            disk::remove_if_there(&*self.shared.disk, name)?;
+            self.given_up = None;
+        }
         Ok(())
     }
 
@@ -581,26 +730,19 @@ impl Writer {
     }
 
     fn reserve_exactly(&mut self, step: u64) -> io::Result<()> {
-        let offset = self.reserve.end.saturating_sub(self.base);
-        self.file.reserve(offset, step)?;
-        if self.log().policy() == Policy::Always {
-            self.write_zeros(offset, step)?;
-        }
-        self.reserve.end = self.reserve.end.saturating_add(step);
+        // Writes may have gone past what was reserved, and are not to be written over.
+        let from = self.reserve.end.max(self.position);
+        self.reserve_in(&*self.file, from.saturating_sub(self.base), step)?;
+        self.reserve.end = from.saturating_add(step);
         Ok(())
     }
 
-    /// Writes over what was reserved. A sync then only overwrites: it need not wait for the file
-    /// system's own journal to note that the room is in use, nor a new length.
-    fn write_zeros(&self, mut offset: u64, step: u64) -> io::Result<()> {
-        let end = offset.saturating_add(step);
-        while offset < end {
-            let part = end.saturating_sub(offset).min(ZEROS.len() as u64);
-            let zeros = usize::try_from(part).ok().and_then(|len| ZEROS.get(..len));
-            disk::write_all_at(&*self.file, offset, zeros.unwrap_or(&ZEROS))?;
-            offset = offset.saturating_add(part);
+    fn reserve_in(&self, file: &dyn DiskFile, offset: u64, step: u64) -> io::Result<()> {
+        file.reserve(offset, step)?;
+        match self.log().policy() {
+            Policy::Always => write_zeros(file, offset, step),
+            Policy::EverySecond | Policy::No => Ok(()),
         }
-        Ok(())
     }
 
     fn tell_reserve(&self) {
@@ -641,11 +783,34 @@ impl Writer {
     }
 }
 
-/// Makes a segment that holds its header alone. Nothing of it is safe yet.
-fn create_segment(disk: &dyn Disk, header: &Header) -> io::Result<FileRef> {
-    let file = disk.create(&segment::name(header.base))?;
-    disk::write_all_at(&*file, 0, &header.encode())?;
-    Ok(file)
+/// Writes over what was reserved. A sync then only overwrites: it need not wait for the file
+/// system's own journal to note that the room is in use, nor a new length.
+fn write_zeros(file: &dyn DiskFile, mut offset: u64, step: u64) -> io::Result<()> {
+    let end = offset.saturating_add(step);
+    while offset < end {
+        let part = end.saturating_sub(offset).min(ZEROS.len() as u64);
+        let zeros = usize::try_from(part).ok().and_then(|len| ZEROS.get(..len));
+        disk::write_all_at(file, offset, zeros.unwrap_or(&ZEROS))?;
+        offset = offset.saturating_add(part);
+    }
+    Ok(())
+}
+
+/// Writes what a segment begins with: its header, and a mark. The header comes last, so that there
+/// is none where this fails for want of room. Nothing of it is safe yet.
+fn begin_segment(file: &dyn DiskFile, header: &Header, now: Now) -> io::Result<()> {
+    let position = header.base.saturating_add(segment::HEADER_BYTES as u64);
+    let mark = Mark {
+        secret: header.id.secret,
+        position,
+        synced: header.synced,
+        engine_ms: now.engine_ms,
+        wall_ms: now.wall_ms,
+    };
+    let mut bytes = Vec::with_capacity(frame::MARK_FRAME_BYTES);
+    frame::push_mark(&mut bytes, header.number, Kind::Mark, &mark);
+    disk::write_all_at(file, segment::HEADER_BYTES as u64, &bytes)?;
+    disk::write_all_at(file, 0, &header.encode())
 }
 
 /// The threads that write and sync.
@@ -675,15 +840,17 @@ impl Drop for AbortOnPanic {
 pub fn spawn(writer: Writer) -> io::Result<Threads> {
     let shared = Arc::clone(&writer.shared);
     let log = Arc::clone(&shared.log);
+    let of_syncer = Arc::clone(&shared);
     let syncer = std::thread::Builder::new()
         .name("journal-sync".to_owned())
         .spawn(move || {
             let _guard = AbortOnPanic;
-            while !shared.log.is_closing() {
-                std::thread::park_timeout(EVERY_SECOND);
-                shared.sync_every_second();
+            while !of_syncer.log.is_closing() {
+                let pause_us = of_syncer.sync_if_due();
+                std::thread::park_timeout(Duration::from_micros(pause_us));
             }
         })?;
+    shared.syncer.get_or_init(|| syncer.thread().clone());
     let writer = std::thread::Builder::new()
         .name("journal".to_owned())
         .spawn(move || {

@@ -24,10 +24,10 @@
 //! - however the task ends, a panic included, dropping the connection gives back what it held.
 
 use super::local::{Local, OUTPUT_KEPT_BYTES_MAX};
-use super::stream::Stream;
+use super::stream::{Peer, Stream};
 use super::timers::{Expired, Watch};
 use super::worker::Presence;
-use crate::command::error;
+use crate::command::{Park, error};
 use crate::config::OutputLimit;
 use crate::engine::usable;
 use crate::journal::{Log, Needs};
@@ -37,6 +37,7 @@ use crate::session::registry::Origin;
 use crate::session::{BufferUse, Ran, Session, Stop};
 use crate::sync::{Mutex, Wake};
 use linchpin_protocol::Writer;
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -105,8 +106,9 @@ pub(super) struct Connection {
     awaits: Option<Needs>,
     /// The next request waits until the journal has room for it ...
     journal_behind: bool,
-    /// ... and this task is woken when it may have.
+    /// ... and this task is woken when it may have: it is then told here.
     awaits_room: bool,
+    room: Option<Rc<Cell<bool>>>,
     /// The last request waits for something.
     parked: bool,
     /// The socket takes no more at the moment: the output stays with this connection.
@@ -168,6 +170,7 @@ impl Connection {
             awaits: None,
             journal_behind: false,
             awaits_room: false,
+            room: None,
             parked: false,
             unsent_is_own: false,
             runnable: false,
@@ -208,7 +211,7 @@ impl Connection {
             if self.parked {
                 match self.resumes(cx) {
                     true => continue,
-                    false => return Poll::Pending,
+                    false => return self.poll_wait(cx),
                 }
             }
             // What is held now is part of one command: those behind a whole one do not count.
@@ -263,23 +266,42 @@ impl Connection {
             self.awaits = Some(first);
             local.journal_waits.add(first, cx.waker());
         }
+        if self.room.as_ref().is_some_and(|is_there| !is_there.get()) && !self.awaits_room {
+            return Some(self.poll_wait(cx));
+        }
+        self.room = self.room.take().filter(|_| self.awaits_room);
         if std::mem::take(&mut self.journal_behind) {
             self.runnable = true;
             // Tried once more after it was made sure that this task is woken.
             self.awaits_room = !self.awaits_room;
             if !self.awaits_room {
-                return Some(Poll::Pending);
+                return Some(self.poll_wait(cx));
             }
-            local.journal_waits.add_behind(log, cx.waker());
+            self.room = Some(local.journal_waits.add_behind(log, cx.waker()));
         } else {
-            self.awaits_room = false;
+            (self.awaits_room, self.room) = (false, None);
         }
         if self.held.is_empty() {
             return None;
         }
         let held = self.output.len() - self.ripe();
         let is_blocked = held >= HELD_OUTPUT_BYTES_MAX || self.draining;
-        is_blocked.then_some(Poll::Pending)
+        is_blocked.then(|| self.poll_wait(cx))
+    }
+
+    /// Waits for what the server does, unless the client has gone: nothing is read meanwhile, so
+    /// nothing else would tell.
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let is_left = match self.stream.poll_peer(cx) {
+            Peer::There => false,
+            Peer::Finished => self.session.parked().is_some_and(Park::may_last),
+            Peer::Gone => self.session.parked().is_none_or(Park::is_for_reply),
+        };
+        if is_left {
+            return Poll::Ready(End::Broken);
+        }
+        self.watch.waits.set(true);
+        Poll::Pending
     }
 
     /// Whether the call that waits can go on. Else this task is woken when it can, or by the tick.
@@ -413,7 +435,6 @@ impl Connection {
         self.runnable = stop == Stop::OutputFull;
         self.journal_behind = stop == Stop::JournalBehind;
         self.parked = stop == Stop::Parked;
-        self.watch.parked.set(self.parked);
         self.draining |= stop == Stop::Close;
         self.overflowed |= stop == Stop::Overflow;
         let waiting = if stop == Stop::NeedsInput {
@@ -630,6 +651,7 @@ impl Future for Connection {
             self.watch.set_waker(cx.waker());
             *self.waker.0.lock() = Some(cx.waker().clone());
         }
+        self.watch.waits.set(false);
         let polled = self.drive(cx);
         if let Poll::Ready(end) = polled {
             self.note_end(end);

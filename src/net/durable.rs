@@ -100,9 +100,10 @@ fn load(
     let Directory {
         disk,
         owner,
-        identity,
+        mut identity,
     } = directory;
     let found = read(&*disk, &identity, server)?;
+    identity.resume_at(found.engine_ms);
     // Not before: a directory that is refused stays as it is.
     identity.store(&*disk)?;
     let settings = crate::command::host::Host::settings(&**server);

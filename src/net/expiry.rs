@@ -131,6 +131,10 @@ fn step(local: &Local, sweeper: &mut Sweeper, credit: &mut Credit, share_percent
     };
     counts.add_tally(&tally);
     server.stats().add(index, &counts);
+    if let Some(log) = server.journal() {
+        // No reply waits for what was removed here.
+        log.expect_lazy(index);
+    }
     swept
 }
 

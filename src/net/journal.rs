@@ -17,13 +17,21 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+/// Somebody whose next request waits for room.
+#[derive(Debug)]
+struct Behind {
+    /// The writer's count of looks before it asked in vain.
+    looks: u64,
+    task: Waker,
+    /// It was woken.
+    is_woken: Rc<Cell<bool>>,
+}
+
 /// Who waits for what.
 #[derive(Debug, Default)]
 pub(super) struct Waits {
     waits: RefCell<Vec<(Needs, Waker)>>,
-    /// Those whose next request waits for room, and what the writer's count of looks was before
-    /// they asked in vain.
-    behind: RefCell<Vec<(u64, Waker)>>,
+    behind: RefCell<Vec<Behind>>,
     /// What the relay waits for: the least of each mark; 0 for nothing.
     awaited: Cell<Needs>,
     /// What the writer was last asked for.
@@ -49,21 +57,28 @@ impl Waits {
 
     /// Has a task woken when there may be room. Whoever calls this asks for room once more
     /// afterwards, and waits only if there is none: what came in between is then seen.
-    pub(super) fn add_behind(&self, log: &Log, task: &Waker) {
-        let looks = log.room_looks();
-        self.behind.borrow_mut().push((looks, task.clone()));
+    /// Answers where it is told that it was woken for this.
+    pub(super) fn add_behind(&self, log: &Log, task: &Waker) -> Rc<Cell<bool>> {
+        let is_woken = Rc::new(Cell::new(false));
+        self.behind.borrow_mut().push(Behind {
+            looks: log.room_looks(),
+            task: task.clone(),
+            is_woken: Rc::clone(&is_woken),
+        });
         if let Some(relay) = &*self.relay.borrow() {
             relay.wake_by_ref();
         }
+        is_woken
     }
 
     /// Wakes those for whom there may be room by now.
     fn wake_behind(&self, log: &Log, written_before: u64) {
         let (looks, has_come_on) = (log.room_looks(), log.written() != written_before);
-        self.behind.borrow_mut().retain(|(asked, task)| {
-            let may_go = has_come_on || *asked != looks || log.is_broken();
+        self.behind.borrow_mut().retain(|behind| {
+            let may_go = has_come_on || behind.looks != looks || log.is_broken();
             if may_go {
-                task.wake_by_ref();
+                behind.is_woken.set(true);
+                behind.task.wake_by_ref();
             }
             !may_go
         });
@@ -112,7 +127,7 @@ impl Waits {
                     .behind
                     .borrow()
                     .iter()
-                    .all(|(asked, _)| *asked == looks)
+                    .all(|behind| behind.looks == looks)
                 {
                     return;
                 }

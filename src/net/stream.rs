@@ -1,9 +1,12 @@
 //! A connected socket, TCP or Unix.
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{RecvFlags, recv};
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// A socket on its way from the acceptor to a worker: belongs to no event loop.
@@ -18,6 +21,17 @@ pub(super) enum Unattached {
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+}
+
+/// What is known of the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// It may send more, or has.
+    There,
+    /// It sends nothing more, but may still read.
+    Finished,
+    /// It does neither.
+    Gone,
 }
 
 impl Unattached {
@@ -57,6 +71,65 @@ impl Stream {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    /// Looks, without reading, whether the peer is still there. The task is woken when that may
+    /// have changed, unless something lies unread: then it is to look again by itself.
+    pub(super) fn poll_peer(&mut self, cx: &mut Context<'_>) -> Peer {
+        loop {
+            let ready = match self {
+                Self::Tcp(stream) => stream.poll_read_ready(cx),
+                Self::Unix(stream) => stream.poll_read_ready(cx),
+            };
+            match ready {
+                Poll::Pending => return Peer::There,
+                Poll::Ready(Err(_)) => return Peer::Gone,
+                Poll::Ready(Ok(())) => {}
+            }
+            let peer = self.peer();
+            if peer != Peer::There {
+                return peer;
+            }
+            match self.peek() {
+                Ok(_) => return Peer::There,
+                // That took away the readiness: the next turn of the loop waits.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Peer::Gone,
+            }
+        }
+    }
+
+    /// Looks at the next byte, if there is one.
+    fn peek(&self) -> io::Result<()> {
+        fn first(socket: impl AsFd) -> io::Result<()> {
+            recv(socket, &mut [0; 1], RecvFlags::PEEK)?;
+            Ok(())
+        }
+        match self {
+            Self::Tcp(stream) => stream.try_io(Interest::READABLE, || first(stream)),
+            Self::Unix(stream) => stream.try_io(Interest::READABLE, || first(stream)),
+        }
+    }
+
+    /// What the kernel knows of the peer at the moment, whatever is unread.
+    fn peer(&self) -> Peer {
+        let socket = match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        };
+        let mut asked = [PollFd::from_borrowed_fd(socket, PollFlags::RDHUP)];
+        let at_once = rustix::event::Timespec::default();
+        let told = match poll(&mut asked, Some(&at_once)) {
+            Ok(_) => asked[0].revents(),
+            Err(_) => PollFlags::empty(),
+        };
+        if told.intersects(PollFlags::HUP | PollFlags::ERR) {
+            Peer::Gone
+        } else if told.contains(PollFlags::RDHUP) {
+            Peer::Finished
+        } else {
+            Peer::There
         }
     }
 

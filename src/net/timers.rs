@@ -24,8 +24,8 @@ pub(super) struct Watch {
     pub(super) authenticated: Cell<bool>,
     /// Since when the unsent output has been at or above the soft limit.
     pub(super) over_soft_since_ms: Cell<Option<u64>>,
-    /// A call waits for something, which may be that some time has passed.
-    pub(super) parked: Cell<bool>,
+    /// It waits for the server: until some time has passed, or its client has gone.
+    pub(super) waits: Cell<bool>,
     partial_since_ms: Cell<Option<u64>>,
     partial_bytes: Cell<usize>,
     expired: Cell<Option<Expired>>,
@@ -128,7 +128,7 @@ impl Watches {
             if let Some(expired) = watch.check(settings, now_ms) {
                 watch.expired.set(Some(expired));
                 watch.wake();
-            } else if watch.parked.get() {
+            } else if watch.waits.get() {
                 watch.wake();
             }
             // The other owner is the connection itself.

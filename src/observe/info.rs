@@ -367,10 +367,13 @@ fn loading(lines: &mut Lines, load: &LoadFacts) {
 /// What Redis has no field for.
 fn journal(lines: &mut Lines, disk: &DurabilityFacts) {
     let journal = &disk.journal;
+    let history: String = journal.history.iter().map(|b| format!("{b:02x}")).collect();
+    lines.field("journal_history", history);
     lines.field("journal_numbered", journal.numbered);
     lines.field("journal_written", journal.written);
     lines.field("journal_synced", journal.synced);
     lines.field("journal_backlog_bytes", journal.backlog_bytes);
+    lines.field("journal_backlog_frames", journal.backlog_frames);
     lines.field("journal_bytes", journal.bytes);
     lines.field("journal_segments", journal.segments);
     let reserve = journal.reserve_bytes.map_or(-1, i128::from);
@@ -380,6 +383,7 @@ fn journal(lines: &mut Lines, disk: &DurabilityFacts) {
     lines.field("journal_syncs", journal.syncs);
     lines.field("journal_sync_last_us", journal.sync_last_us);
     lines.field("journal_sync_max_us", journal.sync_max_us);
+    lines.field("journal_sync_total_us", journal.sync_total_us);
     let frames_per_sync = format!("{:.2}", journal.frames_per_sync());
     lines.field("journal_frames_per_sync", frames_per_sync);
     lines.field("journal_torn_tail_bytes", disk.load.torn_tail_bytes);
@@ -597,8 +601,11 @@ mod tests {
                 ..SnapshotFacts::default()
             },
             journal: JournalFacts {
+                history: [0xa1; 20],
+                backlog_frames: 3,
                 frames: 10,
                 syncs: 4,
+                sync_total_us: 90,
                 is_failing: true,
                 ..JournalFacts::default()
             },
@@ -620,6 +627,9 @@ mod tests {
             "aof_enabled:1",
             "aof_rewrite_in_progress:1",
             "aof_last_write_status:err",
+            "journal_history:a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1",
+            "journal_backlog_frames:3",
+            "journal_sync_total_us:90",
             "journal_frames_per_sync:2.50",
             "journal_snapshot_perc:25.00",
         ] {

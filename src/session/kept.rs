@@ -91,8 +91,8 @@ impl Disk {
         self.failure.get().cloned()
     }
 
-    /// Whether the settings want a snapshot now: enough has changed for long enough, or the log has
-    /// grown so much.
+    /// Whether a snapshot is due now: enough has changed for long enough, the log has grown a lot,
+    /// or it is of no use without one.
     pub(crate) fn is_snapshot_due(
         &self,
         report: &Report,
@@ -103,7 +103,7 @@ impl Disk {
         let Some(kept) = self.kept.get() else {
             return false;
         };
-        if report.failed_s > report.saved_s && now_s < report.failed_s + RETRY_S {
+        if report.failed_in_a_row > 0 && now_s < report.failed_s + RETRY_S {
             return false;
         }
         let unsaved = changes.saturating_sub(self.changes_saved(report));
@@ -118,7 +118,7 @@ impl Disk {
             && percentage > 0
             && grown > settings.auto_rewrite_min_bytes
             && grown > base.saturating_mul(percentage) / 100;
-        let is_due = is_point_met || is_grown;
+        let is_due = is_point_met || is_grown || report.has_gap;
         if is_due {
             self.note_begin(report, changes);
         }
@@ -192,6 +192,7 @@ impl Kept {
             written: self.log.written(),
             synced: self.log.synced(),
             backlog_bytes: figures.queued_bytes,
+            backlog_frames: figures.queued,
             bytes: self.log_bytes_since(report),
             segments: figures.segments,
             reserve_bytes: (reserve != u64::MAX).then_some(reserve),
@@ -200,6 +201,8 @@ impl Kept {
             syncs: figures.syncs,
             sync_last_us: figures.sync_us_last,
             sync_max_us: figures.sync_us_max,
+            sync_total_us: figures.sync_us_total,
+            history: self.keeper.identity().history,
             is_failing: self.log.is_broken(),
         }
     }
@@ -230,8 +233,9 @@ impl Durability for Disk {
         self.is_loading.load(Ordering::Acquire)
     }
 
-    fn synced(&self) -> u64 {
-        self.log().map_or(0, Log::synced)
+    fn has(&self, frame: u64) -> bool {
+        let kept = self.kept.get();
+        kept.is_some_and(|kept| !kept.keeper.has_gap() && kept.log.synced() >= frame)
     }
 
     fn begin_snapshot(&self, changes: u64) -> Result<u64, SnapshotRefused> {
@@ -279,6 +283,78 @@ impl Durability for Disk {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::clock::ManualClock;
+    use crate::journal::disk::sim::SimDisk;
+    use crate::journal::identity::{Identity, Random, Shape};
+    use crate::journal::log;
+
+    /// A disk whose journal has written nothing.
+    fn disk_with_journal() -> Disk {
+        let random = Random {
+            history: [0; 20],
+            secret: 0,
+            hash_seed: 0,
+        };
+        let shape = Shape {
+            shards: 1,
+            databases: 1,
+        };
+        let options = log::Options {
+            workers: 1,
+            number: 0,
+            policy: Policy::EverySecond,
+            backlog_bytes_max: 0,
+        };
+        let log = Arc::new(Log::new(options, |_| {}));
+        let keeper = Keeper::new(
+            Arc::new(SimDisk::new()),
+            Identity::new(random, shape),
+            Arc::clone(&log),
+            Arc::new(ManualClock::default()),
+        );
+        let disk = Disk::default();
+        disk.begin(log, Arc::new(keeper), Found::default());
+        disk
+    }
+
+    /// Without a snapshot the journal has what nothing builds on: one is due whatever the rules
+    /// say, and after a failure again, but not at once.
+    #[test]
+    fn a_gap_makes_a_snapshot_due_and_counts_its_changes() {
+        let disk = disk_with_journal();
+        let settings = Settings::default();
+        let first = Report {
+            is_written: true,
+            saved_s: 100,
+            ..Report::default()
+        };
+        assert!(!disk.is_snapshot_due(&first, &settings, 7, 100));
+        let gap = Report {
+            has_gap: true,
+            ..first
+        };
+        assert!(disk.is_snapshot_due(&gap, &settings, 7, 100));
+        let written = Report {
+            asked: 1,
+            ended: 1,
+            ..first
+        };
+        assert_eq!(
+            disk.changes_saved(&written),
+            7,
+            "INFO would tell of unsaved ones"
+        );
+        let failed = Report {
+            is_written: false,
+            failed_in_a_row: 1,
+            failed_s: 100,
+            ..gap
+        };
+        for (now_s, is_due) in [(100, false), (104, false), (105, true)] {
+            let due = disk.is_snapshot_due(&failed, &settings, 7, now_s);
+            assert_eq!(due, is_due, "at {now_s}");
+        }
+    }
 
     #[test]
     fn a_snapshot_that_fails_saves_no_change() {

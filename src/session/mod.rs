@@ -26,6 +26,7 @@ pub(crate) mod kept;
 pub(crate) mod outbox;
 pub(crate) mod registry;
 pub(crate) mod server;
+mod told;
 
 use crate::clock::Now;
 use crate::command::conn::{Conn, MULTI_BYTES_MAX, MULTI_COMMANDS_MAX, Multi};
@@ -33,9 +34,9 @@ use crate::command::cx::find;
 use crate::command::error::{self, ReplyError};
 use crate::command::host::{ClientState, Host};
 use crate::command::spec::{Flags, Group, Spec};
-use crate::command::{Cx, Park, make_room, resolve, table};
+use crate::command::{Cx, Park, make_room, resolve, table, weight};
 use crate::config::Settings;
-use crate::engine::{Ahead, Batch, usable};
+use crate::engine::{Ahead, Batch, FRAME_BYTES_MAX, usable};
 use crate::journal::{Admission, Needs};
 use crate::observe::calls::Pending;
 use crate::observe::stats::Counts;
@@ -45,6 +46,7 @@ use linchpin_protocol::{
 use registry::Client;
 use server::{Outcome, Server};
 use std::sync::Arc;
+use told::Told;
 
 /// After this much output a call returns, so that it can be sent before more is made.
 const OUTPUT_BYTES_SOFT_MAX: usize = 64 << 10;
@@ -231,7 +233,7 @@ impl Session {
         Ran {
             consumed: at,
             replies: turn.replies,
-            needs: server.needs(turn.frame),
+            needs: turn.told.needs(server.journal()),
             stop,
         }
     }
@@ -279,9 +281,9 @@ impl Session {
         }
     }
 
-    /// Whether there is a call that waits.
-    pub(crate) fn is_parked(&self) -> bool {
-        self.parked.is_some()
+    /// What the call that waits waits for, if there is one.
+    pub(crate) fn parked(&self) -> Option<Park> {
+        self.parked
     }
 
     /// Whether there is a call that waits, and what it waits for has come about.
@@ -462,8 +464,8 @@ struct Turn<'e> {
     out_len_max: usize,
     /// A reply was cut off there.
     overflowed: bool,
-    /// The highest frame that the replies tell of.
-    frame: u64,
+    /// The frames that the replies tell of.
+    told: Told,
     replies: u32,
     /// The last request waits for this.
     parked: Option<Park>,
@@ -495,7 +497,7 @@ impl<'e> Turn<'e> {
             out_len_soft_max: usize::MAX,
             out_len_max: usize::MAX,
             overflowed: false,
-            frame: 0,
+            told: Told::default(),
             replies: 0,
             parked: None,
             counts: Counts::default(),
@@ -555,15 +557,34 @@ impl<'e> Turn<'e> {
         {
             return Err(error::OUT_OF_MEMORY);
         }
-        if let Some(bytes) = bytes_written(conn, spec, args) {
+        if let Some(bytes) = self.bytes_written(conn, spec, args) {
+            if bytes > FRAME_BYTES_MAX {
+                return Err(error::FRAME_TOO_LONG);
+            }
             match self.server.admit_write(bytes) {
                 Admission::Ok => {}
                 Admission::Behind => return Ok(Admitted::Later),
                 Admission::Full => return Err(error::JOURNAL_FULL),
                 Admission::Broken => return Err(error::JOURNAL_BROKEN),
             }
+            if let Some(multi) = &mut conn.multi {
+                multi.admitted_bytes = bytes;
+            }
         }
         enqueue_or_run(conn, spec, args)
+    }
+
+    /// About how many bytes a request may add to the journal; `None` for one that changes nothing.
+    /// `EXEC` is what it runs.
+    fn bytes_written(&mut self, conn: &Conn, spec: &Spec, args: Args<'_>) -> Option<usize> {
+        match &conn.multi {
+            Some(multi) if spec.name == "exec" => {
+                weight::of_queue(&self.batch(false).step(), conn.db, multi)
+            }
+            _ => weight::of_call(spec, args, |key| {
+                self.batch(false).step().value_bytes(conn.db, key)
+            }),
+        }
     }
 
     /// Has the engine evict what the policy allows; answers whether a request may run.
@@ -639,7 +660,8 @@ impl<'e> Turn<'e> {
         let (frame, parked) = (cx.step.commit(), cx.parked);
         cx.conn.note_frame(tally.changes, frame);
         drop(cx);
-        self.frame = self.frame.max(frame);
+        let ran = inner.iter().map(|call| call.spec);
+        self.told.note(frame, spec, ran);
         self.parked = parked;
         self.overflowed |= overflowed;
         for call in &inner {
@@ -767,17 +789,6 @@ fn needs_memory(conn: &Conn, spec: &Spec) -> bool {
         return spec.name == "exec" && queued.is_some_and(in_queue);
     }
     queued.is_some() || spec.flags.has(Flags::DENYOOM)
-}
-
-/// About how many bytes a request may add to the journal; `None` for one that changes nothing.
-/// `EXEC` is what it runs.
-fn bytes_written(conn: &Conn, spec: &Spec, args: Args<'_>) -> Option<usize> {
-    if spec.flags.has(Flags::WRITE) {
-        return Some(args.bytes_len());
-    }
-    let multi = conn.multi.as_ref()?;
-    let writes = |(spec, _): &(&Spec, _)| spec.flags.has(Flags::WRITE);
-    (spec.name == "exec" && multi.queue.iter().any(writes)).then_some(multi.queue_bytes)
 }
 
 /// Queues a request inside `MULTI`; else it is to be run now.

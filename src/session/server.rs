@@ -8,10 +8,10 @@ use crate::clock::Clock;
 use crate::command::host::{Clients, Durability, Host, MemoryFacts};
 use crate::command::{Park, ReplyError, error};
 use crate::config::{SettingError, Settings};
-use crate::engine::{Account, Bound, Census, Engine, Need, Sink, Tally};
+use crate::engine::{Account, Bound, Census, Engine, FRAME_BYTES_MAX, Need, Sink, Tally};
 use crate::journal::keeper::{Keeper, Report};
 use crate::journal::recover::Found;
-use crate::journal::{Admission, Log, Needs};
+use crate::journal::{Admission, Log};
 use crate::observe::calls::CallStats;
 use crate::observe::exceeded::Exceeded;
 use crate::observe::info::{self, Identity, InfoFacts};
@@ -111,6 +111,9 @@ impl Outcome {
         }
     }
 }
+
+/// So long after the server began to stop, calls that wait are answered with what is the case.
+const STOP_PARK_MS: u64 = 500;
 
 /// A moment that never comes.
 const NOT_STOPPING: u64 = u64::MAX;
@@ -216,14 +219,6 @@ impl Server {
         self.identity.workers
     }
 
-    /// What must be in the journal before somebody may be told of this frame.
-    pub(crate) fn needs(&self, frame: u64) -> Needs {
-        match self.journal() {
-            Some(log) if frame > 0 => log.needs_of(frame),
-            _ => Needs::default(),
-        }
-    }
-
     /// Whether a request that adds about so many bytes to the journal may run.
     pub(crate) fn admit_write(&self, bytes: usize) -> Admission {
         self.journal().map_or(Admission::Ok, |log| log.admit(bytes))
@@ -235,8 +230,12 @@ impl Server {
         disk.is_some_and(|disk| disk.is_loading())
     }
 
-    /// What has become of a call that waits; `None` while it has to go on waiting.
+    /// What has become of a call that waits; `None` while it has to go on waiting. A server that
+    /// stops lets nobody wait for long.
     pub(crate) fn outcome(&self, park: Park) -> Option<Outcome> {
+        let now_ms = self.clock.mono_us() / 1_000;
+        let stopping_since_ms = self.stopping_since_ms();
+        let is_over = stopping_since_ms.is_some_and(|since_ms| now_ms >= since_ms + STOP_PARK_MS);
         match park {
             Park::Synced {
                 frame,
@@ -248,25 +247,21 @@ impl Server {
                 if local && !is_kept {
                     return Some(Outcome::Failed(error::WAITAOF_WITHOUT_JOURNAL));
                 }
-                let disk = Host::durability(self);
-                let is_synced = is_kept && disk.is_some_and(|disk| disk.synced() >= frame);
+                let is_synced = Host::is_durable(self, frame);
                 let is_met = is_synced && replicas == 0;
-                let is_late = until_ms.is_some_and(|at| self.clock.mono_us() / 1_000 >= at);
-                (is_met || is_late).then_some(Outcome::Copies(is_synced))
+                let is_late = until_ms.is_some_and(|at| now_ms >= at);
+                (is_met || is_late || is_over).then_some(Outcome::Copies(is_synced))
             }
-            Park::Snapshot { number } => Some(if self.snapshot_outcome(number)? {
-                Outcome::Saved
-            } else {
-                Outcome::Failed(error::SAVE_FAILED)
-            }),
-            Park::Stop { number, is_forced } => {
-                let is_saved = self.snapshot_outcome(number)?;
-                Some(if is_saved || is_forced {
-                    Outcome::Stop
-                } else {
-                    Outcome::Failed(error::SHUTDOWN_FAILED)
-                })
-            }
+            Park::Snapshot { number } => match self.snapshot_outcome(number) {
+                Some(true) => Some(Outcome::Saved),
+                Some(false) => Some(Outcome::Failed(error::SAVE_FAILED)),
+                None => is_over.then_some(Outcome::Failed(error::SAVE_STOPPED)),
+            },
+            Park::Stop { number, is_forced } => match self.snapshot_outcome(number) {
+                Some(is_saved) if is_saved || is_forced => Some(Outcome::Stop),
+                Some(_) => Some(Outcome::Failed(error::SHUTDOWN_FAILED)),
+                None => is_over.then_some(Outcome::Stop),
+            },
         }
     }
 
@@ -402,6 +397,18 @@ fn bound(settings: &Settings) -> Bound {
 }
 
 impl Host for Server {
+    fn admit_frame(&self, bytes: usize) -> Result<(), ReplyError> {
+        if bytes > FRAME_BYTES_MAX {
+            return Err(error::FRAME_TOO_LONG);
+        }
+        match self.admit_write(bytes) {
+            Admission::Ok => Ok(()),
+            Admission::Behind => Err(error::JOURNAL_BEHIND),
+            Admission::Full => Err(error::JOURNAL_FULL),
+            Admission::Broken => Err(error::JOURNAL_BROKEN),
+        }
+    }
+
     fn note_room(&self, is_there: bool) {
         self.exceeded.note(self.clock.mono_us(), !is_there);
     }
@@ -494,6 +501,12 @@ impl Host for Server {
         {
             (self.on_shut_down)();
         }
+    }
+
+    fn is_durable(&self, frame: u64) -> bool {
+        // Whoever switches recording on has said before that there is a gap.
+        let is_kept = self.records() && self.engine.is_recording();
+        is_kept && Host::durability(self).is_some_and(|disk| disk.has(frame))
     }
 
     fn durability(&self) -> Option<&dyn Durability> {

@@ -1,6 +1,6 @@
 //! One page of the command reference.
 
-use linchpin_server::command::spec::{Arg, ArgKind, Find, KeySpec, Spec};
+use linchpin_server::command::spec::{Arg, ArgKind, Find, Flags, KeySpec, Spec};
 use linchpin_server::command::{table, usage};
 use std::fmt::Write as _;
 
@@ -78,6 +78,12 @@ fn facts(page: &mut String, spec: &Spec) {
     let categories: Vec<String> = categories.map(|word| format!("`@{word}`")).collect();
     let code = |word: &str| format!("`{word}`");
     let flags: Vec<String> = spec.flags.words().map(code).collect();
+    if spec.flags.has(Flags::DURABLE) {
+        row(
+            "Durable",
+            "the reply waits for the disk, whatever `appendfsync` says",
+        );
+    }
     row("since", spec.since);
     row("cost", spec.complexity);
     row("ACL categories", &categories.join(" "));

@@ -1,17 +1,21 @@
 //! What is acknowledged stays: the real server on a real disk, ended, killed at chosen system
-//! calls, given a disk that fails, fills up or lies damaged, and started again.
+//! calls, given a disk that fails, fills up or lies damaged, or clocks that step, and started
+//! again.
 //!
 //! A data directory outlives the servers of its trial; each trial has its own. Chance comes from
 //! `LINCHPIN_SEED`, which a failure names, and `LINCHPIN_CASES` says how many times as many points
 //! of a crash matrix are tried.
 
+mod clocks;
 mod crash;
 mod damage;
 mod faults;
 mod full;
 mod load;
 mod owner;
+mod parked;
 mod restart;
+mod switched;
 mod writers;
 
 use std::path::{Path, PathBuf};
@@ -32,8 +36,12 @@ const LOAD_MAX: Duration = Duration::from_secs(20);
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = crate::trials_of("durability::restart", restart::CASES);
     trials.extend(crate::trials_of("durability::load", load::CASES));
+    trials.extend(crate::trials_of("durability::switched", switched::CASES));
     trials.extend(crate::trials_of("durability::damage", damage::CASES));
     trials.extend(crate::trials_of("durability::owner", owner::CASES));
+    trials.extend(crate::trials_of("durability::parked", parked::CASES));
+    trials.extend(parked::slow_trials());
+    trials.extend(clocks::trials());
     trials.extend(crash::trials());
     trials.extend(faults::trials());
     trials.extend(full::trials());

@@ -19,8 +19,10 @@ pub(crate) enum Program {
     Python3,
     /// Makes a system call of the server fail, wait, or be its last.
     Strace,
-    /// Makes a namespace with a small disk in it.
+    /// Makes a namespace with a small disk or a clock of its own in it.
     Unshare,
+    /// Gives a server a wall clock of its own.
+    Faketime,
 }
 
 impl Program {
@@ -34,6 +36,7 @@ impl Program {
             Program::Python3 => "python3",
             Program::Strace => "strace",
             Program::Unshare => "unshare",
+            Program::Faketime => "faketime",
         }
     }
 

@@ -20,7 +20,10 @@ pub const SPECS: &[Spec] = &[
     Spec::new(
         "copy",
         -3,
-        Flags::WRITE.with(Flags::DENYOOM).with(Flags::UNFORESEEN),
+        Flags::WRITE
+            .with(Flags::DENYOOM)
+            .with(Flags::UNFORESEEN)
+            .with(Flags::CARRIES),
         Keys::pair(
             KeyFlags::RO.with(KeyFlags::ACCESS),
             KeyFlags::OW.with(KeyFlags::UPDATE),
@@ -44,7 +47,7 @@ pub const SPECS: &[Spec] = &[
     Spec::new(
         "move",
         3,
-        Flags::WRITE.with(Flags::FAST),
+        Flags::WRITE.with(Flags::FAST).with(Flags::CARRIES),
         Keys::one(
             1,
             KeyFlags::RW.with(KeyFlags::ACCESS).with(KeyFlags::UPDATE),

@@ -18,7 +18,7 @@ pub const SPECS: &[Spec] = &[
     Spec::new(
         "rename",
         3,
-        Flags::WRITE,
+        Flags::WRITE.with(Flags::CARRIES),
         Keys::pair(FROM, KeyFlags::OW.with(KeyFlags::UPDATE)),
         run_rename,
     )
@@ -31,7 +31,7 @@ pub const SPECS: &[Spec] = &[
     Spec::new(
         "renamenx",
         3,
-        Flags::WRITE.with(Flags::FAST),
+        Flags::WRITE.with(Flags::FAST).with(Flags::CARRIES),
         Keys::pair(FROM, KeyFlags::OW.with(KeyFlags::INSERT)),
         run_renamenx,
     )

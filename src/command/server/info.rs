@@ -2,6 +2,8 @@
 //!
 //! Without a section, or with `default`, the usual ones; `all` adds those about single commands and
 //! `everything` all there are. Names of sections that are not there are passed over.
+//!
+//! With the section on keys the reply waits for the journal, as any that tells of changes.
 
 use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Keys, Spec};
 use crate::command::{Cx, ReplyError};
@@ -29,10 +31,20 @@ pub const SPECS: &[Spec] = &[Spec::new(
 ])
 .history(&[("7.0.0", "Takes several sections.")])];
 
+/// Sections that say how many keys there are, and names for several with one that does.
+const TELL_OF_KEYS: [&str; 4] = ["default", "all", "everything", "keyspace"];
+
 fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let section = |word: &[u8]| String::from_utf8_lossy(word).to_ascii_lowercase();
     let sections: Vec<String> = args.skip(1).iter().map(section).collect();
-    let text = cx.host.info(&sections, &cx.step.census(), &cx.step.tally());
+    let tells_of_keys = |name: &String| TELL_OF_KEYS.contains(&name.as_str());
+    // How the server is can be asked while the disk does not come on.
+    let census = if sections.is_empty() || sections.iter().any(tells_of_keys) {
+        cx.step.census()
+    } else {
+        cx.step.census_unsettled()
+    };
+    let text = cx.host.info(&sections, &census, &cx.step.tally());
     cx.out.verbatim("txt", text.as_bytes());
     Ok(())
 }

@@ -56,7 +56,7 @@ pub const SPECS: &[Spec] = &[
 const WORTH_BYTES_MIN: u64 = 5 << 20;
 
 fn run_doctor(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
-    let facts = cx.host.memory(&cx.step.census());
+    let facts = cx.host.memory(&cx.step.census_unsettled());
     cx.out.verbatim("txt", diagnosis(&facts).as_bytes());
     Ok(())
 }

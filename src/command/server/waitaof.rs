@@ -6,6 +6,8 @@
 //! replicas are asked for. Other commands of the connection wait meanwhile. Inside `MULTI` nothing
 //! waits: the reply is what is the case.
 //!
+//! After the journal was switched on, nothing is on disk before a snapshot is.
+//!
 //! It looks at the changes that this connection made and was answered for; with `appendfsync
 //! always` they are on disk by then.
 
@@ -71,8 +73,7 @@ fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
         return Err(error::WAITAOF_WITHOUT_JOURNAL);
     }
     let frame = cx.conn.frame;
-    let synced = cx.host.durability().map(|disk| disk.synced());
-    let is_synced = is_kept && synced.is_some_and(|synced| synced >= frame);
+    let is_synced = cx.host.is_durable(frame);
     let is_met = (is_synced || !call.local) && call.replicas == 0;
     if is_met || cx.is_in_exec() {
         cx.out.array(2);

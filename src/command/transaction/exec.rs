@@ -3,12 +3,13 @@
 //! Reply: the array of their replies; null where a watched key has changed; an error where a
 //! command could not be queued. All run under one hold of the gate, at one time, and their effects
 //! are one frame. A command that fails does not stop the others; one that may need memory fails
-//! where there is none by then. `CLIENT REPLY` takes effect at its place in the queue, so that some
+//! where there is none by then, and one whose value has grown in the transaction where the journal
+//! has no room for it. `CLIENT REPLY` takes effect at its place in the queue, so that some
 //! replies may be missing from the array.
 
 use crate::command::error;
 use crate::command::spec::{Flags, Group, Keys, Spec};
-use crate::command::{Cx, InnerCall, ReplyError, make_room};
+use crate::command::{Cx, InnerCall, ReplyError, make_room, weight};
 use linchpin_protocol::Args;
 
 /// The rows.
@@ -51,11 +52,12 @@ fn run(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
     }
     let exec = cx.spec;
     cx.state.multi = Some(multi.queue.len());
+    let mut admitted_bytes = multi.admitted_bytes;
     for (spec, request) in &multi.queue {
         cx.spec = spec;
         cx.inner.push(InnerCall { spec, error: None });
         let start = cx.out.buffer_len();
-        if let Err(error) = run_queued(cx, request.args()) {
+        if let Err(error) = run_queued(cx, request.args(), &mut admitted_bytes) {
             if let Some(call) = cx.inner.last_mut() {
                 call.error = Some(error.code());
             }
@@ -71,8 +73,20 @@ fn run(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
 }
 
 /// Runs one queued command, unless it may need memory and there is none: what a transaction takes
-/// beyond the bound is what one of its commands takes.
-fn run_queued(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
+/// beyond the bound is what one of its commands takes. Nor does one run that would write more than
+/// the transaction was let in for, where there is no room for it.
+fn run_queued(
+    cx: &mut Cx<'_>,
+    args: Args<'_>,
+    admitted_bytes: &mut usize,
+) -> Result<(), ReplyError> {
+    if let Some(bytes) = weight::of_call(cx.spec, args, |key| cx.step.value_bytes(cx.db(), key)) {
+        let bytes = bytes.saturating_add(cx.step.frame_bytes());
+        if bytes > *admitted_bytes {
+            cx.host.admit_frame(bytes)?;
+            *admitted_bytes = bytes;
+        }
+    }
     if cx.spec.flags.has(Flags::DENYOOM) && !cx.step.has_room() {
         // The queue was counted when it was last shown to others, and holds these arguments.
         let counted_bytes = cx.state.multi_bytes;

@@ -1,65 +1,29 @@
 //! Whole histories done again, from the beginning and from what was cut out of them on the way.
 
 use super::*;
+use crate::engine::changes::{self, Change, DATABASES, SHARDS};
 use crate::engine::{Frame, Options, Recorder};
 use proptest::prelude::*;
 use std::sync::Arc;
 
-const SHARDS: usize = 4;
-const DATABASES: u32 = 3;
-const SESSION: u64 = 4;
+const HASH_SEED: u64 = 5;
 
 fn options() -> Options {
-    Options {
-        databases: DATABASES,
-        shards: SHARDS,
-        hash_seed: 5,
-        ..Options::default()
-    }
+    changes::options(HASH_SEED)
 }
 
 /// What happens to one engine.
 #[derive(Clone, Debug)]
 enum Op {
-    Put(u32, u8, Option<u64>),
-    PutInt(u32, u8),
-    Append(u32, u8),
-    Write(u32, u8, usize),
-    Deadline(u32, u8, Option<u64>),
-    Remove(u32, u8),
-    Fence(u32, u8, u64),
-    Tie(u32, u8),
-    /// A marker comes and goes.
-    Mark(u32, u8),
-    /// Two keys in one step.
-    Both(u32, u8, u8),
-    Clear(u32),
-    Swap(u32, u32),
-    /// Two keys and a flush in one step, alone.
-    Alone(u32, u8),
+    Change(Change),
     Time(u64),
     /// The next shard is cut.
     Cut,
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let db = || 0..DATABASES;
-    let key = || 0u8..12;
-    let at = || prop::option::of(1u64..200);
     let op = prop_oneof![
-        6 => (db(), key(), at()).prop_map(|(db, key, at)| Op::Put(db, key, at)),
-        2 => (db(), key()).prop_map(|(db, key)| Op::PutInt(db, key)),
-        4 => (db(), key()).prop_map(|(db, key)| Op::Append(db, key)),
-        3 => (db(), key(), 0usize..300).prop_map(|(db, key, at)| Op::Write(db, key, at)),
-        3 => (db(), key(), at()).prop_map(|(db, key, at)| Op::Deadline(db, key, at)),
-        3 => (db(), key()).prop_map(|(db, key)| Op::Remove(db, key)),
-        3 => (db(), key(), 0u64..50).prop_map(|(db, key, fence)| Op::Fence(db, key, fence)),
-        3 => (db(), key()).prop_map(|(db, key)| Op::Tie(db, key)),
-        1 => (db(), key()).prop_map(|(db, key)| Op::Mark(db, key)),
-        3 => (db(), key(), key()).prop_map(|(db, a, b)| Op::Both(db, a, b)),
-        1 => db().prop_map(Op::Clear),
-        1 => (db(), db()).prop_map(|(a, b)| Op::Swap(a, b)),
-        1 => (db(), key()).prop_map(|(db, key)| Op::Alone(db, key)),
+        34 => Change::any().prop_map(Op::Change),
         2 => (1u64..40).prop_map(Op::Time),
         8 => Just(Op::Cut),
     ];
@@ -71,7 +35,7 @@ struct Stage {
     engine: Engine,
     recorder: Arc<Recorder>,
     now_ms: u64,
-    frames: Vec<crate::engine::Frame>,
+    frames: Vec<Frame>,
     cuts: Cuts,
     /// Shards that were cut, by identity of their database, of which some move meanwhile.
     parts: Vec<(u32, usize, Vec<u8>)>,
@@ -82,8 +46,7 @@ impl Stage {
     fn new() -> Self {
         let recorder = Arc::new(Recorder::new());
         let engine = Engine::new(options(), Some(Box::new(Arc::clone(&recorder))));
-        engine.coordinator.open(b"sid", SESSION);
-        let cuts = Cuts::new(DATABASES, SHARDS, options().hash_seed);
+        let cuts = Cuts::new(DATABASES, SHARDS, HASH_SEED);
         Self {
             engine,
             recorder,
@@ -102,73 +65,9 @@ impl Stage {
         }
     }
 
-    fn on(&self, db: u32, key: u8, act: impl FnOnce(&mut Slot<'_>)) {
-        let batch = self.engine.shared(0, self.now());
-        let mut step = batch.step();
-        act(&mut step.lock_any(db, &[key]).slot(db, &[key]));
-    }
-
     fn run(&mut self, op: &Op) {
-        let text = self.frames.len().to_string();
-        let value = ValueRef::Bytes(text.as_bytes());
-        let deadline = |at: &Option<u64>| at.map_or(Deadline::None, Deadline::At);
         match op {
-            Op::Put(db, key, at) => self.on(*db, *key, |slot| slot.put(value, deadline(at))),
-            Op::PutInt(db, key) => {
-                self.on(*db, *key, |slot| {
-                    slot.put(ValueRef::Int(-7), Deadline::Keep);
-                });
-            }
-            Op::Append(db, key) => self.on(*db, *key, |slot| {
-                if slot.exists() && slot.kind().is_none() {
-                    slot.append(text.as_bytes());
-                }
-            }),
-            Op::Write(db, key, at) => self.on(*db, *key, |slot| {
-                if slot.exists() && slot.kind().is_none() {
-                    slot.write_range(*at, text.as_bytes());
-                }
-            }),
-            Op::Deadline(db, key, at) => self.on(*db, *key, |slot| {
-                if slot.exists() && slot.kind().is_none() {
-                    slot.set_deadline(*at);
-                }
-            }),
-            Op::Remove(db, key) => self.on(*db, *key, |slot| {
-                slot.remove();
-            }),
-            Op::Fence(db, key, fence) => self.on(*db, *key, |slot| slot.raise_fence(*fence)),
-            Op::Tie(db, key) => self.on(*db, *key, |slot| {
-                slot.put(value, Deadline::Keep);
-                slot.tie(SESSION);
-            }),
-            Op::Mark(db, key) => self.on(*db, *key, |slot| {
-                if !slot.exists() {
-                    slot.mark(Kind::Lock);
-                }
-            }),
-            Op::Both(db, a, b) => {
-                let batch = self.engine.shared(0, self.now());
-                let mut step = batch.step();
-                let (a, b) = (&[*a][..], &[*b][..]);
-                let mut locked = step.lock_any_all(*db, [a, b].into_iter());
-                locked.slot(*db, a).put(value, Deadline::None);
-                locked.slot(*db, b).put(value, Deadline::Keep);
-            }
-            Op::Clear(db) => self.engine.alone(self.now()).step().clear(*db, Free::Now),
-            Op::Swap(a, b) => self.engine.alone(self.now()).step().swap(*a, *b),
-            Op::Alone(db, key) => {
-                let batch = self.engine.alone(self.now());
-                let mut step = batch.step();
-                step.lock_any(*db, &[*key])
-                    .slot(*db, &[*key])
-                    .put(value, Deadline::None);
-                step.clear((*db + 1) % DATABASES, Free::Now);
-                let other = (*db + 1) % DATABASES;
-                step.lock_any(other, &[*key])
-                    .slot(other, &[*key])
-                    .put(value, Deadline::None);
-            }
+            Op::Change(change) => change.make(&self.engine, self.now(), self.frames.len() as u64),
             Op::Time(ms) => self.now_ms += ms,
             Op::Cut => self.cut(),
         }
@@ -322,6 +221,37 @@ fn whoever_looks_is_told_of_the_last_frame_of_what_it_saw_and_of_no_later_one() 
     assert_eq!(alone(&|step| step.swap(1, 2)), 5);
     assert_eq!(seen(&engine, |step| look(step, 2, elsewhere)), 5);
     assert_eq!(recorder.take().len(), 5);
+}
+
+/// Also of what came while it looked. Goes red when the frame is noted before the shard is locked.
+#[test]
+fn whoever_is_told_of_a_key_is_told_of_its_frame() {
+    let recorder = Arc::new(Recorder::new());
+    let options = Options {
+        workers: 2,
+        shards: 1,
+        ..options()
+    };
+    let engine = Engine::new(options, Some(Box::new(recorder)));
+    assert_eq!(seen(&engine, |step| put(step, 0, b"a")), 1);
+    let told = seen(&engine, |step| {
+        let mut is_replaced = false;
+        let key = step.random_key(0, || {
+            if !std::mem::replace(&mut is_replaced, true) {
+                let batch = engine.shared(1, Now::default());
+                let mut other = batch.step();
+                assert!(other.lock_any(0, b"a").slot(0, b"a").remove());
+                put(&mut other, 0, b"b");
+            }
+            0
+        });
+        assert_eq!(key.as_deref(), Some(&b"b"[..]));
+    });
+    assert_eq!(told, 3);
+    let count = |step: &mut Step<'_>| assert_eq!(step.census()[0].keys, 1);
+    assert_eq!(seen(&engine, count), 3);
+    let estimate = |step: &mut Step<'_>| assert_eq!(step.census_unsettled()[0].keys, 1);
+    assert_eq!(seen(&engine, estimate), 0);
 }
 
 /// Several count on the same keys at once, each under the key's lock: in the order of the frames

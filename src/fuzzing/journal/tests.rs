@@ -198,6 +198,23 @@ fn history(changes: u8, ending: Ending) -> SimDisk {
     disk
 }
 
+/// A directory whose log ends with a frame that has this effect.
+fn with_frame(effect: &Effect<'_>) -> SimDisk {
+    let disk = history(5, Ending::Killed);
+    let last = segment::list(&disk).unwrap().pop().expect("there is a log");
+    let mut bytes = disk.contents(&last.name).unwrap();
+    let (found, _) = open(&disk.kill()).expect("it is sound");
+    let number = found.end.number;
+    bytes.truncate((found.end.position - last.base) as usize);
+    let mut payload = Vec::new();
+    effect.push_to(&mut payload);
+    let start = bytes.len();
+    frame::push_unsealed(&mut bytes, number + 1, &payload);
+    frame::seal(&mut bytes[start..]);
+    disk.put(&last.name, &bytes);
+    disk
+}
+
 /// The files of a directory as an input.
 fn pack(disk: &SimDisk, mode: u8) -> Vec<u8> {
     let mut input = vec![mode];
@@ -242,6 +259,20 @@ fn write_seeds() {
             &format!("unfinished_{counted}"),
             &pack(&disk, mode),
         );
+        let far_out = with_frame(&Effect::WriteRange {
+            db: 0,
+            key: b"a",
+            offset: u64::MAX - 1,
+            bytes: b"x",
+        });
+        let gap = with_frame(&Effect::Unrecorded);
+        for (what, disk) in [("write_far_out", far_out), ("gap", gap)] {
+            write(
+                "journal_recover",
+                &format!("{what}_{counted}"),
+                &pack(&disk, mode),
+            );
+        }
         for (changes, what) in [(1, "small"), (29, "all"), (90, "large")] {
             let mut stage = Stage::new();
             (1..=changes).for_each(|n| stage.change(n));

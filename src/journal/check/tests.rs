@@ -10,12 +10,6 @@ use crate::journal::recover::recover;
 use crate::journal::snapshot::{Header, ShardCut, SnapshotWriter};
 use std::sync::Arc;
 
-const RANDOM: Random = Random {
-    history: [0xab; 20],
-    secret: 0x1122_3344_5566_7788,
-    hash_seed: 7,
-};
-
 const SHAPE: Shape = Shape {
     shards: 1,
     databases: 1,
@@ -31,7 +25,7 @@ fn put(key: u64) -> Vec<u8> {
 /// A directory whose log has two segments, frames 1 to 4 and 5 to 8, all of it safe but frame 8.
 fn directory() -> (SimDisk, Identity) {
     let disk = SimDisk::new();
-    let identity = Identity::new(RANDOM, SHAPE);
+    let identity = Identity::new(Random::FIXED, SHAPE);
     identity.store(&disk).unwrap();
     let mut base = 0;
     for first in [0, 4] {
@@ -70,9 +64,26 @@ fn segment(identity: &Identity, base: u64, first: u64) -> Vec<u8> {
 }
 
 fn push_frame(bytes: &mut Vec<u8>, number: u64) {
+    push_payload(bytes, number, &put(number));
+}
+
+fn push_payload(bytes: &mut Vec<u8>, number: u64, payload: &[u8]) {
     let start = bytes.len();
-    frame::push_unsealed(bytes, number, &put(number));
+    frame::push_unsealed(bytes, number, payload);
     frame::seal(&mut bytes[start..]);
+}
+
+/// The same directory, and in the log a frame 9 with this effect, and a frame 10.
+fn directory_with(effect: &Effect<'_>) -> (SimDisk, Identity) {
+    let (disk, identity) = directory();
+    let last = segment::list(&disk).unwrap().pop().unwrap().name;
+    let mut bytes = disk.contents(&last).unwrap();
+    let mut payload = Vec::new();
+    effect.push_to(&mut payload);
+    push_payload(&mut bytes, 9, &payload);
+    push_frame(&mut bytes, 10);
+    disk.put(&last, &bytes);
+    (disk, identity)
 }
 
 /// A snapshot of the state behind frame `begin + 1`.
@@ -219,6 +230,56 @@ fn damage_behind_a_segment_that_was_given_up_is_kept_too() {
         "{text}"
     );
     assert_eq!(after, Ok((2, 2)));
+}
+
+/// What a start cuts without a word from `--repair` is told of by a look.
+#[test]
+fn frames_that_build_on_changes_in_no_log_are_told_of() {
+    let (disk, _) = directory_with(&Effect::Unrecorded);
+    let (looked, repaired, after) = look_and_repair(&disk);
+    let text = texts(&looked);
+    assert!(
+        looked.can_start && text.contains("Leftover log-") && text.contains("from frame 9 on"),
+        "{text}"
+    );
+    assert!(text.contains("has the state of frame 8"), "{text}");
+    assert!(texts(&repaired).contains("was cut behind frame 8"));
+    assert_eq!(after, Ok((8, 8)));
+    assert!(!texts(&check(&disk, false).unwrap()).contains("builds on changes"));
+}
+
+#[test]
+fn a_snapshot_behind_them_makes_them_needless() {
+    let (disk, identity) = directory_with(&Effect::Unrecorded);
+    add_snapshot(&disk, &identity, 9);
+    let (looked, _, after) = look_and_repair(&disk);
+    assert!(
+        !texts(&looked).contains("builds on changes"),
+        "{}",
+        texts(&looked)
+    );
+    assert_eq!(after, Ok((10, 10)));
+}
+
+/// It would take memory without bound, and no command leaves it.
+#[test]
+fn a_write_behind_the_longest_value_is_damage() {
+    let (db, key) = (0, &8u64.to_le_bytes()[..]);
+    let (disk, _) = directory_with(&Effect::WriteRange {
+        db,
+        key,
+        offset: 1 << 44,
+        bytes: b"x",
+    });
+    assert_eq!(start(&disk), Err(65));
+    let (looked, repaired, after) = look_and_repair(&disk);
+    assert!(
+        !looked.can_start && texts(&looked).contains("no effect"),
+        "{}",
+        texts(&looked)
+    );
+    assert!(texts(&repaired).contains("cut behind frame 8: 2 sound frames"));
+    assert_eq!(after, Ok((8, 8)));
 }
 
 #[test]

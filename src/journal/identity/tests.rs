@@ -3,12 +3,6 @@
 use super::*;
 use crate::journal::disk::sim::{Call, Fault, SimDisk};
 
-const RANDOM: Random = Random {
-    history: [0xab; 20],
-    secret: 0x1122_3344_5566_7788,
-    hash_seed: 7,
-};
-
 const SHAPE: Shape = Shape {
     shards: 4,
     databases: 2,
@@ -22,7 +16,7 @@ fn begin_as(disk: &SimDisk, random: Random, shape: Shape) -> Result<Identity, Er
 }
 
 fn begin(disk: &SimDisk) -> Identity {
-    begin_as(disk, RANDOM, SHAPE).unwrap()
+    begin_as(disk, Random::FIXED, SHAPE).unwrap()
 }
 
 #[test]
@@ -30,7 +24,7 @@ fn the_bytes_are_these() {
     let identity = Identity {
         run: 3,
         engine_ms: 258,
-        ..Identity::new(RANDOM, SHAPE)
+        ..Identity::new(Random::FIXED, SHAPE)
     };
     let bytes = identity.encode();
     let text: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
@@ -79,7 +73,7 @@ fn any_flipped_bit_and_any_cut_is_found() {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         disk.put(NAME, &flipped);
-        let error = Identity::begin(&disk, RANDOM, SHAPE).unwrap_err();
+        let error = Identity::begin(&disk, Random::FIXED, SHAPE).unwrap_err();
         assert_eq!(error.exit_code(), 65, "bit {bit}: {error}");
         assert_eq!(disk.contents(NAME).unwrap(), flipped, "untouched");
     }
@@ -98,7 +92,7 @@ fn a_newer_format_is_refused_untouched() {
     let crc = crate::journal::frame::crc32c(&bytes[12..]);
     bytes[8..12].copy_from_slice(&crc.to_le_bytes());
     disk.put(NAME, &bytes);
-    let error = Identity::begin(&disk, RANDOM, SHAPE).unwrap_err();
+    let error = Identity::begin(&disk, Random::FIXED, SHAPE).unwrap_err();
     assert_eq!(error.exit_code(), 78, "{error}");
     assert!(error.to_string().contains("version 2"), "{error}");
     assert_eq!(disk.contents(NAME).unwrap(), bytes);
@@ -109,7 +103,7 @@ fn a_directory_that_lost_its_identity_is_not_new() {
     for name in [segment::name(0), snapshot::name(9)] {
         let disk = SimDisk::new();
         disk.put(&name, b"");
-        let error = Identity::begin(&disk, RANDOM, SHAPE).unwrap_err();
+        let error = Identity::begin(&disk, Random::FIXED, SHAPE).unwrap_err();
         assert_eq!(error.exit_code(), 65);
         assert!(error.to_string().contains(&name), "{error}");
         assert_eq!(disk.list().unwrap(), [name]);
@@ -123,7 +117,7 @@ fn a_crash_at_any_call_leaves_the_old_or_the_new() {
             let disk = SimDisk::new();
             let old = begin(&disk);
             disk.power_off_at(disk.calls() + call);
-            let new = begin_as(&disk, RANDOM, SHAPE);
+            let new = begin_as(&disk, Random::FIXED, SHAPE);
             let after = disk.crash(seed);
             let found = Identity::load(&after).unwrap().expect("one of the two");
             let runs = [old.run, old.run + 1];
@@ -140,7 +134,7 @@ fn a_crash_at_any_call_leaves_the_old_or_the_new() {
 fn errors_of_the_system_have_their_codes() {
     let disk = SimDisk::new();
     disk.fail(Call::Sync, 0, Fault::Io);
-    let error = begin_as(&disk, RANDOM, SHAPE).unwrap_err();
+    let error = begin_as(&disk, Random::FIXED, SHAPE).unwrap_err();
     assert_eq!(error.exit_code(), 74, "{error}");
     let denied = io::Error::from(io::ErrorKind::PermissionDenied);
     assert_eq!(Error::io("x", denied).exit_code(), 77);
@@ -159,4 +153,14 @@ fn a_second_owner_is_told_who_the_first_is() {
     drop(Owner::take(&disk, 4_712).unwrap());
     assert!(Owner::take_to_read(&disk).unwrap().is_some());
     std::fs::remove_dir_all(&path).unwrap();
+}
+
+#[test]
+fn engine_time_goes_on_and_never_back() {
+    let mut identity = Identity::new(Random::FIXED, SHAPE);
+    let before_ms = identity.engine_ms;
+    identity.resume_at(before_ms + 7);
+    assert_eq!(identity.engine_ms, before_ms + 7);
+    identity.resume_at(before_ms);
+    assert_eq!(identity.engine_ms, before_ms + 7);
 }

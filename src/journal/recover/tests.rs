@@ -3,7 +3,8 @@
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::engine::{Deadline, Free, Options, Sink, Slot, ValueRef};
+use crate::engine::changes::{Change, DATABASES, SHARDS};
+use crate::engine::{Options, Sink, ValueRef};
 use crate::journal::disk::RealDisk;
 use crate::journal::disk::sim::SimDisk;
 use crate::journal::identity::{Random, Shape};
@@ -13,17 +14,8 @@ use crate::journal::writer::{self, Turn, Writer};
 use proptest::prelude::*;
 use std::sync::Arc;
 
-const SHARDS: u32 = 4;
-const DATABASES: u32 = 3;
-
-const RANDOM: Random = Random {
-    history: [0xab; 20],
-    secret: 0x1122_3344_5566_7788,
-    hash_seed: 7,
-};
-
 const SHAPE: Shape = Shape {
-    shards: SHARDS,
+    shards: SHARDS as u32,
     databases: DATABASES,
 };
 
@@ -40,15 +32,7 @@ fn engine(identity: &Identity, sink: Option<Box<dyn Sink>>) -> Engine {
 /// What happens.
 #[derive(Clone, Debug)]
 enum Op {
-    Put(u32, u8, Option<u64>),
-    PutInt(u32, u8),
-    Append(u32, u8),
-    Write(u32, u8, usize),
-    Deadline(u32, u8, Option<u64>),
-    Remove(u32, u8),
-    Both(u32, u8, u8),
-    Clear(u32),
-    Swap(u32, u32),
+    Change(Change),
     /// The writer's turn.
     Turn,
     /// All is made safe.
@@ -64,23 +48,9 @@ enum Op {
 }
 
 fn ops(power: bool) -> impl Strategy<Value = Vec<Op>> {
-    let db = || 0..DATABASES;
-    let key = || 0u8..12;
-    let at = || prop::option::of(1u64..200);
-    let change = prop_oneof![
-        6 => (db(), key(), at()).prop_map(|(db, key, at)| Op::Put(db, key, at)),
-        2 => (db(), key()).prop_map(|(db, key)| Op::PutInt(db, key)),
-        4 => (db(), key()).prop_map(|(db, key)| Op::Append(db, key)),
-        3 => (db(), key(), 0usize..300).prop_map(|(db, key, at)| Op::Write(db, key, at)),
-        3 => (db(), key(), at()).prop_map(|(db, key, at)| Op::Deadline(db, key, at)),
-        3 => (db(), key()).prop_map(|(db, key)| Op::Remove(db, key)),
-        3 => (db(), key(), key()).prop_map(|(db, a, b)| Op::Both(db, a, b)),
-        1 => db().prop_map(Op::Clear),
-        1 => (db(), db()).prop_map(|(a, b)| Op::Swap(a, b)),
-    ];
     let power = u32::from(power);
     let op = prop_oneof![
-        26 => change,
+        27 => Change::any().prop_map(Op::Change),
         6 => Just(Op::Turn),
         2 => Just(Op::Sync),
         8 => (1usize..6).prop_map(Op::Snapshot),
@@ -119,7 +89,7 @@ impl Stage {
 
     /// Opens a directory whose history went through `states`.
     fn open(disk: Arc<dyn Disk>, mut states: Vec<u128>) -> Result<Self, Error> {
-        let identity = Identity::begin(&*disk, RANDOM, SHAPE)?;
+        let identity = Identity::begin(&*disk, Random::FIXED, SHAPE)?;
         let engine = engine(&identity, None);
         let found = recover(&*disk, &identity, &engine, DATABASES, &mut |_| {})?;
         identity.store(&*disk)?;
@@ -155,53 +125,6 @@ impl Stage {
         })
     }
 
-    fn on(&self, db: u32, key: u8, act: impl FnOnce(&mut Slot<'_>)) {
-        let batch = self.engine.shared(0, Now::default());
-        let mut step = batch.step();
-        act(&mut step.lock_any(db, &[key]).slot(db, &[key]));
-    }
-
-    fn change(&self, op: &Op) {
-        let text = self.log.numbered().to_string();
-        let value = ValueRef::Bytes(text.as_bytes());
-        let deadline = |at: Option<u64>| at.map_or(Deadline::None, Deadline::At);
-        let alone = || self.engine.alone(Now::default());
-        let there = |db, key, act: &dyn Fn(&mut Slot<'_>)| {
-            self.on(db, key, |slot| {
-                if slot.exists() {
-                    act(slot);
-                }
-            });
-        };
-        match *op {
-            Op::Put(db, key, at) => self.on(db, key, |slot| slot.put(value, deadline(at))),
-            Op::PutInt(db, key) => {
-                self.on(db, key, |slot| slot.put(ValueRef::Int(-7), Deadline::Keep));
-            }
-            Op::Append(db, key) => there(db, key, &|slot| {
-                slot.append(text.as_bytes());
-            }),
-            Op::Write(db, key, at) => there(db, key, &|slot| {
-                slot.write_range(at, text.as_bytes());
-            }),
-            Op::Deadline(db, key, at) => there(db, key, &|slot| slot.set_deadline(at)),
-            Op::Remove(db, key) => self.on(db, key, |slot| {
-                slot.remove();
-            }),
-            Op::Both(db, a, b) => {
-                let batch = self.engine.shared(0, Now::default());
-                let mut step = batch.step();
-                let (a, b) = (&[a][..], &[b][..]);
-                let mut locked = step.lock_any_all(db, [a, b].into_iter());
-                locked.slot(db, a).put(value, Deadline::None);
-                locked.slot(db, b).put(value, Deadline::Keep);
-            }
-            Op::Clear(db) => alone().step().clear(db, Free::Now),
-            Op::Swap(a, b) => alone().step().swap(a, b),
-            _ => unreachable!("no change"),
-        }
-    }
-
     fn run(&mut self, op: &Op) {
         match op {
             Op::Turn => {
@@ -214,8 +137,9 @@ impl Stage {
                 let _ = self.snapshot(*shards);
             }
             Op::Kill | Op::Crash(_) | Op::Stop => unreachable!("ends the process"),
-            change => {
-                self.change(change);
+            Op::Change(change) => {
+                let number = self.log.numbered();
+                change.make(&self.engine, Now::default(), number);
                 let number = self.log.numbered() as usize;
                 self.states.resize(number, 0);
                 self.states.push(self.engine.state_hash());
@@ -364,9 +288,13 @@ fn history(disk: &SimDisk) -> Stage {
 
 fn before_snapshots(stage: &mut Stage) {
     for key in 0..12 {
-        stage.run(&Op::Put(u32::from(key) % DATABASES, key, None));
+        stage.run(&Op::Change(Change::Put(
+            u32::from(key) % DATABASES,
+            key,
+            None,
+        )));
     }
-    stage.run(&Op::Swap(0, 1));
+    stage.run(&Op::Change(Change::Swap(0, 1)));
     stage.sync();
 }
 
@@ -374,11 +302,11 @@ fn before_snapshots(stage: &mut Stage) {
 fn snapshots(stage: &mut Stage) -> bool {
     let number = stage.log.numbered() as u8;
     let db = u32::from(number) % DATABASES;
-    stage.run(&Op::Append(db, number % 12));
-    stage.run(&Op::Both(db, number % 5, number % 7));
+    stage.run(&Op::Change(Change::Append(db, number % 12)));
+    stage.run(&Op::Change(Change::Both(db, number % 5, number % 7)));
     if number.is_multiple_of(8) {
-        stage.run(&Op::Swap(0, 2));
-        stage.run(&Op::Clear(1));
+        stage.run(&Op::Change(Change::Swap(0, 2)));
+        stage.run(&Op::Change(Change::Clear(1)));
     }
     if number.is_multiple_of(3) {
         stage.sync();
@@ -492,6 +420,35 @@ fn no_flipped_bit_of_snapshot_or_log_shows_a_wrong_value() {
     assert!(refused > 4_096 && cut < refused, "{refused} {cut}");
 }
 
+/// It looks like the torn tail of a crash then, and holds no change.
+#[test]
+fn damage_to_the_closing_record_costs_nothing() {
+    use crate::journal::frame::MARK_FRAME_BYTES;
+    let disk = SimDisk::new();
+    let stage = history(&disk);
+    let (numbered, hash) = (stage.log.numbered(), stage.engine.state_hash());
+    stage.writer.close().unwrap();
+    let last = segment::list(&disk).unwrap().pop().unwrap().name;
+    let bytes = disk.contents(&last).unwrap();
+    let (closed, state) = look(&disk.kill()).unwrap();
+    assert!(closed.is_clean && state == hash);
+    let end = (closed.end.position - segment::parse_name(&last).unwrap()) as usize;
+    for bit in (end - MARK_FRAME_BYTES) * 8..end * 8 {
+        let fresh = disk.kill();
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        fresh.put(&last, &flipped);
+        match look(&fresh) {
+            Ok((found, state)) => {
+                assert_eq!((found.end.number, state), (numbered, hash), "bit {bit}");
+                assert!(!found.is_clean && found.end.torn.is_some(), "bit {bit}");
+            }
+            // It may look like the frame of a newer program.
+            Err(error) => assert_eq!(error.exit_code(), 78, "bit {bit}: {error}"),
+        }
+    }
+}
+
 #[test]
 fn a_snapshot_cut_anywhere_is_refused_and_so_is_a_log_that_ends_before_it() {
     let disk = SimDisk::new();
@@ -528,14 +485,14 @@ fn a_log_without_the_snapshot_it_needs_is_refused() {
 fn more_databases_are_fine_and_fewer_as_long_as_they_have_no_keys() {
     let disk = SimDisk::new();
     let mut stage = history(&disk);
-    stage.run(&Op::Put(1, 3, None));
+    stage.run(&Op::Change(Change::Put(1, 3, None)));
     stage.sync();
     let before = stage.engine.state_hash();
     let more = Shape {
         databases: 5,
         ..SHAPE
     };
-    let identity = Identity::begin(&disk, RANDOM, more).unwrap();
+    let identity = Identity::begin(&disk, Random::FIXED, more).unwrap();
     let with = |databases| {
         let engine = engine(&identity, None);
         recover(&disk, &identity, &engine, databases, &mut |_| {}).map(|_| engine.state_hash())
@@ -580,7 +537,7 @@ fn log_of(dir: &std::path::Path, puts: u64, keys: u64, value: &[u8]) -> (Arc<dyn
         shards: 1_024,
         databases: 16,
     };
-    let identity = Identity::begin(&*disk, RANDOM, shape).unwrap();
+    let identity = Identity::begin(&*disk, Random::FIXED, shape).unwrap();
     identity.store(&*disk).unwrap();
     let header = segment::Header {
         id: identity.log_id(),

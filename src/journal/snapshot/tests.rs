@@ -6,16 +6,11 @@ use crate::journal::disk::sim::SimDisk;
 use crate::journal::identity::{Random, Shape};
 
 fn identity() -> Identity {
-    let random = Random {
-        history: [0xab; 20],
-        secret: 1,
-        hash_seed: 7,
-    };
     let shape = Shape {
         shards: 4,
         databases: 2,
     };
-    Identity::new(random, shape)
+    Identity::new(Random::FIXED, shape)
 }
 
 fn now() -> Now {

@@ -27,7 +27,17 @@ impl Rig {
     }
 
     fn over(disk: SimDisk, end: &End, segment_bytes_max: u64) -> io::Result<Self> {
-        let clock = Arc::new(ManualClock::at(1_700_000_000_000));
+        let clock = ManualClock::at(1_700_000_000_000);
+        Self::over_with(disk, clock, end, segment_bytes_max)
+    }
+
+    fn over_with(
+        disk: SimDisk,
+        clock: ManualClock,
+        end: &End,
+        segment_bytes_max: u64,
+    ) -> io::Result<Self> {
+        let clock = Arc::new(clock);
         disk.set_clock(Arc::clone(&clock));
         let told = Arc::new(Mutex::new(Vec::new()));
         let tell = Arc::clone(&told);
@@ -54,6 +64,13 @@ impl Rig {
             writer,
             told,
         })
+    }
+
+    /// From now on the test is the thread that syncs, by `sync_if_due`.
+    fn with_syncer(self) -> Self {
+        let syncer = &self.writer.shared.syncer;
+        syncer.get_or_init(std::thread::current);
+        self
     }
 
     /// Turns until there is nothing to do.
@@ -138,12 +155,139 @@ fn a_sync_is_made_only_where_somebody_waits_for_one() {
     rig.settle();
     assert_eq!((rig.log.written(), rig.log.synced()), (1, 0));
     rig.log.set_policy(Policy::EverySecond);
-    rig.writer.shared.sync_every_second();
+    assert_eq!(rig.writer.shared.sync_if_due(), SECOND_US);
+    assert_eq!(rig.log.synced(), 0, "not before the second is over");
+    rig.clock.advance_ms(1_000);
+    assert_eq!(rig.writer.shared.sync_if_due(), SECOND_US);
     assert_eq!(rig.log.synced(), 1);
     rig.settle();
-    rig.writer.shared.sync_every_second();
+    rig.clock.advance_ms(5_000);
+    rig.writer.shared.sync_if_due();
+    rig.settle();
     let figures = rig.log.figures();
     assert_eq!((figures.syncs, figures.writes), (1, 2));
+}
+
+/// The second runs from the oldest write that is not safe, however long the sync before it took.
+#[test]
+fn a_second_is_counted_from_the_oldest_unsynced_write() {
+    let mut rig = Rig::new(SEGMENT_BYTES_DEFAULT);
+    rig.log.set_policy(Policy::EverySecond);
+    rig.commit_and_ask(0, &payload(1), false);
+    rig.settle();
+    rig.clock.advance_ms(400);
+    assert_eq!(rig.writer.shared.sync_if_due(), 600_000);
+    rig.clock.advance_ms(600);
+    let (shared, log) = (Arc::clone(&rig.writer.shared), Arc::clone(&rig.log));
+    let mut writer = rig.writer;
+    rig.disk.during_sync(move || {
+        let written = writer.shared.log.commit(0, &payload(2));
+        writer.shared.log.request(Needs::written(written));
+        writer.turn();
+    });
+    rig.disk.fail(Call::Sync, 0, Fault::Slow(700));
+    assert_eq!(shared.sync_if_due(), 300_000, "0.7 s of it are over");
+    assert_eq!((log.written(), log.synced()), (2, 1));
+    rig.clock.advance_ms(300);
+    shared.sync_if_due();
+    assert_eq!(log.synced(), 2);
+}
+
+/// Under `everysec` a reply needs no sync: one that somebody waits for is made beside the writing.
+#[test]
+fn the_writer_makes_no_sync_that_only_some_wait_for() {
+    for policy in [Policy::EverySecond, Policy::No] {
+        let mut rig = Rig::new(SEGMENT_BYTES_DEFAULT).with_syncer();
+        rig.log.set_policy(policy);
+        rig.disk.fail(Call::Sync, 0, Fault::Slow(10_000));
+        let before_us = rig.clock.mono_us();
+        rig.commit_and_ask(0, &payload(1), true);
+        rig.settle();
+        assert_eq!((rig.log.written(), rig.log.synced()), (1, 0), "{policy:?}");
+        assert_eq!(
+            rig.clock.mono_us(),
+            before_us,
+            "the writer waited for a sync"
+        );
+        rig.writer.shared.sync_if_due();
+        assert_eq!(rig.log.synced(), 1);
+        assert_eq!(rig.clock.mono_us(), before_us + 10_000_000);
+    }
+}
+
+/// The same with the two threads: writes go on in the midst of a sync that somebody waits for, over
+/// several segments, and what it makes safe is what was written before it.
+#[test]
+fn writes_go_on_in_the_midst_of_a_sync() {
+    let rig = Rig::new(SMALL_SEGMENT);
+    let log = Arc::clone(&rig.log);
+    log.set_policy(Policy::EverySecond);
+    let threads = spawn(rig.writer).unwrap();
+    let reached = |mark: &dyn Fn() -> u64, number: u64| {
+        let is_reached = || mark() >= number;
+        (0..5_000).any(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            is_reached()
+        })
+    };
+    let (during, seen) = std::sync::mpsc::channel();
+    let inside = Arc::clone(&log);
+    rig.disk.during_sync(move || {
+        let is_written = (2..=100).all(|number| {
+            inside.commit(0, &payload(number));
+            inside.request(Needs::written(number));
+            reached(&|| inside.written(), number)
+        });
+        during.send((is_written, inside.synced())).unwrap();
+    });
+    log.commit(0, &payload(1));
+    log.request(Needs::synced(1));
+    assert_eq!(seen.recv(), Ok((true, 0)), "a sync held up the writes");
+    log.request(Needs::synced(100));
+    let last = Arc::clone(&log);
+    assert!(reached(&|| last.synced(), 100));
+    assert!(segment::list(&rig.disk).unwrap().len() > 1);
+    assert_eq!(read(&rig.disk.crash(5)).unwrap().number, 100);
+    threads.close().unwrap();
+}
+
+/// The log tells a recovery no less than the writer believes it does.
+#[test]
+fn a_sync_that_ends_while_a_batch_is_written_is_told_of() {
+    let mut rig = Rig::new(SEGMENT_BYTES_DEFAULT);
+    rig.log.set_policy(Policy::EverySecond);
+    rig.commit_and_ask(0, &payload(1), false);
+    rig.settle();
+    rig.commit_and_ask(0, &payload(2), false);
+    rig.writer.gather.collect(&rig.log);
+    rig.writer.fill_batch();
+    let safe = rig.writer.shared.unsynced.lock().position;
+    let one_at_a_time = rig.writer.shared.syncing.lock();
+    rig.writer.shared.sync_all(&one_at_a_time);
+    drop(one_at_a_time);
+    assert!(rig.writer.write_batch(0));
+    rig.settle();
+    assert_eq!(read(&rig.disk.kill()).unwrap().mark.unwrap().synced, safe);
+}
+
+/// A mark that found no room is told later, and nobody is refused for its sake.
+#[test]
+fn a_mark_without_room_is_written_when_there_is_some() {
+    let mut rig = Rig::new(SEGMENT_BYTES_DEFAULT);
+    rig.log.set_policy(Policy::EverySecond);
+    rig.commit_and_ask(0, &payload(1), false);
+    rig.settle();
+    rig.clock.advance_ms(1_000);
+    rig.writer.shared.sync_if_due();
+    rig.disk.fail(Call::Write, 0, Fault::Full);
+    rig.settle();
+    assert_eq!(rig.log.stuck_since_us(), None);
+    assert_eq!(rig.log.figures().writes, 1);
+    rig.settle();
+    assert_eq!(rig.log.figures().writes, 1, "once a second");
+    rig.clock.advance_ms(1_000);
+    rig.settle();
+    assert_eq!(rig.log.figures().writes, 2, "it tells of the sync then");
 }
 
 #[test]
@@ -157,7 +301,26 @@ fn frames_nobody_waits_for_are_written_soon() {
     rig.clock.advance_ms(1);
     assert_eq!(rig.writer.turn(), Turn::Busy);
     assert_eq!(rig.log.written(), 1);
-    for number in 2..=1_000 {
+    let woken = Arc::new(AtomicU64::new(0));
+    let bell = Arc::clone(&woken);
+    rig.log.watch_writer(move || {
+        bell.fetch_add(1, Ordering::Relaxed);
+    });
+    rig.log.doze();
+    rig.log.expect_lazy(0);
+    assert_eq!(
+        woken.load(Ordering::Relaxed),
+        0,
+        "there is nothing to write"
+    );
+    rig.log.commit(0, &payload(2));
+    rig.log.expect_lazy(0);
+    assert_eq!(
+        woken.load(Ordering::Relaxed),
+        1,
+        "a writer that sleeps is told"
+    );
+    for number in 3..=1_000 {
         rig.log.commit(0, &payload(number));
     }
     assert_eq!(rig.writer.turn(), Turn::Busy, "64 KiB do not wait");
@@ -191,8 +354,12 @@ fn a_frame_larger_than_a_batch_and_a_segment_goes_through() {
     assert_eq!(rig.log.synced(), number);
     let disk = rig.disk.crash(0);
     let mut reader = Reader::new(&disk, ID).unwrap();
-    reader.next().unwrap();
-    assert_eq!(reader.next().unwrap().unwrap().payload, large);
+    while let Some(entry) = reader.next().unwrap() {
+        if entry.kind == Kind::Effects {
+            assert_eq!(entry.payload, large);
+        }
+    }
+    assert_eq!(reader.end().number, number);
 }
 
 /// A disk fills up: writes are refused before they are done, small ones later than large ones, and
@@ -305,7 +472,7 @@ fn check_broken(rig: &mut Rig, written: u64, synced: u64) {
     rig.clock.advance_ms(5_000);
     rig.settle();
     rig.log.set_policy(Policy::EverySecond);
-    rig.writer.shared.sync_every_second();
+    rig.writer.shared.sync_if_due();
     assert_eq!(rig.disk.calls(), calls, "nothing is tried again");
     assert_eq!((rig.log.written(), rig.log.synced()), (written, synced));
     assert_eq!(rig.log.admit(1), Admission::Broken);
@@ -343,9 +510,38 @@ fn after_a_failed_sync_nothing_is_acknowledged() {
         rig.disk.fail(Call::Sync, 0, Fault::Io);
         rig.commit_and_ask(0, &payload(2), policy == Policy::Always);
         rig.settle();
-        rig.writer.shared.sync_every_second();
+        rig.clock.advance_ms(1_000);
+        rig.writer.shared.sync_if_due();
         check_broken(&mut rig, 2, 1);
     }
+}
+
+/// Two threads use the disk. When it fails one of them, the other may be in the midst of a call
+/// that succeeds: that raises no mark either.
+#[test]
+fn after_a_failure_the_other_thread_acknowledges_nothing() {
+    let rig = Rig::new(SEGMENT_BYTES_DEFAULT).with_syncer();
+    rig.log.set_policy(Policy::EverySecond);
+    let (shared, log) = (Arc::clone(&rig.writer.shared), Arc::clone(&rig.log));
+    let (disk, mut writer) = (rig.disk.clone(), rig.writer);
+    log.commit(0, &payload(1));
+    log.request(Needs::synced(1));
+    writer.turn();
+    rig.disk.during_sync(move || {
+        disk.fail(Call::Write, 0, Fault::Io);
+        writer.shared.log.commit(0, &payload(2));
+        writer.shared.log.request(Needs::written(2));
+        writer.turn();
+        assert!(writer.shared.log.is_broken());
+    });
+    shared.sync_if_due();
+    assert_eq!(
+        (log.written(), log.synced()),
+        (1, 0),
+        "a sync that ended too late"
+    );
+    log.raise_written(2, 0);
+    assert_eq!(log.written(), 1, "a write that ended too late");
 }
 
 #[test]
@@ -376,6 +572,181 @@ fn a_segment_that_cannot_be_made_breaks_the_log_or_waits_for_room() {
         assert_eq!(segment::list(&rig.disk).unwrap().len(), 2);
         assert_eq!(read(&rig.disk.crash(2)).unwrap().number, 2);
     }
+}
+
+/// Whatever fails for want of room while a segment is begun, in whatever order, the log goes on in
+/// the old one, and no crash brings back a file that passes for a segment.
+#[test]
+fn a_segment_that_was_given_up_is_in_nobodys_way() {
+    for seed in seeds() {
+        let mut chance = Chance(seed);
+        let mut rig = Rig::new(SMALL_SEGMENT);
+        if chance.below(2) == 0 {
+            rig.log.set_policy(Policy::EverySecond);
+        }
+        let mut number = 0;
+        for _ in 0..60 {
+            number += 1;
+            rig.commit_and_ask(0, &payload(number), chance.below(3) == 0);
+            if chance.below(3) == 0 {
+                let calls = [
+                    Call::Create,
+                    Call::Write,
+                    Call::Truncate,
+                    Call::Reserve,
+                    Call::Remove,
+                ];
+                let call = calls[chance.below(5) as usize];
+                rig.disk.fail(call, chance.below(3), Fault::Full);
+            }
+            if chance.below(4) == 0 {
+                rig.disk.fail(
+                    Call::Write,
+                    chance.below(3),
+                    Fault::Short(40 + chance.below(60) as usize),
+                );
+            }
+            rig.settle();
+            rig.writer.shared.sync_if_due();
+            rig.clock.advance_ms(chance.below(1_100));
+        }
+        assert_eq!(*rig.told.lock(), Vec::<String>::new(), "seed {seed}");
+        let (written, synced) = (rig.log.written(), rig.log.synced());
+        let end = read(&rig.disk.kill()).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        assert!(
+            end.number >= written,
+            "seed {seed}: {written} were written, {end:?}"
+        );
+        let end = read(&rig.disk.crash(chance.draw()));
+        let end = end.unwrap_or_else(|error| panic!("seed {seed}, crash: {error}"));
+        assert!(
+            end.number >= synced,
+            "seed {seed}: {synced} were safe, {end:?}"
+        );
+    }
+}
+
+/// What was admitted has room at any moment of a rotation.
+#[test]
+fn a_new_segment_has_room_for_what_was_admitted_before_the_old_one_is_cut() {
+    let mut rig = Rig::new(SMALL_SEGMENT);
+    rig.log.set_policy(Policy::EverySecond);
+    while rig.writer.position() - rig.writer.base < SMALL_SEGMENT {
+        let number = rig.log.numbered() + 1;
+        rig.commit_and_ask(0, &payload(number), false);
+        rig.settle();
+    }
+    let number = rig.log.numbered() + 1;
+    assert_eq!(rig.log.admit(200), Admission::Ok);
+    rig.commit_and_ask(0, &payload(number), false);
+    // Others have taken what there was.
+    rig.disk.set_space(rig.disk.allocated() + 2 * HEAD_BYTES);
+    rig.settle();
+    assert_eq!(
+        (rig.log.written(), rig.log.stuck_since_us()),
+        (number, None)
+    );
+    assert_eq!(
+        segment::list(&rig.disk).unwrap().len(),
+        1,
+        "it goes on in the old one"
+    );
+    rig.disk.set_space(u64::MAX);
+    rig.clock.advance_ms(1_000);
+    rig.commit_and_ask(0, &payload(number + 1), false);
+    rig.settle();
+    assert_eq!(segment::list(&rig.disk).unwrap().len(), 2);
+}
+
+/// Files of full segments do not stay open without a bound, and a slow sync does not make more.
+#[test]
+fn full_segments_are_synced_under_every_policy() {
+    let mut rig = Rig::new(SMALL_SEGMENT);
+    rig.log.set_policy(Policy::No);
+    let mut number = 0;
+    let mut grow = |rig: &mut Rig| {
+        for _ in 0..1_000 {
+            number += 1;
+            rig.commit_and_ask(0, &payload(number), false);
+            rig.settle();
+        }
+        rig.writer.shared.unsynced.lock().older.len()
+    };
+    assert_eq!(grow(&mut rig), OLDER_MAX);
+    rig.writer.shared.sync_if_due();
+    assert_eq!(rig.writer.shared.unsynced.lock().older.len(), 0);
+    assert_eq!(rig.log.synced(), 1_000);
+    assert_eq!(grow(&mut rig), OLDER_MAX);
+    assert_eq!(read(&rig.disk.kill()).unwrap().number, 2_000);
+}
+
+/// Engine time as a start would find it, where a snapshot covers everything up to `number`.
+fn engine_ms_found(disk: &SimDisk, number: u64) -> u64 {
+    let segments = segment::list(disk).unwrap();
+    let covered = segment::covered(disk, ID, &segments, number).unwrap();
+    let mut reader = Reader::over(disk, ID, segments[covered..].to_vec());
+    while reader.next().unwrap().is_some() {}
+    reader.end().mark.map_or(0, |mark| mark.engine_ms)
+}
+
+#[test]
+fn engine_time_is_noted_every_second_while_anything_depends_on_it() {
+    let mut rig = Rig::new(SEGMENT_BYTES_DEFAULT);
+    rig.log.set_policy(Policy::EverySecond);
+    rig.commit_and_ask(0, &payload(1), false);
+    rig.settle();
+    rig.clock.advance_ms(5_000);
+    rig.settle();
+    assert_eq!(rig.log.figures().writes, 1, "nothing does yet");
+    rig.log.set_keeps_time(true);
+    for _ in 0..50 {
+        let pause_us = match rig.writer.turn() {
+            Turn::Busy => 0,
+            Turn::Idle { pause_us } => pause_us,
+        };
+        let found = engine_ms_found(&rig.disk.kill(), 0);
+        let now_ms = rig.clock.now().engine_ms;
+        assert!(found + 1_000 >= now_ms, "{found} {now_ms}");
+        let sync_us = rig.writer.shared.sync_if_due();
+        let found = engine_ms_found(&rig.disk.crash(1), 0);
+        assert!(
+            found + 3_000 >= now_ms,
+            "after a power cut: {found} {now_ms}"
+        );
+        rig.clock.advance_ms(pause_us.min(sync_us).div_ceil(1_000));
+    }
+    rig.log.set_keeps_time(false);
+    rig.settle();
+    rig.clock.advance_ms(1_000);
+    rig.writer.shared.sync_if_due();
+    rig.settle();
+    let calls = rig.disk.calls();
+    rig.clock.advance_ms(60_000);
+    rig.writer.shared.sync_if_due();
+    rig.settle();
+    assert_eq!(
+        rig.disk.calls(),
+        calls,
+        "an idle server leaves the disk alone"
+    );
+}
+
+/// A snapshot may cover every segment but one that nothing was written to yet.
+#[test]
+fn a_new_segment_knows_the_time_of_those_before_it() {
+    let mut rig = Rig::new(SEGMENT_BYTES_DEFAULT);
+    rig.commit_and_ask(0, &payload(1), true);
+    rig.settle();
+    rig.clock.advance_ms(7_000);
+    let disk = rig.disk.clone();
+    rig.writer.close().unwrap();
+    let end = read(&disk).unwrap();
+    assert_eq!(engine_ms_found(&disk, 1), 7_000);
+    let clock = ManualClock::at(1_700_000_000_000);
+    clock.advance_ms(7_000);
+    let again = Rig::over_with(disk.kill(), clock, &end, SEGMENT_BYTES_DEFAULT).unwrap();
+    assert_eq!(engine_ms_found(&again.disk.kill(), 1), 7_000);
+    assert_eq!(engine_ms_found(&again.disk.crash(3), 1), 7_000);
 }
 
 #[test]
@@ -525,6 +896,80 @@ fn a_power_cut_at_any_call_loses_nothing_that_was_synced() {
             end.number >= synced,
             "seed {seed}: after recovery {synced} were safe"
         );
+    }
+}
+
+/// The power goes under `everysec`: what was acknowledged a second before, and the time of its sync
+/// and of the one that was under way, is there.
+#[test]
+fn a_power_cut_under_everysec_costs_no_more_than_the_last_second() {
+    for seed in seeds() {
+        let mut chance = Chance(seed);
+        let rig = Rig::new(SMALL_SEGMENT).with_syncer();
+        rig.log.set_policy(Policy::EverySecond);
+        rig.log.set_keeps_time(chance.below(2) == 0);
+        let step_ms_max = 1 + chance.below(60);
+        let sync_ms_max = chance.below(1_500);
+        let lasts_ms = chance.below(20_000);
+        rig.disk
+            .power_off_at(rig.disk.calls() + chance.below(2_500));
+        let (disk, clock, shared) = (rig.disk, rig.clock, Arc::clone(&rig.writer.shared));
+        let client = Client {
+            writer: Arc::new(Mutex::new(rig.writer)),
+            acknowledged: Arc::default(),
+        };
+        let mut sleeps_until_us = 0;
+        while clock.now().engine_ms < lasts_ms && !disk.is_off() {
+            client.write(chance.below(3));
+            if clock.mono_us() >= sleeps_until_us {
+                let (busy, count) = (client.clone(), chance.below(3));
+                disk.during_sync(move || busy.write(count));
+                disk.fail(Call::Sync, 0, Fault::Slow(chance.below(sync_ms_max + 1)));
+                sleeps_until_us = shared.sync_if_due() + clock.mono_us();
+            }
+            clock.advance_ms(1 + chance.below(step_ms_max));
+        }
+        let bound_ms = 1_000 + 2 * sync_ms_max + step_ms_max;
+        let settled = client.acknowledged_before(clock.now().engine_ms, bound_ms);
+        let end = read(&disk.crash(chance.draw()));
+        let end = end.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        assert!(
+            end.number >= settled,
+            "seed {seed}: {settled} were acknowledged {bound_ms} ms before, {} are left",
+            end.number
+        );
+    }
+}
+
+/// Somebody who writes and notes what was acknowledged when; on the writer's thread and, in the
+/// midst of a sync, beside the syncer's.
+#[derive(Clone)]
+struct Client {
+    writer: Arc<Mutex<Writer>>,
+    /// Frames, each with the engine time at which it was known to be written.
+    acknowledged: Arc<Mutex<Vec<(u64, u64)>>>,
+}
+
+impl Client {
+    /// Writes so many frames, and waits for them where the disk works.
+    fn write(&self, count: u64) {
+        let mut writer = self.writer.lock();
+        for _ in 0..count {
+            let number = writer.log().numbered() + 1;
+            writer.log().commit(number as usize % 2, &payload(number));
+            writer.log().request(Needs::written(number));
+        }
+        while writer.turn() == Turn::Busy {}
+        let now_ms = writer.shared.clock.now().engine_ms;
+        let written = writer.log().written();
+        self.acknowledged.lock().push((written, now_ms));
+    }
+
+    /// The last frame that was acknowledged at least so long before.
+    fn acknowledged_before(&self, now_ms: u64, bound_ms: u64) -> u64 {
+        let all = self.acknowledged.lock();
+        let last = all.iter().rfind(|(_, at_ms)| at_ms + bound_ms <= now_ms);
+        last.map_or(0, |(number, _)| *number)
     }
 }
 

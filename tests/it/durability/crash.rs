@@ -26,7 +26,7 @@ struct Matrix {
     call: &'static str,
     /// The highest n.
     nth_max: u64,
-    /// Points tried in a usual run; with `LINCHPIN_CASES=20` all kinds together make 500.
+    /// Points tried in a usual run; with `LINCHPIN_CASES=20` writes and syncs are tried at every n.
     points: u64,
     /// The policies it is tried under.
     policies: &'static [&'static str],
@@ -43,7 +43,7 @@ const MATRICES: &[Matrix] = &[
         name: "killed_before_a_write",
         call: "pwrite64",
         nth_max: 500,
-        points: 8,
+        points: 25,
         policies: POLICIES,
         value_bytes: 10,
         settings: &[],
@@ -52,7 +52,7 @@ const MATRICES: &[Matrix] = &[
         name: "killed_before_a_sync",
         call: "fdatasync",
         nth_max: 500,
-        points: 8,
+        points: 25,
         policies: &["always"],
         value_bytes: 10,
         settings: &[],

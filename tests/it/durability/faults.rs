@@ -6,6 +6,9 @@
     reason = "how long a server may take to answer is real time"
 )]
 
+use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
@@ -13,7 +16,7 @@ use libtest_mimic::{Failed, Trial};
 use super::crash::strace;
 use super::{Data, kill, loaded, writers};
 use crate::Case;
-use crate::client::{Client, check};
+use crate::client::{Client, check, eventually};
 use crate::need::{self, Program};
 use crate::process::{Launch, Server};
 
@@ -24,12 +27,16 @@ const CASES: &[Case] = &[
     ("a_slow_sync_under_always", slow_sync),
     ("a_slow_sync_of_the_second", slow_lazy_sync),
     ("no_room_at_a_write_is_waited_for", no_room_at_a_write),
+    ("replies_that_are_left_out_while_others_wait", silenced),
+    ("clients_of_a_server_that_reads_slowly", loading),
 ];
 
 /// How long a server may take to end after its disk failed.
 const END_MAX: Duration = Duration::from_secs(20);
 /// How long each sync takes on the slow disk; more than a second is told of.
 const SLOW_US: u32 = 1_200_000;
+/// A server listens within this time.
+const LISTENS_MAX: Duration = Duration::from_secs(10);
 /// What does not wait for the slow disk is answered sooner than this.
 const PROMPT: Duration = Duration::from_millis(500);
 
@@ -47,7 +54,7 @@ fn under(launch: Launch, words: &[String]) -> Launch {
 }
 
 /// A server whose calls `call` end as `injection` says.
-fn start(data: &Data, call: &str, injection: &str) -> Result<Server, Failed> {
+pub(super) fn start(data: &Data, call: &str, injection: &str) -> Result<Server, Failed> {
     loaded(under(data.launch(&[])?, &strace(call, injection)).start()?)
 }
 
@@ -157,6 +164,99 @@ fn slow_lazy_sync() -> Result<(), Failed> {
     kill(server)?;
     let server = data.start()?;
     Client::connect(server.port())?.expect("INCR count", &format!(":{}", writes + 1))
+}
+
+/// Replies that wait keep their order, and those that CLIENT REPLY leaves out stay out.
+fn silenced() -> Result<(), Failed> {
+    let data = Data::new("always", 2)?;
+    let server = start(&data, "fdatasync", "delay_enter=300000")?;
+    let mut client = Client::connect(server.port())?;
+    for _ in 0..2 {
+        client.expect("DEL a b c", ":0")?;
+        for line in [
+            "SET a 1",
+            "CLIENT REPLY SKIP",
+            "SET b 2",
+            "GET a",
+            "CLIENT REPLY OFF",
+            "SET c 3",
+            "GET c",
+            "NOSUCHCOMMAND",
+            "CLIENT REPLY ON",
+            "GET b",
+            "MULTI",
+            "INCR a",
+            "CLIENT REPLY OFF",
+            "INCR b",
+            "CLIENT REPLY ON",
+            "INCR c",
+            "EXEC",
+            "DEL a b c",
+            "PING",
+        ] {
+            client.send(line)?;
+        }
+        for expected in [
+            "+OK", "$1 1", "+OK", "$1 2", "+OK", "+QUEUED", "+QUEUED", "+QUEUED", "+QUEUED",
+            "+QUEUED",
+        ] {
+            let reply = client.receive()?.lines().join(" ");
+            check(reply == expected, || format!("{reply}, not {expected}"))?;
+        }
+        // Of the array, the length and what was not left out.
+        client.send("ECHO end")?;
+        let mut rest = Vec::new();
+        while rest.last().is_none_or(|last| last != "$3 end") {
+            rest.push(client.receive()?.lines().join(" "));
+        }
+        let expected = ["*5 :2 +OK :4 :3 +PONG", "$3 end"];
+        check(rest == expected, || format!("{rest:?}"))?;
+    }
+    kill(server)
+}
+
+/// Whoever comes while much is read is told so, and served afterwards.
+fn loading() -> Result<(), Failed> {
+    let data = Data::new("everysec", 2)?;
+    let server = data.start()?;
+    let mut client = Client::connect(server.port())?;
+    for key in 0..20 {
+        client.expect(&format!("SET key{key} \"\\*300000{{v}}\""), "+OK")?;
+    }
+    kill(server)?;
+    let socket = data.folder.path().join("socket");
+    let path = socket.to_str().ok_or("the path is not UTF-8")?.to_owned();
+    let words = strace("pread64", "delay_enter=100000");
+    let launch = under(data.launch(&["--unixsocket", &path])?, &words);
+    let server = std::thread::scope(|scope| {
+        let starting = scope.spawn(|| launch.start());
+        let early = eventually("it listens", LISTENS_MAX, || {
+            Ok(UnixStream::connect(&socket).ok())
+        })?;
+        let replies = converse(
+            early,
+            "GET key0\r\nSET key0 v\r\nDBSIZE\r\nMULTI\r\nGET key0\r\nEXEC\r\n",
+        )?;
+        let told = "-LOADING Redis is loading the dataset in memory\r\n";
+        let aborted = "-EXECABORT Transaction discarded because of previous errors.\r\n";
+        let expected = [told, told, told, "+OK\r\n", told, aborted].concat();
+        check(replies == expected, || replies.escape_debug().to_string())?;
+        let started = starting.join().map_err(|_| "the start panicked")?;
+        Ok::<_, Failed>(started?)
+    })?;
+    let late = UnixStream::connect(&socket)?;
+    let replies = converse(late, "DBSIZE\r\nSTRLEN key19\r\n")?;
+    check(replies == ":20\r\n:300000\r\n", || replies.clone())?;
+    kill(server)
+}
+
+/// All that is answered to some lines.
+fn converse(mut socket: UnixStream, lines: &str) -> Result<String, Failed> {
+    socket.write_all(lines.as_bytes())?;
+    socket.shutdown(Shutdown::Write)?;
+    let mut replies = String::new();
+    socket.read_to_string(&mut replies)?;
+    Ok(replies)
 }
 
 /// On a file system that cannot reserve, a write may find no room: its frames wait in memory, its

@@ -17,6 +17,7 @@ use crate::process::{Launch, Server, TempDir};
 const CASES: &[Case] = &[
     ("writes_are_refused_and_go_on_with_room", refused),
     ("a_stop_and_a_start_without_room", stopped),
+    ("values_that_take_another_name", carried),
 ];
 
 /// The size of the disk, as mount takes it.
@@ -157,6 +158,50 @@ impl Written {
         }
         client.expect("DBSIZE", &format!(":{}", self.0.len()))
     }
+}
+
+/// What a copy or another name writes is as long as the value, however short the command: it is
+/// refused where that does not fit, alone and in a transaction, even one that made the value.
+fn carried() -> Result<(), Failed> {
+    const BYTES: usize = 3_000_000;
+    let disk = Disk::mount()?;
+    let server = disk.start()?;
+    let mut client = Client::connect(server.port())?;
+    client.expect(&format!("SET value \"\\*{BYTES}{{v}}\""), "+OK")?;
+    let mut copies = 0;
+    let refused = loop {
+        let reply = client.call(&format!("COPY value copy{copies}"))?;
+        if reply != ":1" {
+            break reply;
+        }
+        copies += 1;
+    };
+    check((1..8).contains(&copies), || format!("{copies} copies"))?;
+    check(refused.starts_with("-MISCONF "), || refused)?;
+    for line in ["RENAME value v", "RENAMENX value v", "MOVE value 1"] {
+        let reply = client.call(line)?;
+        check(reply.starts_with("-MISCONF "), || {
+            format!("{line}: {reply}")
+        })?;
+    }
+    client.expect("MULTI", "+OK")?;
+    let reply = client.call("COPY value v")?;
+    check(reply.starts_with("-MISCONF "), || reply)?;
+    client.expect("DISCARD", "+OK")?;
+    client.expect("MULTI", "+OK")?;
+    client.expect("SET small \"\\*20000{s}\"", "+QUEUED")?;
+    for copy in 0..200 {
+        client.expect(&format!("COPY small small{copy}"), "+QUEUED")?;
+    }
+    let reply = client.call("EXEC")?;
+    check(reply.starts_with("-EXECABORT "), || reply)?;
+    let keys = format!(":{}", copies + 1);
+    client.expect("DBSIZE", &keys)?;
+    kill(server)?;
+    let server = disk.start()?;
+    let mut client = Client::connect(server.port())?;
+    client.expect("DBSIZE", &keys)?;
+    client.expect(&format!("STRLEN copy{}", copies - 1), &format!(":{BYTES}"))
 }
 
 fn refused() -> Result<(), Failed> {

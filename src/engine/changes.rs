@@ -1,0 +1,145 @@
+//! Random changes, as commands would make them: what tests of recovery make histories of.
+
+use super::extras::Kind;
+use super::step::{Deadline, Free, Slot};
+use super::value::ValueRef;
+use super::{Engine, Options};
+use crate::clock::Now;
+use proptest::prelude::*;
+
+/// Databases that are changed: more than one, and few enough to meet.
+pub(crate) const DATABASES: u32 = 3;
+/// Shards of each.
+pub(crate) const SHARDS: usize = 4;
+
+const KEYS: u8 = 12;
+const SESSION: u64 = 4;
+
+/// How the engine of such a history is made.
+pub(crate) fn options(hash_seed: u64) -> Options {
+    Options {
+        databases: DATABASES,
+        shards: SHARDS,
+        hash_seed,
+        ..Options::default()
+    }
+}
+
+/// One step of a history. The first number is that of the database.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    /// A text, with a deadline or none.
+    Put(u32, u8, Option<u64>),
+    /// A number, with the deadline there was.
+    PutInt(u32, u8),
+    /// To what is there.
+    Append(u32, u8),
+    /// Into what is there, or behind it.
+    Write(u32, u8, usize),
+    /// Of what is there.
+    Deadline(u32, u8, Option<u64>),
+    Remove(u32, u8),
+    /// Raises a fence mark, of what is there or not.
+    Fence(u32, u8, u64),
+    /// A text that goes with a session.
+    Tie(u32, u8),
+    /// A marker where nothing is. Its object is not there, so it goes when it is next looked at.
+    Mark(u32, u8),
+    /// Two keys in one step.
+    Both(u32, u8, u8),
+    Clear(u32),
+    Swap(u32, u32),
+    /// Two keys and a flush in one step, alone.
+    Alone(u32, u8),
+}
+
+impl Change {
+    /// Any of them.
+    pub(crate) fn any() -> impl Strategy<Value = Self> {
+        let db = || 0..DATABASES;
+        let key = || 0..KEYS;
+        let at = || prop::option::of(1u64..200);
+        prop_oneof![
+            6 => (db(), key(), at()).prop_map(|(db, key, at)| Self::Put(db, key, at)),
+            2 => (db(), key()).prop_map(|(db, key)| Self::PutInt(db, key)),
+            4 => (db(), key()).prop_map(|(db, key)| Self::Append(db, key)),
+            3 => (db(), key(), 0usize..300).prop_map(|(db, key, at)| Self::Write(db, key, at)),
+            3 => (db(), key(), at()).prop_map(|(db, key, at)| Self::Deadline(db, key, at)),
+            3 => (db(), key()).prop_map(|(db, key)| Self::Remove(db, key)),
+            3 => (db(), key(), 0u64..50).prop_map(|(db, key, n)| Self::Fence(db, key, n)),
+            3 => (db(), key()).prop_map(|(db, key)| Self::Tie(db, key)),
+            1 => (db(), key()).prop_map(|(db, key)| Self::Mark(db, key)),
+            3 => (db(), key(), key()).prop_map(|(db, a, b)| Self::Both(db, a, b)),
+            1 => db().prop_map(Self::Clear),
+            1 => (db(), db()).prop_map(|(a, b)| Self::Swap(a, b)),
+            1 => (db(), key()).prop_map(|(db, key)| Self::Alone(db, key)),
+        ]
+    }
+
+    /// Makes it in one step; texts are made of `number`, which tells this one from others.
+    pub(crate) fn make(&self, engine: &Engine, now: Now, number: u64) {
+        let text = number.to_string();
+        let value = ValueRef::Bytes(text.as_bytes());
+        let deadline = |at: Option<u64>| at.map_or(Deadline::None, Deadline::At);
+        let on = |db, key, act: &dyn Fn(&mut Slot<'_>)| {
+            let batch = engine.shared(0, now);
+            let mut step = batch.step();
+            act(&mut step.lock_any(db, &[key]).slot(db, &[key]));
+        };
+        let there = |db, key, act: &dyn Fn(&mut Slot<'_>)| {
+            on(db, key, &|slot| {
+                if slot.exists() && slot.kind().is_none() {
+                    act(slot);
+                }
+            });
+        };
+        match *self {
+            Self::Put(db, key, at) => on(db, key, &|slot| slot.put(value, deadline(at))),
+            Self::PutInt(db, key) => on(db, key, &|slot| {
+                slot.put(ValueRef::Int(-7), Deadline::Keep);
+            }),
+            Self::Append(db, key) => there(db, key, &|slot| {
+                slot.append(text.as_bytes());
+            }),
+            Self::Write(db, key, at) => there(db, key, &|slot| {
+                slot.write_range(at, text.as_bytes());
+            }),
+            Self::Deadline(db, key, at) => there(db, key, &|slot| slot.set_deadline(at)),
+            Self::Remove(db, key) => on(db, key, &|slot| {
+                slot.remove();
+            }),
+            Self::Fence(db, key, fence) => on(db, key, &|slot| slot.raise_fence(fence)),
+            Self::Tie(db, key) => {
+                engine.coordinator.open(b"sid", SESSION);
+                on(db, key, &|slot| {
+                    slot.put(value, Deadline::Keep);
+                    slot.tie(SESSION);
+                });
+            }
+            Self::Mark(db, key) => on(db, key, &|slot| {
+                if !slot.exists() {
+                    slot.mark(Kind::Lock);
+                }
+            }),
+            Self::Both(db, a, b) => {
+                let batch = engine.shared(0, now);
+                let mut step = batch.step();
+                let (a, b) = (&[a][..], &[b][..]);
+                let mut locked = step.lock_any_all(db, [a, b].into_iter());
+                locked.slot(db, a).put(value, Deadline::None);
+                locked.slot(db, b).put(value, Deadline::Keep);
+            }
+            Self::Clear(db) => engine.alone(now).step().clear(db, Free::Now),
+            Self::Swap(a, b) => engine.alone(now).step().swap(a, b),
+            Self::Alone(db, key) => {
+                let batch = engine.alone(now);
+                let mut step = batch.step();
+                let (key, other) = (&[key][..], (db + 1) % DATABASES);
+                let put = |slot: &mut Slot<'_>| slot.put(value, Deadline::None);
+                put(&mut step.lock_any(db, key).slot(db, key));
+                step.clear(other, Free::Now);
+                put(&mut step.lock_any(other, key).slot(other, key));
+            }
+        }
+    }
+}
