@@ -20,16 +20,16 @@ pub mod value;
 pub mod weight;
 pub mod words;
 
+pub mod barrier;
 pub mod connection;
 pub mod counter;
 pub mod fence;
-pub mod barrier;
 pub mod key;
 pub mod latch;
 pub mod lock;
 pub mod semaphore;
-pub mod session;
 pub mod server;
+pub mod session;
 pub mod string;
 pub mod transaction;
 

@@ -8,6 +8,7 @@
 //! `MULTI` queued.
 
 use super::conn::Multi;
+use super::cx::KEY_LEN_MAX;
 use super::spec::{Flags, Spec};
 use crate::engine::Step;
 use linchpin_protocol::{Args, number};
@@ -16,6 +17,10 @@ use std::collections::HashMap;
 /// What an effect has beside the arguments it is made of, for each of them: 28 bytes at most where
 /// it has a key and a value, 9 where it only removes a key.
 const ARGUMENT_BYTES_MAX: usize = 16;
+/// What the effect of a fence mark or of a tie has beside its key.
+const EXTRA_BYTES_MAX: usize = 20;
+/// The most arguments of a `SET` that has neither of the two.
+const SET_ARGUMENTS: usize = 4;
 
 /// The bytes that a call of `spec` may add; `None` for one that changes nothing. `value_bytes` says
 /// how long the value of a key is.
@@ -29,7 +34,7 @@ pub fn of_call(
         return None;
     }
     let value_bytes = carried(spec, args).map_or(0, value_bytes);
-    Some(of_arguments(args).saturating_add(value_bytes))
+    Some(of_arguments(spec, args).saturating_add(value_bytes))
 }
 
 /// The bytes that what was queued may add; `None` if none of it changes anything. `step` is any
@@ -45,7 +50,7 @@ pub fn of_queue(step: &Step<'_>, db: u32, multi: &Multi) -> Option<usize> {
     let carries = |(spec, _): &(&Spec, _)| spec.flags.has(Flags::CARRIES);
     if !multi.queue.iter().any(carries) {
         let calls = multi.queue.iter().filter(|queued| writes(queued));
-        let bytes = calls.map(|(_, request)| of_arguments(request.args()));
+        let bytes = calls.map(|(spec, request)| of_arguments(spec, request.args()));
         return Some(bytes.fold(0, usize::saturating_add));
     }
     let mut forecast = Forecast {
@@ -61,8 +66,20 @@ pub fn of_queue(step: &Step<'_>, db: u32, multi: &Multi) -> Option<usize> {
 }
 
 /// What the arguments of a call that writes come to.
-fn of_arguments(args: Args<'_>) -> usize {
-    args.bytes_len() + args.len() * ARGUMENT_BYTES_MAX
+#[inline]
+fn of_arguments(spec: &Spec, args: Args<'_>) -> usize {
+    let bytes = args.bytes_len() + args.len() * ARGUMENT_BYTES_MAX;
+    if args.len() > SET_ARGUMENTS && spec.name == "set" || spec.flags.has(Flags::CARRIES) {
+        return bytes + of_extras(args);
+    }
+    bytes
+}
+
+/// What a fence mark and a tie of the key written may come to: an effect of its own for each, with
+/// the key once more.
+fn of_extras(args: Args<'_>) -> usize {
+    let name_bytes = |at| args.get(at).map_or(0, <[u8]>::len);
+    2 * (name_bytes(1).max(name_bytes(2).min(KEY_LEN_MAX)) + EXTRA_BYTES_MAX)
 }
 
 /// The key whose value a call carries to another.
@@ -91,7 +108,7 @@ impl<'q> Forecast<'q, '_> {
         if !spec.flags.has(Flags::WRITE) {
             return;
         }
-        let own = of_arguments(args);
+        let own = of_arguments(spec, args);
         let value = carried(spec, args).map(|key| self.value_bytes(key));
         let adds = own.saturating_add(value.unwrap_or(0));
         self.bytes = self.bytes.saturating_add(adds);
@@ -129,7 +146,7 @@ mod tests {
         let batch = engine.shared(0, Now::default());
         let value = ValueRef::Bytes(&[0; 1_000]);
         let mut step = batch.step();
-        step.lock(0, b"old")
+        step.lock_any(0, b"old")
             .slot(0, b"old")
             .put(value, Deadline::None);
         let mut multi = Multi::default();

@@ -1,5 +1,6 @@
 //! Random changes, as commands would make them: what tests of recovery make histories of.
 
+use super::extras::Kind;
 use super::step::{Deadline, Free, Slot};
 use super::value::ValueRef;
 use super::{Engine, Options};
@@ -12,6 +13,7 @@ pub(crate) const DATABASES: u32 = 3;
 pub(crate) const SHARDS: usize = 4;
 
 const KEYS: u8 = 12;
+const SESSION: u64 = 4;
 
 /// How the engine of such a history is made.
 pub(crate) fn options(hash_seed: u64) -> Options {
@@ -37,6 +39,12 @@ pub(crate) enum Change {
     /// Of what is there.
     Deadline(u32, u8, Option<u64>),
     Remove(u32, u8),
+    /// Raises a fence mark, of what is there or not.
+    Fence(u32, u8, u64),
+    /// A text that goes with a session.
+    Tie(u32, u8),
+    /// A marker where nothing is. Its object is not there, so it goes when it is next looked at.
+    Mark(u32, u8),
     /// Two keys in one step.
     Both(u32, u8, u8),
     Clear(u32),
@@ -58,6 +66,9 @@ impl Change {
             3 => (db(), key(), 0usize..300).prop_map(|(db, key, at)| Self::Write(db, key, at)),
             3 => (db(), key(), at()).prop_map(|(db, key, at)| Self::Deadline(db, key, at)),
             3 => (db(), key()).prop_map(|(db, key)| Self::Remove(db, key)),
+            3 => (db(), key(), 0u64..50).prop_map(|(db, key, n)| Self::Fence(db, key, n)),
+            3 => (db(), key()).prop_map(|(db, key)| Self::Tie(db, key)),
+            1 => (db(), key()).prop_map(|(db, key)| Self::Mark(db, key)),
             3 => (db(), key(), key()).prop_map(|(db, a, b)| Self::Both(db, a, b)),
             1 => db().prop_map(Self::Clear),
             1 => (db(), db()).prop_map(|(a, b)| Self::Swap(a, b)),
@@ -73,11 +84,11 @@ impl Change {
         let on = |db, key, act: &dyn Fn(&mut Slot<'_>)| {
             let batch = engine.shared(0, now);
             let mut step = batch.step();
-            act(&mut step.lock(db, &[key]).slot(db, &[key]));
+            act(&mut step.lock_any(db, &[key]).slot(db, &[key]));
         };
         let there = |db, key, act: &dyn Fn(&mut Slot<'_>)| {
             on(db, key, &|slot| {
-                if slot.exists() {
+                if slot.exists() && slot.kind().is_none() {
                     act(slot);
                 }
             });
@@ -97,11 +108,24 @@ impl Change {
             Self::Remove(db, key) => on(db, key, &|slot| {
                 slot.remove();
             }),
+            Self::Fence(db, key, fence) => on(db, key, &|slot| slot.raise_fence(fence)),
+            Self::Tie(db, key) => {
+                engine.coordinator.open(b"sid", SESSION);
+                on(db, key, &|slot| {
+                    slot.put(value, Deadline::Keep);
+                    slot.tie(SESSION);
+                });
+            }
+            Self::Mark(db, key) => on(db, key, &|slot| {
+                if !slot.exists() {
+                    slot.mark(Kind::Lock);
+                }
+            }),
             Self::Both(db, a, b) => {
                 let batch = engine.shared(0, now);
                 let mut step = batch.step();
                 let (a, b) = (&[a][..], &[b][..]);
-                let mut locked = step.lock_all(db, [a, b].into_iter());
+                let mut locked = step.lock_any_all(db, [a, b].into_iter());
                 locked.slot(db, a).put(value, Deadline::None);
                 locked.slot(db, b).put(value, Deadline::Keep);
             }
@@ -112,9 +136,9 @@ impl Change {
                 let mut step = batch.step();
                 let (key, other) = (&[key][..], (db + 1) % DATABASES);
                 let put = |slot: &mut Slot<'_>| slot.put(value, Deadline::None);
-                put(&mut step.lock(db, key).slot(db, key));
+                put(&mut step.lock_any(db, key).slot(db, key));
                 step.clear(other, Free::Now);
-                put(&mut step.lock(other, key).slot(other, key));
+                put(&mut step.lock_any(other, key).slot(other, key));
             }
         }
     }

@@ -107,6 +107,31 @@ impl Engine {
         self.replay().apply_all(frame)
     }
 
+    /// Lets what the coordinator keeps go on at this time, once everything was brought back: objects
+    /// get their markers, sessions the keys tied to them, and nothing ends soon.
+    pub fn resume_coordinator(&self, now: Now) {
+        self.coordinator.resume(now);
+        let batch = self.alone(now);
+        let mut step = batch.step();
+        step.mark_all(None);
+        for db in 0..step.databases() {
+            let database = step.database(db);
+            for shard in database.shards_in_use() {
+                for (key, extra) in shard.lock().extras() {
+                    let Some(session) = extra.session else {
+                        continue;
+                    };
+                    if self.coordinator.is_open(session) {
+                        self.coordinator.tie(database.id, key, session);
+                    } else {
+                        self.coordinator
+                            .loosen(super::coordinator::Name::new(database.id, key));
+                    }
+                }
+            }
+        }
+    }
+
     /// A hash of everything that a restart has to bring back: keys, types, values, deadlines, fence
     /// marks, ties, and which database stands where. Order of insertion and access times do not
     /// count, nor do markers.

@@ -773,14 +773,46 @@ impl<'b> Step<'b> {
         }
         self.note_changes_of_watched(&[db]);
         self.untie_all(&old);
+        if self.engine.coordinator.is_used(old.id) {
+            self.coordinate(|turn| turn.break_all(old.id));
+        }
         let fresh = Arc::new(old.emptied());
         self.replace_layout(|databases| databases[db as usize] = fresh);
         self.ctx.emit(&Effect::Clear { db: old.id });
         self.ctx.changed.push(Changed::Database(old.id));
+        self.mark_all(Some(old.id));
         match free {
             Free::Now => drop(old),
             Free::Later => self.engine.discard(old),
         }
+    }
+
+    /// Gives every object of the coordinator, or those of one database, its marker.
+    pub(super) fn mark_all(&mut self, only: Option<u32>) {
+        for (name, kind) in self.engine.coordinator.names(only) {
+            let layout = self.view.layout();
+            let place = layout.iter().position(|database| database.id == name.db);
+            let Some(db) = place.and_then(|place| u32::try_from(place).ok()) else {
+                continue;
+            };
+            self.lock_any(db, &name.key).slot(db, &name.key).mark(kind);
+        }
+    }
+
+    /// Removes entries of objects that are gone and of keys whose session has ended, at most `max`;
+    /// answers whether there may be more.
+    pub fn drop_loose(&mut self, max: usize) -> bool {
+        let names = self.engine.coordinator.take_loose(max);
+        let has_more = names.len() == max;
+        for name in names {
+            let layout = self.view.layout();
+            let place = layout.iter().position(|database| database.id == name.db);
+            if let Some(db) = place.and_then(|place| u32::try_from(place).ok()) {
+                // Opening it removes what does not stand.
+                self.lock_any(db, &name.key).slot(db, &name.key);
+            }
+        }
+        has_more
     }
 
     /// Lets two databases change places.

@@ -411,7 +411,7 @@ fn mend(
         report.add(Grade::Repaired, text);
     }
     if scanned.damage.is_some() {
-        // What the cut leaves may no longer say that they are replaced, and they are not sound then.
+        // What the cut leaves may no longer say that they are replaced, and is not sound then.
         for segment in &scanned.covered {
             disk.remove(&segment.name)
                 .map_err(|source| Error::io(&segment.name, source))?;

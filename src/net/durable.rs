@@ -124,6 +124,7 @@ fn load(
         segment_bytes_max: SEGMENT_BYTES_DEFAULT,
     };
     clock.resume_engine_at(found.engine_ms);
+    server.engine().resume_coordinator(clock.now());
     let clock: Arc<dyn Clock> = clock;
     let writer = Writer::open(
         Arc::clone(&log),

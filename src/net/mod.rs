@@ -13,6 +13,7 @@
 //! `SO_REUSEPORT`, which would hide that a port is taken.
 
 mod accept;
+mod coordination;
 mod driver;
 mod durable;
 mod expiry;

@@ -1,6 +1,7 @@
 //! A worker: one thread, one event loop, the connections dealt to it.
 
 use super::DRAIN_MAX;
+use super::coordination;
 use super::driver::Connection;
 use super::expiry;
 use super::journal;
@@ -175,6 +176,8 @@ async fn work(
     // One worker is enough: it goes over the shards of all.
     let tidying = (index == 0).then(|| tokio::task::spawn_local(tidy(Rc::clone(&local))));
     let expiring = tokio::task::spawn_local(expire(Rc::clone(&local), count));
+    let coordinating =
+        (local.index == 0).then(|| tokio::task::spawn_local(coordinate(Rc::clone(&local))));
     let relaying = tokio::task::spawn_local(relay(Rc::clone(&local)));
     loop {
         tokio::select! {
@@ -203,6 +206,7 @@ async fn work(
     ticking.abort();
     tidying.inspect(tokio::task::JoinHandle::abort);
     expiring.abort();
+    coordinating.inspect(tokio::task::JoinHandle::abort);
     relaying.abort();
 }
 
@@ -328,6 +332,12 @@ fn tidy_some(local: &Local, tidy: impl FnOnce(&Step<'_>) -> bool) -> bool {
 async fn relay(local: Rc<Local>) {
     let _vital = Vital;
     journal::relay(local).await;
+}
+
+/// The end of leases, waits and sessions: the first worker's, for all of them.
+async fn coordinate(local: Rc<Local>) {
+    let _vital = Vital;
+    coordination::run(local).await;
 }
 
 /// The removal of keys at their deadline.

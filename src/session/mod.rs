@@ -26,8 +26,8 @@ pub(crate) mod kept;
 pub(crate) mod outbox;
 pub(crate) mod registry;
 pub(crate) mod server;
-mod waits;
 mod told;
+mod waits;
 
 use crate::clock::Now;
 use crate::command::conn::{Conn, MULTI_BYTES_MAX, MULTI_COMMANDS_MAX, Multi};

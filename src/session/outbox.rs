@@ -15,8 +15,8 @@
 //! Bound: equal posts are kept once, a connection waits for one outcome at a time, and news that
 //! nobody is promised are dropped where [`NEWS_MAX`] of them lie there already.
 
-use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::engine::coordinator::{Lost, Settled};
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, Wake};
 
 /// News of lost holds and sessions that a box holds at most.

@@ -209,7 +209,6 @@ impl Clients for Registry {
     fn kill(&self, id: u64) -> bool {
         // Gone for everybody from now on, though its worker has yet to close the socket.
         let client = self.close(id);
-        client
-            .is_some_and(|client| client.outbox.post(Post::Close))
+        client.is_some_and(|client| client.outbox.post(Post::Close))
     }
 }

@@ -93,7 +93,9 @@ impl Session {
             None if is_stopping => {
                 let mut step = turn.batch(false).step();
                 let is_withdrawn = step.coordinate(|turn| turn.withdraw(conn));
-                turn.told.note_frame(step.commit());
+                let frame = step.commit();
+                drop(step);
+                turn.told.note_frame(frame);
                 if !is_withdrawn {
                     // It has come to an end this moment: the outcome is on its way.
                     return;

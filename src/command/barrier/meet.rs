@@ -19,7 +19,10 @@ pub const SPECS: &[Spec] = &[
             .with(Flags::DENYOOM)
             .with(Flags::BLOCKING)
             .with(Flags::DURABLE),
-        Keys::one(1, KeyFlags::RW.with(KeyFlags::ACCESS).with(KeyFlags::UPDATE)),
+        Keys::one(
+            1,
+            KeyFlags::RW.with(KeyFlags::ACCESS).with(KeyFlags::UPDATE),
+        ),
         run_await,
     )
     .group(Group::Barrier)
@@ -32,7 +35,9 @@ pub const SPECS: &[Spec] = &[
         Arg::key("key"),
         Arg::new("parties", ArgKind::Integer),
         Arg::new("owner", ArgKind::String),
-        Arg::new("generation", ArgKind::Integer).token("AFTER").optional(),
+        Arg::new("generation", ArgKind::Integer)
+            .token("AFTER")
+            .optional(),
         Arg::new("wait", ArgKind::Integer).token("WAIT"),
     ]),
     Spec::new(

@@ -178,8 +178,13 @@ fn run_unblock(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     if args.get(3).is_some_and(|reason| !known(reason)) {
         return Err(error::BAD_UNBLOCK_REASON);
     }
-    words::integer(&args[2])?;
-    cx.out.integer(0);
+    let id = words::integer(&args[2])?;
+    let is_error = args
+        .get(3)
+        .is_some_and(|reason| reason.eq_ignore_ascii_case(b"ERROR"));
+    let conn = u64::try_from(id).unwrap_or(0);
+    let was_waiting = cx.step.coordinate(|turn| turn.unblock(conn, is_error));
+    cx.out.integer(i64::from(was_waiting));
     Ok(())
 }
 

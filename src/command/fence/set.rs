@@ -20,7 +20,10 @@ const FENCE_MAX: i64 = (1 << 53) - 1;
 pub const SPECS: &[Spec] = &[Spec::new(
     "fence.set",
     3,
-    Flags::WRITE.with(Flags::DENYOOM).with(Flags::FAST),
+    Flags::WRITE
+        .with(Flags::DENYOOM)
+        .with(Flags::FAST)
+        .with(Flags::DURABLE),
     Keys::one(1, KeyFlags::RW.with(KeyFlags::UPDATE)),
     run,
 )

@@ -7,7 +7,10 @@ use crate::command::{Cx, Park, ReplyError};
 use crate::engine::coordinator::{Kind, Name, Refusal, Turn};
 use linchpin_protocol::Args;
 
-const KEY: Keys = Keys::one(1, KeyFlags::RW.with(KeyFlags::ACCESS).with(KeyFlags::UPDATE));
+const KEY: Keys = Keys::one(
+    1,
+    KeyFlags::RW.with(KeyFlags::ACCESS).with(KeyFlags::UPDATE),
+);
 const READ_KEY: Keys = Keys::one(1, KeyFlags::RO.with(KeyFlags::ACCESS));
 const WRITE: Flags = Flags::WRITE.with(Flags::FAST).with(Flags::DURABLE);
 const READ: Flags = Flags::READONLY.with(Flags::FAST).with(Flags::DURABLE);
@@ -23,7 +26,9 @@ pub const SPECS: &[Spec] = &[
         .args(&[
             Arg::key("key"),
             Arg::new("count", ArgKind::Integer),
-            Arg::new("milliseconds", ArgKind::Integer).token("PX").optional(),
+            Arg::new("milliseconds", ArgKind::Integer)
+                .token("PX")
+                .optional(),
         ])
         .tips(claim::REPEATABLE),
     Spec::new("latch.down", -3, WRITE, KEY, run_down)

@@ -33,12 +33,18 @@ pub const SPECS: &[Spec] = &[
         .args(&[
             Arg::key("key"),
             Arg::new("owner", ArgKind::String),
-            Arg::new("mode", ArgKind::OneOf(MODES)).token("MODE").optional(),
+            Arg::new("mode", ArgKind::OneOf(MODES))
+                .token("MODE")
+                .optional(),
             Arg::new("life", ArgKind::OneOf(LIFE_ARGS)),
             WAIT_ARG,
-            Arg::new("delay", ArgKind::Integer).token("DELAY").optional(),
+            Arg::new("delay", ArgKind::Integer)
+                .token("DELAY")
+                .optional(),
             Arg::new("value", ArgKind::String).token("VALUE").optional(),
-            Arg::new("depth", ArgKind::Integer).token("REENTER").optional(),
+            Arg::new("depth", ArgKind::Integer)
+                .token("REENTER")
+                .optional(),
         ])
         .tips(claim::REPEATABLE),
     Spec::new(
@@ -109,7 +115,9 @@ fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
 fn run_all(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let mut words = Words::new(args.skip(1));
     let count = words.integer_in(1..=KEYS_MAX, error::BAD_NUMKEYS);
-    let keys: Vec<&[u8]> = (0..count).map_while(|_| words.more().then(|| words.take())).collect();
+    let keys: Vec<&[u8]> = (0..count)
+        .map_while(|_| words.more().then(|| words.take()))
+        .collect();
     let owner = claim::owner(&mut words);
     let mut options = Options::default();
     while words.more() {

@@ -4,7 +4,9 @@ use crate::command::spec::{Arg, ArgKind};
 use crate::command::words::Words;
 use crate::command::{Cx, Park, ReplyError, error};
 use crate::engine::Share;
-use crate::engine::coordinator::{Claim, Claimed, Kind, Name, Outcome, Refusal, Ticket, Turn, Wanted};
+use crate::engine::coordinator::{
+    Claim, Claimed, Kind, Name, Outcome, Refusal, Ticket, Turn, Wanted,
+};
 
 /// The hint of commands that may be repeated without a second effect.
 pub const REPEATABLE: &[&str] = &["linchpin:safe_to_repeat"];
@@ -22,9 +24,7 @@ pub const LIFE_ARGS: &[Arg] = &[
     Arg::word("conn", "CONN"),
 ];
 /// `WAIT`, for the table.
-pub const WAIT_ARG: Arg = Arg::new("wait", ArgKind::Integer)
-    .token("WAIT")
-    .optional();
+pub const WAIT_ARG: Arg = Arg::new("wait", ArgKind::Integer).token("WAIT").optional();
 
 /// The options of a request for a hold, as they were given.
 #[derive(Debug, Default)]
@@ -280,7 +280,12 @@ pub fn run_one(
             Ok(tell(turn, &names, &claimed, claim.owner))
         })
     };
-    finish(cx, told.map_err(|refusal: Refusal| refused(&refusal))?, claim, form);
+    finish(
+        cx,
+        told.map_err(|refusal: Refusal| refused(&refusal))?,
+        claim,
+        form,
+    );
     Ok(())
 }
 

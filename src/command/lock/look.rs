@@ -79,15 +79,23 @@ fn run_check(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
 }
 
 fn run_assert(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
+    assert_current(cx, args)?;
+    cx.out.ok();
+    Ok(())
+}
+
+/// Nothing, where the call's fencing token is that of a current hold.
+///
+/// # Errors
+/// What the client is told instead.
+pub fn assert_current(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let mut words = Words::new(args.skip(2));
     let fence = claim::fence(&mut words);
     words.finish()?;
     let asserted = claim::on_object(cx, &args[1], &claim::HELD, |turn, name| {
         turn.assert_current(name, fence)
     })?;
-    asserted.map_err(|refusal| claim::refused(&refusal))?;
-    cx.out.ok();
-    Ok(())
+    asserted.map_err(|refusal| claim::refused(&refusal))
 }
 
 fn run_observe(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
@@ -115,7 +123,12 @@ fn run_observe(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
         Ok(Some(turn.newest_above(name, after)))
     })?;
     match seen.map_err(|refusal| claim::refused(&refusal))? {
-        None => cx.parked = Some(Park::Observe { call: ticket.call, after }),
+        None => {
+            cx.parked = Some(Park::Observe {
+                call: ticket.call,
+                after,
+            })
+        }
         Some(hold) => write_observed(&mut cx.out, hold.as_ref()),
     }
     Ok(())
@@ -138,9 +151,12 @@ pub fn write_observed(out: &mut Writer<'_>, hold: Option<&HoldInfo>) {
 }
 
 fn run_info(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
-    let info = claim::on_object(cx, &args[1], &[Kind::Lock], |turn: &mut Turn<'_>, name: &Name| {
-        turn.info(name, Kind::Lock)
-    })?;
+    let info = claim::on_object(
+        cx,
+        &args[1],
+        &[Kind::Lock],
+        |turn: &mut Turn<'_>, name: &Name| turn.info(name, Kind::Lock),
+    )?;
     match info.map_err(|refusal| claim::refused(&refusal))? {
         Some(info) => write_info(cx, &info),
         None => cx.out.null_array(),
@@ -248,9 +264,17 @@ fn write_waiter(
 fn write_client(out: &mut Writer<'_>, conn: u64, clients: &dyn crate::command::host::Clients) {
     let client = clients.find(conn);
     out.bulk(b"addr");
-    out.bulk(client.as_ref().map_or(&b""[..], |client| client.addr.as_bytes()));
+    out.bulk(
+        client
+            .as_ref()
+            .map_or(&b""[..], |client| client.addr.as_bytes()),
+    );
     out.bulk(b"client-name");
-    out.bulk(client.as_ref().map_or(&b""[..], |client| client.names.name.as_bytes()));
+    out.bulk(
+        client
+            .as_ref()
+            .map_or(&b""[..], |client| client.names.name.as_bytes()),
+    );
 }
 
 fn run_list(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
@@ -279,7 +303,9 @@ fn run_list(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let db = cx.step.db_id(cx.db());
     let max = usize::try_from(count.unwrap_or(COUNT)).unwrap_or(usize::MAX);
     let is_wanted = |key: &[u8]| pattern.is_none_or(|pattern| glob::matches(pattern, key));
-    let listed = cx.step.coordinate(|turn| turn.list(db, cursor, max, session, is_wanted));
+    let listed = cx
+        .step
+        .coordinate(|turn| turn.list(db, cursor, max, session, is_wanted));
     cx.out.array(2);
     cx.out.bulk(listed.cursor.to_string().as_bytes());
     cx.out.array(listed.keys.len());

@@ -31,7 +31,9 @@ pub const SPECS: &[Spec] = &[
         Arg::key("key"),
         Arg::new("owner", ArgKind::String),
         FENCE_ARG,
-        Arg::new("depth", ArgKind::Integer).token("DEPTH").optional(),
+        Arg::new("depth", ArgKind::Integer)
+            .token("DEPTH")
+            .optional(),
     ])
     .tips(claim::REPEATABLE),
     Spec::new(
@@ -65,7 +67,9 @@ pub const SPECS: &[Spec] = &[
     .args(&[
         Arg::key("key"),
         FENCE_ARG,
-        Arg::new("delay", ArgKind::Integer).token("DELAY").optional(),
+        Arg::new("delay", ArgKind::Integer)
+            .token("DELAY")
+            .optional(),
     ])
     .tips(claim::REPEATABLE),
 ];

@@ -11,7 +11,10 @@ use crate::engine::Share;
 use crate::engine::coordinator::Kind;
 use linchpin_protocol::Args;
 
-const KEY: Keys = Keys::one(1, KeyFlags::RW.with(KeyFlags::ACCESS).with(KeyFlags::UPDATE));
+const KEY: Keys = Keys::one(
+    1,
+    KeyFlags::RW.with(KeyFlags::ACCESS).with(KeyFlags::UPDATE),
+);
 const WRITE: Flags = Flags::WRITE.with(Flags::FAST);
 
 /// The rows.
@@ -36,7 +39,9 @@ pub const SPECS: &[Spec] = &[
         Arg::key("key"),
         Arg::new("owner", ArgKind::String),
         Arg::new("limit", ArgKind::Integer).token("LIMIT"),
-        Arg::new("permits", ArgKind::Integer).token("PERMITS").optional(),
+        Arg::new("permits", ArgKind::Integer)
+            .token("PERMITS")
+            .optional(),
         Arg::new("life", ArgKind::OneOf(LIFE_ARGS)),
         WAIT_ARG,
     ])
@@ -59,7 +64,10 @@ pub const SPECS: &[Spec] = &[
     )
     .group(Group::Semaphore)
     .since("linchpin 0.1.0")
-    .doc("Gives a semaphore a limit that stays.", "O(N) with N holders")
+    .doc(
+        "Gives a semaphore a limit that stays.",
+        "O(N) with N holders",
+    )
     .args(&[Arg::key("key"), Arg::new("limit", ArgKind::Integer)])
     .tips(claim::REPEATABLE),
     Spec::new(

@@ -32,8 +32,12 @@ pub const SPECS: &[Spec] = &[
     )
     .args(&[
         Arg::new("ttl", ArgKind::Integer).token("TTL").optional(),
-        Arg::new("grace", ArgKind::Integer).token("GRACE").optional(),
-        Arg::new("delay", ArgKind::Integer).token("DELAY").optional(),
+        Arg::new("grace", ArgKind::Integer)
+            .token("GRACE")
+            .optional(),
+        Arg::new("delay", ArgKind::Integer)
+            .token("DELAY")
+            .optional(),
         Arg::new("name", ArgKind::String).token("NAME").optional(),
         Arg::word("bind", "BIND").optional(),
     ])
@@ -41,13 +45,19 @@ pub const SPECS: &[Spec] = &[
     Spec::new("session.keepalive", 2, FLAGS, Keys::NONE, run_keep_alive)
         .group(Group::Session)
         .since("linchpin 0.1.0")
-        .doc("Lets a session live its time from now, and answers how long that is.", "O(1)")
+        .doc(
+            "Lets a session live its time from now, and answers how long that is.",
+            "O(1)",
+        )
         .args(SID)
         .tips(claim::REPEATABLE),
     Spec::new("session.bind", 2, FLAGS, Keys::NONE, run_bind)
         .group(Group::Session)
         .since("linchpin 0.1.0")
-        .doc("Lets a session live as long as this connection, and its grace.", "O(1)")
+        .doc(
+            "Lets a session live as long as this connection, and its grace.",
+            "O(1)",
+        )
         .args(SID)
         .tips(claim::REPEATABLE),
     Spec::new("session.close", 2, FLAGS, Keys::NONE, run_close)

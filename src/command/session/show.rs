@@ -10,15 +10,24 @@ const FLAGS: Flags = Flags::READONLY.with(Flags::DURABLE);
 
 /// The rows.
 pub const SPECS: &[Spec] = &[
-    Spec::new("session.info", 2, FLAGS.with(Flags::FAST), Keys::NONE, run_info)
-        .group(Group::Session)
-        .since("linchpin 0.1.0")
-        .doc("Tells what is known of a session.", "O(1)")
-        .args(&[Arg::new("sid", ArgKind::String)]),
+    Spec::new(
+        "session.info",
+        2,
+        FLAGS.with(Flags::FAST),
+        Keys::NONE,
+        run_info,
+    )
+    .group(Group::Session)
+    .since("linchpin 0.1.0")
+    .doc("Tells what is known of a session.", "O(1)")
+    .args(&[Arg::new("sid", ArgKind::String)]),
     Spec::new("session.list", 1, FLAGS, Keys::NONE, run_list)
         .group(Group::Session)
         .since("linchpin 0.1.0")
-        .doc("Tells what is known of all sessions.", "O(N log N) with N sessions"),
+        .doc(
+            "Tells what is known of all sessions.",
+            "O(N log N) with N sessions",
+        ),
 ];
 
 fn run_info(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {

@@ -7,7 +7,10 @@
 //! has no room for it. `CLIENT REPLY` takes effect at its place in the queue, so that some
 //! replies may be missing from the array.
 
+use crate::command::conn::Multi;
+use crate::command::connection::select;
 use crate::command::error;
+use crate::command::lock::look;
 use crate::command::spec::{Flags, Group, Keys, Spec};
 use crate::command::{Cx, InnerCall, ReplyError, make_room, weight};
 use linchpin_protocol::Args;
@@ -45,6 +48,7 @@ fn run(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
         cx.out.null_array();
         return Ok(());
     }
+    judge(cx, &multi)?;
     let start = cx.out.buffer_len();
     cx.out.array(multi.queue.len());
     if cx.conn.replies.silences() {
@@ -70,6 +74,29 @@ fn run(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
     cx.spec = exec;
     cx.state.multi = None;
     Ok(())
+}
+
+/// Judges every `LOCK.ASSERT` of the queue on the state before it: the first that fails is the
+/// whole reply, and nothing runs.
+fn judge(cx: &mut Cx<'_>, multi: &Multi) -> Result<(), ReplyError> {
+    let selected = cx.conn.db;
+    let mut outcome = Ok(());
+    for (spec, request) in &multi.queue {
+        let args = request.args();
+        if spec.name == "select"
+            && let Some(word) = args.get(1)
+            && let Ok(db) = select::database(cx, word)
+        {
+            cx.conn.db = db;
+        } else if spec.name == "lock.assert" {
+            outcome = look::assert_current(cx, args);
+        }
+        if outcome.is_err() {
+            break;
+        }
+    }
+    cx.conn.db = selected;
+    outcome
 }
 
 /// Runs one queued command, unless it may need memory and there is none: what a transaction takes

@@ -61,10 +61,17 @@ impl Coordinator {
         state.wake_sleeper();
     }
 
-    /// The names of all objects, and what they are.
-    pub(in crate::engine) fn names(&self) -> Vec<(Name, super::Kind)> {
+    /// Keys that were tied to a session which has ended are of no use.
+    pub(in crate::engine) fn loosen(&self, name: Name) {
+        self.0.lock().loose.insert(name);
+    }
+
+    /// The names of all objects, or of those in one database, and what they are.
+    pub(in crate::engine) fn names(&self, only: Option<u32>) -> Vec<(Name, super::Kind)> {
         let state = self.0.lock();
+        let is_wanted = |name: &Name| only.is_none_or(|db| name.db == db);
         let objects = state.objects.iter();
+        let objects = objects.filter(|(_, object)| is_wanted(&object.name));
         objects
             .map(|(_, object)| (object.name.clone(), object.kind()))
             .collect()
@@ -334,10 +341,12 @@ impl State {
         for (_, object) in &self.objects {
             tell_object(object, tell);
         }
-        tell(&Coordination::Counted {
-            fence: self.fence,
-            session: self.session,
-        });
+        if self.fence > 0 || self.session > 0 {
+            tell(&Coordination::Counted {
+                fence: self.fence,
+                session: self.session,
+            });
+        }
     }
 }
 

@@ -28,6 +28,8 @@
 
 mod apply;
 mod barrier;
+#[cfg(all(test, not(loom)))]
+mod double;
 mod held;
 mod latch;
 mod object;
@@ -37,9 +39,9 @@ mod session;
 mod turn;
 mod wheel;
 
+pub use super::extras::Kind;
 pub use barrier::{Arrive, BarrierInfo};
 pub use held::{Break, Claim, Claimed, Extended, Released, Wanted};
-pub use super::extras::Kind;
 pub use object::{Contention, Name};
 pub use observe::{HoldInfo, Info, Listed, WaiterInfo};
 pub use session::{Open, SessionInfo};

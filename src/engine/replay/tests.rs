@@ -7,7 +7,6 @@ use proptest::prelude::*;
 use std::sync::Arc;
 
 const HASH_SEED: u64 = 5;
-const SESSION: u64 = 4;
 
 fn options() -> Options {
     changes::options(HASH_SEED)
@@ -17,10 +16,6 @@ fn options() -> Options {
 #[derive(Clone, Debug)]
 enum Op {
     Change(Change),
-    Fence(u32, u8, u64),
-    Tie(u32, u8),
-    /// A marker comes and goes.
-    Mark(u32, u8),
     Time(u64),
     /// The next shard is cut.
     Cut,
@@ -28,10 +23,7 @@ enum Op {
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
-        27 => Change::any().prop_map(Op::Change),
-        3 => (db(), key(), 0u64..50).prop_map(|(db, key, fence)| Op::Fence(db, key, fence)),
-        3 => (db(), key()).prop_map(|(db, key)| Op::Tie(db, key)),
-        1 => (db(), key()).prop_map(|(db, key)| Op::Mark(db, key)),
+        34 => Change::any().prop_map(Op::Change),
         2 => (1u64..40).prop_map(Op::Time),
         8 => Just(Op::Cut),
     ];
@@ -54,7 +46,6 @@ impl Stage {
     fn new() -> Self {
         let recorder = Arc::new(Recorder::new());
         let engine = Engine::new(options(), Some(Box::new(Arc::clone(&recorder))));
-        engine.coordinator.open(b"sid", SESSION);
         let cuts = Cuts::new(DATABASES, SHARDS, HASH_SEED);
         Self {
             engine,
@@ -74,25 +65,9 @@ impl Stage {
         }
     }
 
-    fn on(&self, db: u32, key: u8, act: impl FnOnce(&mut Slot<'_>)) {
-        let batch = self.engine.shared(0, self.now());
-        let mut step = batch.step();
-        act(&mut step.lock_any(db, &[key]).slot(db, &[key]));
-    }
-
     fn run(&mut self, op: &Op) {
         match op {
             Op::Change(change) => change.make(&self.engine, self.now(), self.frames.len() as u64),
-            Op::Fence(db, key, fence) => self.on(*db, *key, |slot| slot.raise_fence(*fence)),
-            Op::Tie(db, key) => self.on(*db, *key, |slot| {
-                slot.put(ValueRef::Int(3), Deadline::Keep);
-                slot.tie(SESSION);
-            }),
-            Op::Mark(db, key) => self.on(*db, *key, |slot| {
-                if !slot.exists() {
-                    slot.mark(Kind::Lock);
-                }
-            }),
             Op::Time(ms) => self.now_ms += ms,
             Op::Cut => self.cut(),
         }
@@ -265,7 +240,7 @@ fn whoever_is_told_of_a_key_is_told_of_its_frame() {
             if !std::mem::replace(&mut is_replaced, true) {
                 let batch = engine.shared(1, Now::default());
                 let mut other = batch.step();
-                assert!(other.lock(0, b"a").slot(0, b"a").remove());
+                assert!(other.lock_any(0, b"a").slot(0, b"a").remove());
                 put(&mut other, 0, b"b");
             }
             0

@@ -65,7 +65,7 @@ impl Rig {
     fn put(&self, deadline: Deadline) {
         let batch = self.engine.shared(0, self.clock.now());
         let mut step = batch.step();
-        step.lock(0, b"key")
+        step.lock_any(0, b"key")
             .slot(0, b"key")
             .put(ValueRef::Int(1), deadline);
     }
