@@ -4,6 +4,7 @@ use super::spec::Spec;
 
 /// The families of the table.
 pub(super) const FAMILIES: &[&[Spec]] = &[
+    super::barrier::meet::SPECS,
     super::connection::acl::SPECS,
     super::connection::auth::SPECS,
     super::connection::client::SPECS,
@@ -30,6 +31,11 @@ pub(super) const FAMILIES: &[&[Spec]] = &[
     super::key::rename::SPECS,
     super::key::scan::SPECS,
     super::key::ttl::SPECS,
+    super::latch::count::SPECS,
+    super::lock::acquire::SPECS,
+    super::lock::look::SPECS,
+    super::lock::release::SPECS,
+    super::semaphore::permits::SPECS,
     super::server::command::SPECS,
     super::server::command_docs::SPECS,
     super::server::command_keys::SPECS,
@@ -43,6 +49,8 @@ pub(super) const FAMILIES: &[&[Spec]] = &[
     super::server::snapshot::SPECS,
     super::server::time::SPECS,
     super::server::waitaof::SPECS,
+    super::session::open::SPECS,
+    super::session::show::SPECS,
     super::string::append::SPECS,
     super::string::delex::SPECS,
     super::string::digest::SPECS,

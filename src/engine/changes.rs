@@ -1,5 +1,6 @@
 //! Random changes, as commands would make them: what tests of recovery make histories of.
 
+use super::coordinator::Open;
 use super::extras::Kind;
 use super::step::{Deadline, Free, Slot};
 use super::value::ValueRef;
@@ -13,7 +14,7 @@ pub(crate) const DATABASES: u32 = 3;
 pub(crate) const SHARDS: usize = 4;
 
 const KEYS: u8 = 12;
-const SESSION: u64 = 4;
+const SESSION: u64 = 1;
 
 /// How the engine of such a history is made.
 pub(crate) fn options(hash_seed: u64) -> Options {
@@ -110,7 +111,7 @@ impl Change {
             }),
             Self::Fence(db, key, fence) => on(db, key, &|slot| slot.raise_fence(fence)),
             Self::Tie(db, key) => {
-                engine.coordinator.open(b"sid", SESSION);
+                open_session(engine, now);
                 on(db, key, &|slot| {
                     slot.put(value, Deadline::Keep);
                     slot.tie(SESSION);
@@ -142,4 +143,24 @@ impl Change {
             }
         }
     }
+}
+
+/// Opens the session that keys are tied to, if it is not open.
+fn open_session(engine: &Engine, now: Now) {
+    if engine.coordinator.is_open(SESSION) {
+        return;
+    }
+    let open = Open {
+        sid: b"sid",
+        name: b"",
+        ttl_ms: 1 << 40,
+        grace_ms: 0,
+        delay_ms: 0,
+        is_bound: false,
+        conn: 0,
+    };
+    engine
+        .shared(0, now)
+        .step()
+        .coordinate(|turn| turn.open_session(&open));
 }
