@@ -29,7 +29,7 @@ pub mod latch;
 pub mod lock;
 pub mod semaphore;
 pub mod server;
-pub mod session;
+pub mod sessions;
 pub mod string;
 pub mod transaction;
 

@@ -1,5 +1,5 @@
-//! Ends what time has ended in the coordinator: leases, waits, sessions, delays. One task for all of
-//! the server.
+//! Ends what time has ended in the coordinator: leases, waits, sessions, delays. One task for all
+//! of the server.
 //!
 //! The task sleeps until something is due; who sets an earlier deadline wakes it. A turn of the
 //! coordinator ends what is due by itself, so commands never see what is over; the task is for what

@@ -2,15 +2,15 @@
 //! grants whose connection goes.
 //!
 //! ```text
-//!   a step that frees an object --Settled--> outbox of the connection --> reply, once the frame of
-//!                                                                         the grant is on the disk
-//!   the connection ends: its outbox closes, its requests and its own session end, and a grant whose
-//!   reply had not reached the socket is given back, all in one turn of the coordinator
+//!   a step that frees an object --Settled--> outbox of the connection --> reply, once the frame
+//!                                                             of the grant is on the disk
+//!   the connection ends: its outbox closes, its requests and its own session end, and a grant
+//!   whose reply had not reached the socket is given back, all in one turn of the coordinator
 //! ```
 //!
 //! Invariant: every grant is told of, or given back. A grant that comes while a connection ends
-//! finds its outbox open, and is taken out of it by the end; or closed, and is given back by whoever
-//! made it.
+//! finds its outbox open, and is taken out of it by the end; or closed, and is given back by
+//! whoever made it.
 
 use super::outbox::Post;
 use super::registry::Registry;

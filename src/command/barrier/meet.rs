@@ -1,7 +1,7 @@
 //! `BARRIER.AWAIT` and `BARRIER.INFO`.
 //!
-//! Reply of `BARRIER.AWAIT`: `[generation, index]`, the number of the meeting and the place in order
-//! of arrival, or null.
+//! Reply of `BARRIER.AWAIT`: `[generation, index]`, the number of the meeting and the place in the
+//! order of arrival, or null.
 
 use crate::command::lock::claim;
 use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Spec};

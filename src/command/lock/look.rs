@@ -19,37 +19,59 @@ pub const SPECS: &[Spec] = &[
     Spec::new("lock.check", 3, READ, KEY, run_check)
         .group(Group::Lock)
         .since("linchpin 0.1.0")
-        .doc("Answers whether a fencing token is that of a current hold.", "O(N) with N holds")
+        .doc(
+            "Answers whether a fencing token is that of a current hold.",
+            "O(N) with N holds",
+        )
         .args(&[Arg::key("key"), Arg::new("fence", ArgKind::Integer)]),
     Spec::new("lock.assert", 3, READ, KEY, run_assert)
         .group(Group::Lock)
         .since("linchpin 0.1.0")
         .doc(
-            "Fails unless a fencing token is that of a current hold; judged first in a transaction.",
+            "Fails unless a fencing token is current; a transaction judges it first.",
             "O(N) with N holds",
         )
         .args(&[Arg::key("key"), Arg::new("fence", ArgKind::Integer)]),
-    Spec::new("lock.observe", -2, READ.with(Flags::BLOCKING), KEY, run_observe)
-        .group(Group::Lock)
-        .since("linchpin 0.1.0")
-        .doc("Tells who holds a lock, or waits for the next to hold it.", "O(N) with N holds")
-        .args(&[
-            Arg::key("key"),
-            Arg::new("fence", ArgKind::Integer).token("AFTER").optional(),
-            WAIT_ARG,
-        ]),
-    Spec::new("lock.info", 2, Flags::READONLY.with(Flags::DURABLE), KEY, run_info)
-        .group(Group::Lock)
-        .since("linchpin 0.1.0")
-        .doc(
-            "Tells all that is known of a lock: holders, waiters, contention.",
-            "O(N) with N holds and waiters",
-        )
-        .args(&[Arg::key("key")]),
+    Spec::new(
+        "lock.observe",
+        -2,
+        READ.with(Flags::BLOCKING),
+        KEY,
+        run_observe,
+    )
+    .group(Group::Lock)
+    .since("linchpin 0.1.0")
+    .doc(
+        "Tells who holds a lock, or waits for the next to hold it.",
+        "O(N) with N holds",
+    )
+    .args(&[
+        Arg::key("key"),
+        Arg::new("fence", ArgKind::Integer)
+            .token("AFTER")
+            .optional(),
+        WAIT_ARG,
+    ]),
+    Spec::new(
+        "lock.info",
+        2,
+        Flags::READONLY.with(Flags::DURABLE),
+        KEY,
+        run_info,
+    )
+    .group(Group::Lock)
+    .since("linchpin 0.1.0")
+    .doc(
+        "Tells all that is known of a lock: holders, waiters, contention.",
+        "O(N) with N holds and waiters",
+    )
+    .args(&[Arg::key("key")]),
     Spec::new(
         "lock.list",
         -2,
-        Flags::READONLY.with(Flags::DURABLE).with(Flags::TOUCHES_ARBITRARY_KEYS),
+        Flags::READONLY
+            .with(Flags::DURABLE)
+            .with(Flags::TOUCHES_ARBITRARY_KEYS),
         Keys::NONE,
         run_list,
     )
@@ -61,9 +83,15 @@ pub const SPECS: &[Spec] = &[
     )
     .args(&[
         Arg::new("cursor", ArgKind::Integer),
-        Arg::new("pattern", ArgKind::Pattern).token("MATCH").optional(),
-        Arg::new("session", ArgKind::Integer).token("SESSION").optional(),
-        Arg::new("count", ArgKind::Integer).token("COUNT").optional(),
+        Arg::new("pattern", ArgKind::Pattern)
+            .token("MATCH")
+            .optional(),
+        Arg::new("session", ArgKind::Integer)
+            .token("SESSION")
+            .optional(),
+        Arg::new("count", ArgKind::Integer)
+            .token("COUNT")
+            .optional(),
     ]),
 ];
 
@@ -127,7 +155,7 @@ fn run_observe(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
             cx.parked = Some(Park::Observe {
                 call: ticket.call,
                 after,
-            })
+            });
         }
         Some(hold) => write_observed(&mut cx.out, hold.as_ref()),
     }

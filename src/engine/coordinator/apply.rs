@@ -1,7 +1,7 @@
 //! The coordinator's state from effects, as effects, and as a hash.
 
 use super::object::{Barrier, Body, Delay, Held, Hold, Limit, Name};
-use super::session::Session;
+use super::sessions::Session;
 use super::turn::Turn;
 use super::{Coordinator, Due, State};
 use crate::clock::Now;
@@ -162,6 +162,18 @@ impl Turn<'_> {
                 self.state.text_bytes += owner.len();
                 Ok(())
             }
+            Coordination::Forget { db, key } => {
+                let id = self.state.find(db, key).ok_or(BadFrame)?;
+                self.forget(id, true);
+                self.retire_if_empty(id);
+                Ok(())
+            }
+            _ => self.apply_to_barrier(change),
+        }
+    }
+
+    fn apply_to_barrier(&mut self, change: &Coordination<'_>) -> Result<(), BadFrame> {
+        match *change {
             Coordination::Trip {
                 db,
                 key,
@@ -186,12 +198,6 @@ impl Turn<'_> {
                 let tripped = barrier.tripped.as_mut().ok_or(BadFrame)?;
                 tripped.owners.push(owner.into());
                 self.state.text_bytes += owner.len();
-                Ok(())
-            }
-            Coordination::Forget { db, key } => {
-                let id = self.state.find(db, key).ok_or(BadFrame)?;
-                self.forget(id, true);
-                self.retire_if_empty(id);
                 Ok(())
             }
             _ => Err(BadFrame),

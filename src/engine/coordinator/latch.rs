@@ -94,7 +94,8 @@ impl Turn<'_> {
         wait_ms: u64,
     ) -> Result<Option<bool>, Refusal> {
         if let Some(id) = self.latch(name)?
-            && matches!(&self.state.objects[id as usize].body, Body::Latch(latch) if latch.remaining == 0)
+            && let Body::Latch(latch) = &self.state.objects[id as usize].body
+            && latch.remaining == 0
         {
             return Ok(Some(true));
         }

@@ -35,7 +35,7 @@ mod latch;
 mod object;
 mod observe;
 mod queue;
-mod session;
+mod sessions;
 mod turn;
 mod wheel;
 
@@ -44,7 +44,7 @@ pub use barrier::{Arrive, BarrierInfo};
 pub use held::{Break, Claim, Claimed, Extended, Released, Wanted};
 pub use object::{Contention, Name};
 pub use observe::{HoldInfo, Info, Listed, WaiterInfo};
-pub use session::{Open, SessionInfo};
+pub use sessions::{Open, SessionInfo};
 pub use turn::{Callers, Lost, Outcome, Settled, Ticket, Turn};
 
 use super::hash::KeyHasher;
@@ -54,7 +54,7 @@ use crate::sync::{Mutex, Wake};
 use hashbrown::HashTable;
 use object::Object;
 use queue::Request;
-use session::Session;
+use sessions::Session;
 use slab::Slab;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -274,11 +274,6 @@ impl Coordinator {
         }
     }
 
-    /// The last frame that changed something here.
-    pub(super) fn frame(&self) -> u64 {
-        self.0.lock().frame
-    }
-
     pub(super) fn note_frame(&self, frame: u64) {
         let mut state = self.0.lock();
         state.frame = state.frame.max(frame);
@@ -392,15 +387,12 @@ impl State {
         let object = &self.objects[id as usize];
         match &object.body {
             object::Body::Held(held) => {
-                let hold_ends = held.holds.iter().map(|hold| self.hold_ends_ms(hold));
-                let latest = hold_ends.fold(Some(0), |latest, ends| {
-                    latest.max(ends.map_or(Some(u64::MAX), Some))
-                });
-                match (latest, &held.delay) {
-                    (Some(u64::MAX), _) => None,
-                    (_, Some(delay)) => Some(self.at_least(delay.until_ms, delay.ms)),
-                    (latest, None) => latest.filter(|at| *at > 0),
-                }
+                let delay = held.delay.as_ref();
+                let delay = delay.map(|delay| self.at_least(delay.until_ms, delay.ms));
+                let ends = held.holds.iter().map(|hold| self.hold_ends_ms(hold));
+                // One that does not end by itself is the last to end.
+                let last = ends.map(|ends| ends.unwrap_or(u64::MAX)).max();
+                last.max(delay).filter(|at| *at < u64::MAX)
             }
             object::Body::Latch(latch) => Some(latch.end_ms),
             object::Body::Barrier(barrier) => {

@@ -193,7 +193,12 @@ impl Turn<'_> {
         is_wanted: impl Fn(&[u8]) -> bool,
     ) -> Listed {
         let start = usize::try_from(cursor).unwrap_or(usize::MAX);
-        let end = self.state.objects.iter().last().map_or(0, |(id, _)| id + 1);
+        let end = self
+            .state
+            .objects
+            .iter()
+            .next_back()
+            .map_or(0, |(id, _)| id + 1);
         let stop = start.saturating_add(max).min(end);
         let mut keys = Vec::new();
         for id in start..stop {

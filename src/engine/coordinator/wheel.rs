@@ -79,6 +79,7 @@ impl<T> Wheel<T> {
     }
 
     /// Number of timers.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.timers.len()
     }
