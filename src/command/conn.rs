@@ -2,11 +2,11 @@
 //!
 //! A plain struct, owned by the session and handed down: nothing here does I/O.
 
+use super::grants::Grants;
 use super::spec::Spec;
-use crate::engine::coordinator::Name;
 use crate::engine::{WatchName, Watched, usable, usable_slots};
 use linchpin_protocol::{Request, Version};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 /// The state of one connection, as far as commands are concerned.
 #[derive(Debug)]
@@ -41,66 +41,6 @@ pub struct Conn {
     pub is_coordinated: bool,
     /// Grants whose reply may not have reached the client.
     pub grants: Grants,
-}
-
-/// Grants that a client has not been told of for sure: what it was never told, it does not hold.
-#[derive(Debug, Default)]
-pub struct Grants {
-    waiting: VecDeque<Grant>,
-    /// How many of them have a place in the output.
-    placed: usize,
-}
-
-/// One grant.
-#[derive(Debug)]
-struct Grant {
-    names: Vec<Name>,
-    fence: u64,
-    /// Where its reply ends in the output.
-    end: usize,
-}
-
-impl Grants {
-    /// Takes note of a grant whose reply comes next.
-    pub fn push(&mut self, names: Vec<Name>, fence: u64) {
-        let end = usize::MAX;
-        self.waiting.push_back(Grant { names, fence, end });
-    }
-
-    /// The reply of what was noted last ends here in the output.
-    #[inline]
-    pub fn place(&mut self, end: usize) {
-        for grant in self.waiting.iter_mut().skip(self.placed) {
-            grant.end = end;
-        }
-        self.placed = self.waiting.len();
-    }
-
-    /// So many bytes were taken off the front of the output, all of them sent.
-    #[inline]
-    pub fn shift(&mut self, bytes: usize) {
-        while self.waiting.front().is_some_and(|grant| grant.end <= bytes) {
-            self.waiting.pop_front();
-            self.placed = self.placed.saturating_sub(1);
-        }
-        for grant in &mut self.waiting {
-            grant.end -= bytes;
-        }
-    }
-
-    /// Those of which not all of the reply was sent, with `sent` bytes of the output sent.
-    pub fn take_unsent(&mut self, sent: usize) -> impl Iterator<Item = (Vec<Name>, u64)> {
-        self.shift(sent);
-        self.placed = 0;
-        let waiting = std::mem::take(&mut self.waiting);
-        waiting.into_iter().map(|grant| (grant.names, grant.fence))
-    }
-
-    /// Bytes held on the heap, near enough.
-    #[must_use]
-    pub fn heap_bytes(&self) -> usize {
-        usable_slots::<Grant>(self.waiting.capacity())
-    }
 }
 
 /// What a client calls itself, and what it says it is.

@@ -30,6 +30,8 @@ pub struct Cx<'a> {
     pub inner: Vec<InnerCall>,
     /// The call waits for this instead of answering.
     pub parked: Option<Park>,
+    /// The reply waits for the disk, though its command is not of the class durable.
+    pub is_durable: bool,
 }
 
 /// A command that ran on behalf of another.

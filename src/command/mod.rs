@@ -10,6 +10,7 @@ pub mod cx;
 pub mod error;
 pub mod expiry;
 mod families;
+pub mod grants;
 pub mod help;
 pub mod host;
 pub mod park;

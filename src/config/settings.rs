@@ -241,6 +241,10 @@ pub struct Settings {
     pub auto_rewrite_min_bytes: u64,
     /// `journal-backlog-limit`: most bytes on their way to the journal before write commands wait.
     pub journal_backlog_bytes: u64,
+    /// `lease-grace`: milliseconds after a restart or a stall in which no lease ends.
+    pub lease_grace_ms: u32,
+    /// `max-waiters`: most calls that wait for the coordinator at a time.
+    pub max_waiters: u32,
     /// `lazyfree-lazy-user-flush`: FLUSHDB and FLUSHALL are ASYNC unless told SYNC.
     pub lazyfree_lazy_user_flush: bool,
     /// Knobs without effect that were set to something else than their default, to be answered.
@@ -294,6 +298,8 @@ impl Default for Settings {
             auto_rewrite_percentage: 100,
             auto_rewrite_min_bytes: 64 * MIB,
             journal_backlog_bytes: 64 * MIB,
+            lease_grace_ms: 10_000,
+            max_waiters: 100_000,
             lazyfree_lazy_user_flush: false,
             tuned: BTreeMap::new(),
         }

@@ -355,6 +355,14 @@ pub static DIRECTIVES: &[Directive] = &[
         field: flag!(lazyfree_lazy_user_flush),
     },
     Directive {
+        name: "lease-grace",
+        live: Live::Live,
+        doc: "Milliseconds after a restart, or after the server stood still for over a second, in \
+              which no lease, session or lock-delay ends that was given as long; a shorter one \
+              begins anew. So holders have time to come back.",
+        field: integer!(lease_grace_ms, 0, 600_000),
+    },
+    Directive {
         name: "lfu-decay-time",
         live: Live::Live,
         doc: "Minutes after which the count of a key's uses is one less, under the LFU policies; 0 \
@@ -393,6 +401,13 @@ pub static DIRECTIVES: &[Directive] = &[
             get: |s| name_of(LOG_LEVELS, s.loglevel),
             set: |s, index| s.loglevel = LOG_LEVELS[index].1,
         },
+    },
+    Directive {
+        name: "max-waiters",
+        live: Live::Live,
+        doc: "Most calls that wait for a lock, permits, a latch or a barrier at a time; one above \
+              it is answered at once as if its time were over.",
+        field: integer!(max_waiters, 0, 10_000_000),
     },
     Directive {
         name: "maxclients",

@@ -39,6 +39,7 @@ fn every_directive_of_redis_is_answered() {
         .chain(["cluster-announce-human-nodename", "locale-collate"])
         .chain(["set-max-listpack-entries", "set-max-listpack-value"])
         .chain(["journal-backlog-limit", "log-format"])
+        .chain(["lease-grace", "max-waiters"])
         .map(str::to_owned)
         .collect();
     let all = Settings::default().matching(&[b"*"]);

@@ -107,7 +107,7 @@ impl Engine {
         self.replay().apply_all(frame)
     }
 
-    /// Lets what the coordinator keeps go on at this time, once everything was brought back: objects
+    /// Lets what the coordinator keeps go on, once everything was brought back: objects
     /// get their markers, sessions the keys tied to them, and nothing ends soon.
     pub fn resume_coordinator(&self, now: Now) {
         self.coordinator.resume(now);

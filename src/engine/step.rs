@@ -1011,8 +1011,8 @@ impl Locked<'_> {
         slot
     }
 
-    /// Lets the coordinator take a turn while the shards of these keys are held, and each of them be
-    /// the marker of what became of it.
+    /// Lets the coordinator take a turn while the shards of these keys are held, and each of them
+    /// be the marker of what became of it.
     pub fn coordinate<'k, R>(
         &mut self,
         db: u32,

@@ -347,6 +347,21 @@ impl Connection {
         }
     }
 
+    /// The same, where replies that tell of time tell it as it is now.
+    fn ripe_as_of_now(&mut self) -> usize {
+        let ripe = self.ripe();
+        let worker = self.local.worker.borrow();
+        let stretches = self.session.rewrite_grants(&mut self.output, ripe, &worker);
+        drop(worker);
+        if stretches.is_empty() {
+            return ripe;
+        }
+        for stretch in stretches {
+            self.held.stretch(stretch.from, stretch.to);
+        }
+        self.ripe()
+    }
+
     /// Where the journal does not come on for too long, says so instead of the replies that wait.
     fn give_up_if_stuck(&mut self) {
         if self.held.is_empty() || !self.local.journal_stuck.get() {
@@ -512,13 +527,15 @@ impl Connection {
         if !self.held.is_empty() || !self.local.server.journal().is_none_or(is_met) {
             let end = self.output.len();
             self.held.push(start, end, replies, needs);
+        } else {
+            self.session.finalize_output();
         }
     }
 
     /// Sends until everything that may be sent is, or the socket takes no more.
     fn send(&mut self, cx: &mut Context<'_>) -> std::io::Result<()> {
         self.give_up_if_stuck();
-        let ripe = self.ripe();
+        let ripe = self.ripe_as_of_now();
         while self.output_at < ripe {
             match self
                 .stream

@@ -80,6 +80,21 @@ impl Held {
         }
     }
 
+    /// What ended at `from` in the output ends at `to`, and all behind it has moved as far.
+    pub(crate) fn stretch(&mut self, from: usize, to: usize) {
+        let moved = |place: usize| {
+            if place >= from {
+                place - from + to
+            } else {
+                place
+            }
+        };
+        self.ripe = moved(self.ripe);
+        for part in &mut self.parts {
+            part.end = moved(part.end);
+        }
+    }
+
     /// What the first part waits for.
     pub(crate) fn first(&self) -> Option<Needs> {
         self.parts.front().map(|part| part.needs)

@@ -262,10 +262,11 @@ impl Session {
                 return (at, Some(stop));
             }
             let args = pipeline.args(input, index);
+            let start = out.len();
             if !args.is_empty() && !turn.execute(&mut self.conn, args, out) {
                 return (at, Some(Stop::JournalBehind));
             }
-            self.conn.grants.place(out.len());
+            self.conn.grants.place(start, out.len());
             at = pipeline.end(index);
         }
         (at, None)
@@ -432,6 +433,11 @@ impl Session {
     /// The first `bytes` of the output, all of them sent, were taken away.
     pub(crate) fn shift_output(&mut self, bytes: usize) {
         self.conn.grants.shift(bytes);
+    }
+
+    /// The replies made so far leave as they are: none waits for the journal.
+    pub(crate) fn finalize_output(&mut self) {
+        self.conn.grants.finalize();
     }
 
     /// Gives back what the connection held, which worker `worker` ran, with `sent` bytes of its
@@ -672,6 +678,7 @@ impl<'e> Turn<'e> {
             state,
             inner: Vec::new(),
             parked: None,
+            is_durable: false,
         };
         let result = (spec.run)(&mut cx, args);
         if let Err(error) = &result {
@@ -680,10 +687,14 @@ impl<'e> Turn<'e> {
         let (tally, inner) = (cx.step.take_tally(), std::mem::take(&mut cx.inner));
         let (overflowed, calls) = (cx.out.overflowed(), 1 + inner.len());
         let (frame, parked) = (cx.step.commit(), cx.parked);
+        let is_durable = cx.is_durable;
         cx.conn.note_frame(tally.changes, frame);
         drop(cx);
         let ran = inner.iter().map(|call| call.spec);
         self.told.note(frame, spec, ran);
+        if is_durable {
+            self.told.note_durable(frame);
+        }
         self.parked = parked;
         self.overflowed |= overflowed;
         for call in &inner {

@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::command::host::{Clients, Durability, Host, MemoryFacts};
 use crate::command::{Park, ReplyError, error};
 use crate::config::{SettingError, Settings};
+use crate::engine::coordinator::Bounds;
 use crate::engine::{Account, Bound, Census, Engine, FRAME_BYTES_MAX, Need, Sink, Tally};
 use crate::journal::keeper::{Keeper, Report};
 use crate::journal::recover::Found;
@@ -141,6 +142,7 @@ impl Server {
         };
         let engine = Engine::new(engine_options, options.sink);
         engine.set_bound(bound(&options.settings));
+        engine.coordinator().set_bounds(waits(&options.settings));
         let startup_bytes = BASE_BYTES + options.workers * WORKER_BYTES;
         engine.ledger().change(Account::Fixed, 0, startup_bytes);
         let registry = Arc::new(Registry::new(Arc::clone(engine.ledger())));
@@ -381,6 +383,7 @@ impl Server {
         let mut current = self.settings.lock();
         let (next, result) = change(&current)?;
         self.engine.set_bound(bound(&next));
+        self.engine.coordinator().set_bounds(waits(&next));
         self.registry.limit_clients(next.clients_bytes_max());
         *current = Arc::new(next);
         self.disk.obey(&current);
@@ -389,6 +392,14 @@ impl Server {
         drop(current);
         self.settings_version.fetch_add(1, Ordering::Release);
         Ok(result)
+    }
+}
+
+/// What the coordinator is told of the settings.
+fn waits(settings: &Settings) -> Bounds {
+    Bounds {
+        waiters: settings.max_waiters as usize,
+        lease_grace_ms: settings.lease_grace_ms.into(),
     }
 }
 

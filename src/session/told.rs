@@ -37,6 +37,12 @@ impl Told {
         self.frame = self.frame.max(frame);
     }
 
+    /// Notes a reply whose frame must be on the disk, though its command is not of the class.
+    #[cold]
+    pub(crate) fn note_durable(&mut self, frame: u64) {
+        self.durable_frame = self.durable_frame.max(frame);
+    }
+
     /// What must be in the journal before these replies may be sent.
     pub(crate) fn needs(self, log: Option<&Log>) -> Needs {
         match log {

@@ -14,7 +14,8 @@
 
 use super::outbox::Post;
 use super::registry::Registry;
-use super::{Session, Turn};
+use super::{Session, Turn, Worker};
+use crate::command::grants::Stretch;
 use crate::command::lock::{claim, look};
 use crate::command::{Park, ReplyError, error};
 use crate::engine::coordinator::{Callers, Lost, Name, Outcome, Settled};
@@ -120,13 +121,32 @@ impl Session {
             writer.error_bytes(&error.line());
         }
         if let Outcome::Granted { names, fence } = outcome {
-            self.conn.grants.push(names, fence);
+            self.conn.grants.push(names, fence, None, false);
         }
         if self.conn.replies.silences() {
             out.truncate(start);
         }
-        self.conn.grants.place(out.len());
+        self.conn.grants.place(start, out.len());
         turn.replies += u32::from(out.len() > start);
+    }
+
+    /// Writes the replies of grants up to `ripe`, which may leave now, as things are now; answers
+    /// how the output changed its length.
+    pub(crate) fn rewrite_grants(
+        &mut self,
+        output: &mut Vec<u8>,
+        ripe: usize,
+        worker: &Worker,
+    ) -> Vec<Stretch> {
+        if !self.conn.grants.has_late(ripe) {
+            return Vec::new();
+        }
+        let (server, resp) = (&worker.server, self.conn.resp);
+        let batch = server.engine().shared(worker.index, server.clock().now());
+        let grants = &mut self.conn.grants;
+        batch.step().coordinate(|turn| {
+            grants.rewrite(output, resp, ripe, |grant| claim::tell_late(turn, grant))
+        })
     }
 
     /// Gives back what the coordinator has of the connection, and what it never was told of, with

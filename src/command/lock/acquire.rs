@@ -136,6 +136,6 @@ fn run_all(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     });
     drop(locked);
     let told = told.map_err(|refusal: Refusal| claim::refused(&refusal))?;
-    claim::finish(cx, told, &claim, Form::Locks);
+    claim::finish(cx, names, told, &claim, Form::Locks);
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What the commands that ask for a hold share: their options, their waiting, their replies.
 
+use crate::command::grants::Grant;
 use crate::command::spec::{Arg, ArgKind};
 use crate::command::words::Words;
 use crate::command::{Cx, Park, ReplyError, error};
@@ -223,6 +224,23 @@ pub fn tell_outcome(turn: &Turn<'_>, outcome: &Outcome) -> Result<Told, ReplyErr
     }
 }
 
+/// What to tell of a grant when its reply may leave.
+#[must_use]
+pub fn tell_late(turn: &Turn<'_>, grant: &Grant) -> Told {
+    let hold = grant
+        .names
+        .first()
+        .and_then(|name| turn.hold(name, grant.fence));
+    let owner = hold.map(|hold| hold.owner).unwrap_or_default();
+    let fence = grant.fence;
+    let claimed = if grant.is_again {
+        Claimed::Again { fence }
+    } else {
+        Claimed::Granted { fence }
+    };
+    tell(turn, &grant.names, &claimed, &owner).unwrap_or_else(over)
+}
+
 /// A hold that was over before it could be told of.
 fn over() -> Told {
     Told {
@@ -280,19 +298,28 @@ pub fn run_one(
             Ok(tell(turn, &names, &claimed, claim.owner))
         })
     };
-    finish(
-        cx,
-        told.map_err(|refusal: Refusal| refused(&refusal))?,
-        claim,
-        form,
-    );
+    let told = told.map_err(|refusal: Refusal| refused(&refusal))?;
+    finish(cx, names.into(), told, claim, form);
     Ok(())
 }
 
 /// Writes what there is to tell, or parks the call.
-pub fn finish(cx: &mut Cx<'_>, told: Option<Told>, claim: &Claim<'_>, form: Form) {
+pub fn finish(
+    cx: &mut Cx<'_>,
+    names: Vec<Name>,
+    told: Option<Told>,
+    claim: &Claim<'_>,
+    form: Form,
+) {
     match told {
-        Some(told) => told.write(&mut cx.out, form),
+        Some(told) => {
+            told.write(&mut cx.out, form);
+            if told.status > 0 {
+                let form = (!cx.is_in_exec()).then_some(form);
+                let is_again = told.status == 2;
+                cx.conn.grants.push(names, told.fence, form, is_again);
+            }
+        }
         None => {
             cx.parked = Some(Park::Hold {
                 call: claim.ticket.call,

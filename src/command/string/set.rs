@@ -217,6 +217,8 @@ fn run_set(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
         slot.put(new, deadline);
         if let Some(fence) = options.fence {
             slot.raise_fence(fence);
+            // Who is told that it passed relies on lower ones being refused from now on.
+            cx.is_durable = true;
         }
         if let Some(session) = session {
             slot.tie(session);
