@@ -760,22 +760,25 @@ impl<'b> Step<'b> {
         self.ctx.alone
     }
 
-    /// Empties a database.
+    /// Empties a database; answers how many locks and permits were broken for it.
     ///
     /// # Panics
     /// If the batch is not alone inside the gate.
-    pub fn clear(&mut self, db: u32, free: Free) {
+    pub fn clear(&mut self, db: u32, free: Free) -> usize {
         // Whoever is told that it is empty is told of what emptied it.
         self.see_all(db);
         let old = Arc::clone(&self.view.layout()[db as usize]);
         if old.census().keys == 0 {
-            return;
+            return 0;
         }
         self.note_changes_of_watched(&[db]);
         self.untie_all(&old);
-        if self.engine.coordinator.is_used(old.id) {
-            self.coordinate(|turn| turn.break_all(old.id));
-        }
+        // What is done again says by itself what became of them.
+        let broken = if self.ctx.decides && self.engine.coordinator.is_used(old.id) {
+            self.coordinate(|turn| turn.break_all(old.id))
+        } else {
+            0
+        };
         let fresh = Arc::new(old.emptied());
         self.replace_layout(|databases| databases[db as usize] = fresh);
         self.ctx.emit(&Effect::Clear { db: old.id });
@@ -785,6 +788,7 @@ impl<'b> Step<'b> {
             Free::Now => drop(old),
             Free::Later => self.engine.discard(old),
         }
+        broken
     }
 
     /// Gives every object of the coordinator, or those of one database, its marker.

@@ -10,6 +10,7 @@ use crate::clock::Now;
 use crate::command::host::{ClientFacts, DurabilityFacts, LoadFacts, MemoryFacts, SnapshotFacts};
 use crate::config::Settings;
 use crate::engine::Census;
+use crate::engine::coordinator::Totals;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -56,6 +57,8 @@ pub struct InfoFacts<'a> {
     pub exceeded_ms: (u64, u64),
     /// Distinct keys that connections watch.
     pub watched_keys: usize,
+    /// What the coordinator keeps.
+    pub coordination: Totals,
     /// The time.
     pub now: Now,
 }
@@ -76,6 +79,7 @@ const SECTIONS: &[(&str, Section)] = &[
     ("Errorstats", errorstats),
     ("Latencystats", latencystats),
     ("Cluster", cluster),
+    ("Coordination", coordination),
     ("Keyspace", keyspace),
 ];
 
@@ -259,6 +263,14 @@ fn memory(lines: &mut Lines, facts: &InfoFacts<'_>) {
         "lazyfree_pending_objects",
         "lazyfreed_objects",
     ]);
+}
+
+/// Of our own: locks and their kin.
+fn coordination(lines: &mut Lines, facts: &InfoFacts<'_>) {
+    let totals = &facts.coordination;
+    lines.field("coordination_objects", totals.objects);
+    lines.field("coordination_sessions", totals.sessions);
+    lines.field("coordination_waiters", totals.waiters);
 }
 
 fn persistence(lines: &mut Lines, facts: &InfoFacts<'_>) {

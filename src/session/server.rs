@@ -479,6 +479,7 @@ impl Host for Server {
             step_us_max: self.stats.step_us_max(),
             census,
             clients: &clients,
+            coordination: self.engine.coordinator().totals(),
             watched_keys: self.engine.watched_keys(),
             now,
         };

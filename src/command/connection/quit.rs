@@ -45,6 +45,10 @@ fn run_quit(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
 
 fn run_reset(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
     watch::unwatch_all(cx);
+    if cx.conn.is_coordinated {
+        let conn = cx.conn.id;
+        cx.step.coordinate(|turn| turn.end_own_session(conn));
+    }
     let authenticated = cx.host.settings().requirepass.is_none();
     let conn = &mut *cx.conn;
     conn.multi = None;

@@ -99,12 +99,16 @@ fn run_flush(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
         Free::Later
     };
     words.finish()?;
-    if cx.spec.name == "flushdb" {
-        cx.step.clear(cx.db(), free);
+    let selected = cx.db();
+    let databases = if cx.spec.name == "flushdb" {
+        selected..selected + 1
     } else {
-        for db in 0..cx.step.databases() {
-            cx.step.clear(db, free);
-        }
+        0..cx.step.databases()
+    };
+    let broken: usize = databases.map(|db| cx.step.clear(db, free)).sum();
+    if broken > 0 {
+        let command = cx.spec.name;
+        tracing::warn!(command, broken, "locks and permits were broken");
     }
     cx.out.ok();
     Ok(())

@@ -112,6 +112,17 @@ impl Default for Bounds {
     }
 }
 
+/// How much a coordinator keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Locks, semaphores, latches and barriers.
+    pub objects: usize,
+    /// Sessions, those of connections among them.
+    pub sessions: usize,
+    /// Calls that wait.
+    pub waiters: usize,
+}
+
 /// What is due at a time of engine time.
 #[derive(Clone, Copy, Debug)]
 enum Due {
@@ -299,6 +310,16 @@ impl Coordinator {
     pub(crate) fn fences(&self) -> (u64, u64) {
         let state = self.0.lock();
         (state.fence, state.fence_max)
+    }
+
+    /// How much there is. O(1).
+    pub(crate) fn totals(&self) -> Totals {
+        let state = self.0.lock();
+        Totals {
+            objects: state.objects.len(),
+            sessions: state.sessions.len(),
+            waiters: state.requests.len(),
+        }
     }
 
     /// Says who is to be woken when something becomes due earlier than known.
