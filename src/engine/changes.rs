@@ -130,7 +130,9 @@ impl Change {
                 locked.slot(db, a).put(value, Deadline::None);
                 locked.slot(db, b).put(value, Deadline::Keep);
             }
-            Self::Clear(db) => engine.alone(now).step().clear(db, Free::Now),
+            Self::Clear(db) => {
+                engine.alone(now).step().clear(db, Free::Now);
+            }
             Self::Swap(a, b) => engine.alone(now).step().swap(a, b),
             Self::Alone(db, key) => {
                 let batch = engine.alone(now);

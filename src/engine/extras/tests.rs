@@ -485,7 +485,9 @@ fn run(engine: &Engine, now_ms: &mut u64, op: &Op) {
         Op::Remove(key) => on(key, &mut |slot| {
             slot.remove();
         }),
-        Op::Clear => engine.alone(now(*now_ms)).step().clear(0, Free::Now),
+        Op::Clear => {
+            engine.alone(now(*now_ms)).step().clear(0, Free::Now);
+        }
         Op::Time(ms) => *now_ms += ms,
     }
 }

@@ -213,9 +213,9 @@ fn whoever_looks_is_told_of_the_last_frame_of_what_it_saw_and_of_no_later_one() 
     assert_eq!(alone(&|step| put(step, 1, b"a")), 3);
     assert_eq!(seen(&engine, |step| look(step, 1, b"a")), 3);
     assert_eq!(seen(&engine, |step| look(step, 0, b"a")), 1);
-    assert_eq!(alone(&|step| step.clear(0, Free::Now)), 4);
+    assert_eq!(alone(&|step| _ = step.clear(0, Free::Now)), 4);
     // There was nothing to clear: that is because of frame 4.
-    assert_eq!(alone(&|step| step.clear(0, Free::Now)), 4);
+    assert_eq!(alone(&|step| _ = step.clear(0, Free::Now)), 4);
     assert_eq!(seen(&engine, |step| look(step, 0, b"a")), 4);
     assert_eq!(seen(&engine, |step| look(step, 1, b"a")), 3);
     assert_eq!(alone(&|step| step.swap(1, 2)), 5);
