@@ -6,6 +6,8 @@
 
 mod disk;
 #[cfg(all(test, not(loom)))]
+mod loading;
+#[cfg(all(test, not(loom)))]
 mod recovery;
 #[cfg(all(test, not(loom)))]
 mod tests;

@@ -579,7 +579,9 @@ impl<'e> Turn<'e> {
         if self.is_loading && !spec.flags.has(Flags::LOADING) {
             return Err(error::LOADING);
         }
-        if self.server.engine().is_over_bound()
+        // What is being loaded is not evicted: later frames build on it.
+        if !self.is_loading
+            && self.server.engine().is_over_bound()
             && !self.make_room(spec, args)
             && needs_memory(conn, spec)
         {
