@@ -233,3 +233,117 @@ fn write_lost(out: &mut Writer<'_>, lost: &Lost) {
         }
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use crate::clock::Now;
+    use crate::engine::coordinator::{Claim, Claimed, Ticket, Wanted};
+    use crate::engine::{Engine, Options, Share};
+    use crate::session::outbox::Outbox;
+    use crate::sync::Wake;
+    use loom::thread;
+
+    const NOW: Now = Now {
+        wall_ms: 1_000,
+        wall_sub_us: 0,
+        engine_ms: 1_000,
+        mono_us: 1_000_000,
+    };
+    /// The connection that goes, and the one that waits behind it.
+    const GOES: u64 = 2;
+    const STAYS: u64 = 3;
+
+    struct Nobody;
+
+    impl Wake for Nobody {
+        fn wake(&self) {}
+    }
+
+    /// The outboxes of both connections.
+    struct Boxes([Arc<Outbox<Nobody>>; 2]);
+
+    impl Callers for Boxes {
+        fn settle(&self, settled: Settled, frame: u64) -> bool {
+            let index = usize::from(settled.ticket.conn == STAYS);
+            self.0[index].post(Post::Settled(settled, frame))
+        }
+
+        fn tell(&self, _: Lost, _: u64) {}
+    }
+
+    fn claim(owner: &'static [u8], conn: u64, wait_ms: u64) -> Claim<'static> {
+        Claim {
+            ticket: Ticket { conn, call: 1 },
+            owner,
+            share: Share::Exclusive,
+            life: Wanted::Lease(60_000),
+            delay_ms: 0,
+            value: None,
+            depth: None,
+            wait_ms,
+        }
+    }
+
+    /// A lock is released while the connection of the one who waits first ends: the lock goes to
+    /// the next, however that falls out. Goes red when a post to a closed box is taken for
+    /// delivered, when the end does not look into the box, and when it closes the box only after
+    /// its turn of the coordinator.
+    #[test]
+    fn a_grant_is_told_of_or_given_back() {
+        loom::model(|| {
+            let options = Options {
+                databases: 1,
+                workers: 2,
+                shards: 1,
+                hash_seed: 1,
+            };
+            let engine = Arc::new(Engine::new(options, None));
+            let boxes = [(); 2].map(|()| Arc::new(Outbox::new(Nobody)));
+            engine.set_callers(Box::new(Boxes(boxes.clone())));
+            let key = Name::new(0, b"k");
+            let ask = |claim: Claim<'static>| {
+                let batch = engine.shared(0, NOW);
+                batch.step().coordinate(|turn| turn.acquire(&key, &claim))
+            };
+            assert_eq!(
+                ask(claim(b"holder", 1, 0)),
+                Ok(Claimed::Granted { fence: 1 })
+            );
+            assert_eq!(ask(claim(b"goes", GOES, 60_000)), Ok(Claimed::Parked));
+            assert_eq!(ask(claim(b"stays", STAYS, 60_000)), Ok(Claimed::Parked));
+            let releasing = {
+                let (engine, key) = (Arc::clone(&engine), key.clone());
+                thread::spawn(move || {
+                    let batch = engine.shared(0, NOW);
+                    batch
+                        .step()
+                        .coordinate(|turn| turn.release(&key, b"holder", None, None));
+                })
+            };
+            let posts = boxes[0].close();
+            engine.shared(1, NOW).step().coordinate(|turn| {
+                for post in posts {
+                    if let Post::Settled(settled, _) = post
+                        && let Outcome::Granted { names, fence } = settled.outcome
+                    {
+                        names.iter().for_each(|name| turn.give_back(name, fence));
+                    }
+                }
+                turn.disconnect(GOES);
+            });
+            releasing.join().unwrap();
+            // What found the box closed is given back by the next turn.
+            engine.shared(0, NOW).step().coordinate(|_| ());
+            let posts = boxes[1].close();
+            let is_granted = |post: &Post| {
+                matches!(post, Post::Settled(settled, _)
+                    if matches!(settled.outcome, Outcome::Granted { .. }))
+            };
+            assert!(
+                posts.iter().any(is_granted),
+                "nobody has the lock: {posts:?}"
+            );
+        });
+    }
+}
