@@ -18,6 +18,16 @@ pub(crate) enum Bug {
     CutInTheMiddle,
     /// A frame gets its number when the locks of what it changed are gone.
     NumberAfterUnlock,
+    /// Leases run on the time of day.
+    WallClockLeases,
+    /// A freed lock goes to the head of its queue without a look at what else is in the way.
+    GrantWithoutRecheck,
+    /// Fencing tokens begin anew after a restart.
+    FenceReuse,
+    /// Who waits is granted a lock though its connection has gone.
+    GrantAfterDisconnect,
+    /// A release is not asked for its fencing token.
+    StaleRelease,
 }
 
 /// Whether the bug is in this process.
@@ -46,6 +56,11 @@ pub(crate) fn has(bug: Bug) -> bool {
                 "retry-after-failed-sync" => Bug::RetryAfterFailedSync,
                 "cut-in-the-middle" => Bug::CutInTheMiddle,
                 "number-after-unlock" => Bug::NumberAfterUnlock,
+                "wall-clock-leases" => Bug::WallClockLeases,
+                "grant-without-recheck" => Bug::GrantWithoutRecheck,
+                "fence-reuse" => Bug::FenceReuse,
+                "grant-after-disconnect" => Bug::GrantAfterDisconnect,
+                "stale-release" => Bug::StaleRelease,
                 _ => panic!("SEEDED_BUG={name}: there is no such bug"),
             })
     };

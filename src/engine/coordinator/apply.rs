@@ -6,6 +6,7 @@ use super::turn::Turn;
 use super::{Coordinator, Due, State};
 use crate::clock::Now;
 use crate::engine::effect::{BadFrame, Coordination, Effect, Life, Share};
+use crate::seeded::{self, Bug};
 use std::collections::{BTreeSet, HashSet};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -114,7 +115,7 @@ impl Turn<'_> {
                 }
             }
             Coordination::Counted { fence, session } => {
-                self.state.fence = self.state.fence.max(fence);
+                self.state.skip_fences(fence);
                 self.state.session = self.state.session.max(session);
                 Ok(())
             }
@@ -186,7 +187,7 @@ impl Turn<'_> {
                     tripped: None,
                 };
                 let id = self.object(&Name::new(db, key), || Body::Barrier(barrier));
-                self.state.fence = self.state.fence.max(generation);
+                self.state.skip_fences(generation);
                 self.put_tripped(id, generation, Vec::new(), until_ms);
                 Ok(())
             }
@@ -253,7 +254,7 @@ impl Turn<'_> {
             timer,
         };
         self.state.text_bytes += hold.heap_bytes();
-        self.state.fence = self.state.fence.max(fence);
+        self.state.skip_fences(fence);
         let held = self.state.objects[id as usize].held_mut().ok_or(BadFrame)?;
         held.holds.push(hold);
         Ok(())
@@ -284,7 +285,7 @@ impl Turn<'_> {
             timer,
         });
         self.state.text_bytes += owner.len();
-        self.state.fence = self.state.fence.max(fence);
+        self.state.skip_fences(fence);
         Ok(())
     }
 
@@ -331,6 +332,13 @@ impl Turn<'_> {
 }
 
 impl State {
+    /// No fencing token up to here is given out again.
+    fn skip_fences(&mut self, fence: u64) {
+        if !seeded::has(Bug::FenceReuse) {
+            self.fence = self.fence.max(fence);
+        }
+    }
+
     /// Tells everything that a restart has to bring back, as effects, sessions first.
     fn tell(&self, tell: &mut dyn FnMut(&Coordination<'_>)) {
         for (&number, session) in &self.sessions {

@@ -9,6 +9,7 @@ use super::queue::{Asked, Request, Wants};
 use super::turn::{End, Ticket, Turn};
 use super::{Refusal, State};
 use crate::engine::effect::{Coordination, Life, Share};
+use crate::seeded::{self, Bug};
 
 /// What a hold is asked to live by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,7 +214,8 @@ impl Turn<'_> {
             }
             return Released::NotHeld;
         };
-        if fence.is_some_and(|fence| fence != hold.fence) {
+        let is_stale = fence.is_some_and(|fence| fence != hold.fence);
+        if is_stale && !seeded::has(Bug::StaleRelease) {
             return Released::NotHeld;
         }
         let (fence, at_depth) = (hold.fence, hold.depth);

@@ -12,6 +12,7 @@ use super::object::{Held, Hold, Name};
 use super::turn::{Outcome, Ticket, Turn};
 use super::wheel::TimerId;
 use crate::engine::effect::{Life, Share};
+use crate::seeded::{self, Bug};
 use std::collections::HashSet;
 
 /// A call that waits.
@@ -198,7 +199,8 @@ impl Turn<'_> {
         let is_free = |object: &u32| {
             let object = &state.objects[*object as usize];
             object.queue.front() == Some(&head)
-                && object.held().is_some_and(|held| held.admits(share))
+                && (object.held().is_some_and(|held| held.admits(share))
+                    || seeded::has(Bug::GrantWithoutRecheck))
         };
         request.objects().iter().all(is_free).then_some(head)
     }
@@ -352,7 +354,9 @@ impl Turn<'_> {
 
     /// The connection is gone: nothing waits on its behalf, and what lives with it ends, or will.
     pub fn disconnect(&mut self, conn: u64) {
-        self.withdraw(conn);
+        if !seeded::has(Bug::GrantAfterDisconnect) {
+            self.withdraw(conn);
+        }
         self.end_sessions_of(conn);
     }
 

@@ -506,6 +506,47 @@ fn depths_are_named_and_repeats_change_nothing() {
 }
 
 #[test]
+fn a_step_of_the_wall_clock_ends_no_lease() {
+    let mut bench = Bench::new();
+    bench.acquire("k", &claim("o")).unwrap();
+    bench.now.wall_ms += 24 * 60 * 60 * 1_000;
+    bench.turn(|_| ());
+    assert!(bench.lost.is_empty(), "the clock was set: {:?}", bench.lost);
+    bench.pass(1_000);
+    assert_eq!(bench.lost.len(), 1);
+}
+
+#[test]
+fn a_stale_owner_releases_nothing() {
+    let mut bench = Bench::new();
+    bench.acquire("k", &claim("o")).unwrap();
+    bench.pass(1_000);
+    bench.acquire("k", &claim("o")).unwrap();
+    let released = bench.turn(|turn| turn.release(&name("k"), b"o", Some(1), None));
+    assert_eq!(released, Released::NotHeld, "a stale owner");
+    let extended = bench.turn(|turn| turn.extend(&name("k"), b"o", 9, Some(1), 1));
+    assert_eq!(extended, Ok(Extended::NotHeld));
+}
+
+#[test]
+fn fences_rise_over_a_restart() {
+    let mut bench = Bench::new();
+    bench.acquire("k", &claim("o")).unwrap();
+    bench.release("k", "o");
+    let again = coordinator();
+    for effect in bench.frames.iter().flat_map(|frame| Effects::of(frame)) {
+        let Ok(Effect::Coordination(change)) = effect else {
+            panic!("{effect:?}");
+        };
+        again.apply(&change).unwrap();
+    }
+    let mut turn = again.turn(at(2_000), None);
+    let claimed = turn.acquire(&name("k"), &claim("p"));
+    let is_new = claimed == Ok(Claimed::Granted { fence: 2 });
+    assert!(is_new, "{claimed:?} was given out before");
+}
+
+#[test]
 fn nothing_ends_soon_after_a_stall() {
     let mut bench = Bench::new();
     bench

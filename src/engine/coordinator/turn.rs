@@ -6,6 +6,7 @@ use super::object::{Body, Delay, Hold, Name, Object};
 use super::{Conn, Coordinator, Due, State};
 use crate::clock::Now;
 use crate::engine::effect::{Coordination, Effect, Life, Share};
+use crate::seeded::{self, Bug};
 use crate::sync::MutexGuard;
 
 /// Names a call that waits: the connection, and which of its calls.
@@ -227,8 +228,13 @@ impl Turn<'_> {
 
     /// Ends what `now` has ended, in order.
     fn end_due(&mut self) {
+        let now_ms = if seeded::has(Bug::WallClockLeases) {
+            self.now.wall_ms
+        } else {
+            self.now.engine_ms
+        };
         loop {
-            let due = self.state.lives.pop(self.now.engine_ms);
+            let due = self.state.lives.pop(now_ms);
             let Some((at_ms, due)) = due else { break };
             self.end_one(at_ms, due);
         }
@@ -249,7 +255,9 @@ impl Turn<'_> {
             Due::Session(number) => self.state.session_ends_ms(number),
             Due::Object(_) => Some(at_ms),
         };
-        if let Some(ends_ms) = ends_ms.filter(|ends| *ends > self.now.engine_ms) {
+        let is_by_wall = seeded::has(Bug::WallClockLeases);
+        let is_later = |ends: &u64| *ends > self.now.engine_ms && !is_by_wall;
+        if let Some(ends_ms) = ends_ms.filter(is_later) {
             let timer = self.state.lives.insert(ends_ms, due);
             self.state.set_timer(due, timer);
             return;
