@@ -1017,12 +1017,19 @@ impl Locked<'_> {
 
     /// Lets the coordinator take a turn while the shards of these keys are held, and each of them
     /// be the marker of what became of it.
+    ///
+    /// # Errors
+    /// [`WrongType`], before anything changes: one of the keys is neither an object nor nothing.
     pub fn coordinate<'k, R>(
         &mut self,
         db: u32,
-        keys: impl Iterator<Item = &'k [u8]>,
+        keys: impl Iterator<Item = &'k [u8]> + Clone,
         act: impl FnOnce(&mut Turn<'_>) -> R,
-    ) -> R {
+    ) -> Result<R, WrongType> {
+        let mut others = keys.clone();
+        if !others.all(|key| self.slot(db, key).is_for_coordinator()) {
+            return Err(WrongType);
+        }
         let answer = self.ctx.coordinate(self.engine, self.layout, act);
         for key in keys {
             let id = self.layout[db as usize].id;
@@ -1033,7 +1040,7 @@ impl Locked<'_> {
                 None => slot.unmark(),
             }
         }
-        answer
+        Ok(answer)
     }
 
     /// Whether any entry of the locked shards has extras.
@@ -1296,6 +1303,12 @@ impl Slot<'_> {
         self.engine.coordinator.ttl_ms(db, self.key, now)
     }
 
+    /// The identity of the key's database.
+    #[must_use]
+    pub fn db_id(&self) -> u32 {
+        self.database.id
+    }
+
     /// Whether the key is there.
     #[must_use]
     pub fn exists(&self) -> bool {
@@ -1463,15 +1476,27 @@ impl Slot<'_> {
         self.note_change();
     }
 
+    /// Whether the key is not there, or an object of the coordinator's.
+    #[must_use]
+    pub fn is_for_coordinator(&self) -> bool {
+        !self.exists() || self.kind().is_some_and(Kind::is_marked)
+    }
+
     /// Lets the coordinator take a turn while the key is held, and the key be the marker of what
     /// became of it.
-    pub fn coordinate<R>(&mut self, act: impl FnOnce(&mut Turn<'_>) -> R) -> R {
+    ///
+    /// # Errors
+    /// [`WrongType`], before anything changes: the key is neither an object nor nothing.
+    pub fn coordinate<R>(&mut self, act: impl FnOnce(&mut Turn<'_>) -> R) -> Result<R, WrongType> {
+        if !self.is_for_coordinator() {
+            return Err(WrongType);
+        }
         let answer = self.ctx.coordinate(self.engine, self.layout, act);
         match self.engine.coordinator.kind_of(self.database.id, self.key) {
             Some(kind) => self.mark(kind),
             None => self.unmark(),
         }
-        answer
+        Ok(answer)
     }
 
     /// Makes the key, which is not there or a marker already, the marker of an object of this kind;
