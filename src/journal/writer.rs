@@ -32,7 +32,7 @@
 //! LIMITATIONS: a batch is copied once more than its bytes would need, to lie in one piece with
 //! checksums; a frame larger than a batch is a batch of its own and its memory is held twice.
 
-use super::disk::{self, Access, Disk, DiskFile, FileRef};
+use super::disk::{self, Disk, DiskFile, FileRef};
 use super::frame::{self, Kind, Mark};
 use super::log::{Gather, Log, Policy};
 use super::segment::{self, End, Header, LogId};
@@ -290,7 +290,8 @@ impl Shared {
 
 impl Writer {
     /// A writer that goes on behind `end`, in a new segment. What is before it is made safe first:
-    /// after the end of a process, recovery may have read what only the kernel had.
+    /// after the end of a process, recovery may have read what only the kernel had, and after a
+    /// failed sync what the kernel would not write any more.
     ///
     /// # Errors
     ///
@@ -303,9 +304,7 @@ impl Writer {
         end: &End,
     ) -> io::Result<Self> {
         segment::cut(&*disk, end.position).map_err(io::Error::other)?;
-        for segment in segment::list(&*disk)? {
-            disk.open(&segment.name, Access::Write)?.sync()?;
-        }
+        segment::save_again(&*disk, end)?;
         let header = Header {
             id: options.id,
             base: end.position,
