@@ -31,6 +31,9 @@ use std::sync::Arc;
 /// Deadlines count in sums as no later than this, the year 2109.
 const DEADLINE_SUMMED_MS_MAX: u64 = 1 << 42;
 
+/// So many bytes of a key that is removed count as one more: they go to the log.
+const KEY_BYTES_EACH: usize = 64;
+
 /// How often the age clock rises while as many entries come as there are.
 const TICKS_PER_TURNOVER: u64 = 256;
 
@@ -428,9 +431,9 @@ impl Shard {
                 continue;
             };
             if at <= now_ms {
+                taken += 1 + entry.key().len() / KEY_BYTES_EACH;
                 due(entry.key());
                 self.take(bucket, hasher);
-                taken += 1;
             } else {
                 earliest_ms = earliest_ms.min(at);
             }

@@ -458,6 +458,8 @@ struct Turn<'e> {
     batch_commands: u32,
     /// The coarse clock when the batch began, or when the clock was last read.
     batch_coarse: u64,
+    /// Whether the request may change something, and was admitted to the journal.
+    is_write: bool,
     /// From this on the output is to be sent before more is made.
     out_len_soft_max: usize,
     /// The output may not grow beyond this, whatever a command answers.
@@ -494,6 +496,7 @@ impl<'e> Turn<'e> {
             batch_started_us: 0,
             batch_commands: 0,
             batch_coarse: 0,
+            is_write: false,
             out_len_soft_max: usize::MAX,
             out_len_max: usize::MAX,
             overflowed: false,
@@ -557,7 +560,9 @@ impl<'e> Turn<'e> {
         {
             return Err(error::OUT_OF_MEMORY);
         }
-        if let Some(bytes) = self.bytes_written(conn, spec, args) {
+        let written = self.bytes_written(conn, spec, args);
+        self.is_write = written.is_some();
+        if let Some(bytes) = written {
             if bytes > FRAME_BYTES_MAX {
                 return Err(error::FRAME_TOO_LONG);
             }
@@ -590,6 +595,9 @@ impl<'e> Turn<'e> {
     /// Has the engine evict what the policy allows; answers whether a request may run.
     #[cold]
     fn make_room(&mut self, spec: &Spec, args: Args<'_>) -> bool {
+        if !self.server.may_evict() {
+            return false;
+        }
         let (server, counted_bytes) = (self.server, self.client_bytes);
         let mut step = self.batch(false).step();
         let may_run = make_room(&mut step, server, spec, args, counted_bytes);
@@ -639,7 +647,11 @@ impl<'e> Turn<'e> {
         }
         let (host, settings, state, resp) = (self.server, self.settings, self.state, conn.resp);
         let out_len_max = self.out_len_max;
-        let step = self.batch(alone).step();
+        let is_write = self.is_write;
+        let mut step = self.batch(alone).step();
+        if !is_write {
+            step.only_look();
+        }
         let mut cx = Cx {
             step,
             conn,
