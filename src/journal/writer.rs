@@ -649,8 +649,8 @@ impl Writer {
     /// it; answers the position up to which there is room.
     fn reserve_and_begin(&self, file: &FileRef, header: &Header) -> io::Result<u64> {
         let log = self.log();
-        let queued = log.queued_bytes().saturating_add(log.margin());
-        let room = HEAD_BYTES.saturating_add(queued);
+        let under_way = log.under_way_bytes().saturating_add(log.margin());
+        let room = HEAD_BYTES.saturating_add(under_way);
         if self.reserve.is_supported {
             self.reserve_in(&**file, 0, room)?;
         }
@@ -676,7 +676,7 @@ impl Writer {
         let log = &self.shared.log;
         log.room.is_full.store(false, Ordering::Release);
         let asked = log.room.wanted.swap(0, Ordering::AcqRel);
-        let needed = asked.max(log.queued_bytes().saturating_add(log.margin()));
+        let needed = asked.max(log.under_way_bytes().saturating_add(log.margin()));
         let have = self.reserve.end.saturating_sub(self.position);
         if have >= needed.saturating_add(self.reserve.ahead / 2) {
             return;

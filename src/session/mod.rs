@@ -460,6 +460,8 @@ struct Turn<'e> {
     batch_coarse: u64,
     /// Whether the request may change something, and was admitted to the journal.
     is_write: bool,
+    /// What the request has claimed of the journal's room.
+    claimed_bytes: u64,
     /// From this on the output is to be sent before more is made.
     out_len_soft_max: usize,
     /// The output may not grow beyond this, whatever a command answers.
@@ -497,6 +499,7 @@ impl<'e> Turn<'e> {
             batch_commands: 0,
             batch_coarse: 0,
             is_write: false,
+            claimed_bytes: 0,
             out_len_soft_max: usize::MAX,
             out_len_max: usize::MAX,
             overflowed: false,
@@ -538,6 +541,10 @@ impl<'e> Turn<'e> {
                 Writer::new(out, conn.resp).error_bytes(&error.line());
             }
         }
+        if self.claimed_bytes > 0 {
+            self.server
+                .give_back(std::mem::take(&mut self.claimed_bytes));
+        }
         // Each of EXEC's replies was settled for itself.
         if calls == 1 && conn.replies.silences() {
             out.truncate(start);
@@ -566,7 +573,9 @@ impl<'e> Turn<'e> {
             if bytes > FRAME_BYTES_MAX {
                 return Err(error::FRAME_TOO_LONG);
             }
-            match self.server.admit_write(bytes) {
+            let (admission, claimed_bytes) = self.server.claim_write(bytes);
+            self.claimed_bytes = claimed_bytes;
+            match admission {
                 Admission::Ok => {}
                 Admission::Behind => return Ok(Admitted::Later),
                 Admission::Full => return Err(error::JOURNAL_FULL),

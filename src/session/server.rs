@@ -226,6 +226,20 @@ impl Server {
         self.journal().map_or(Admission::Ok, |log| log.admit(bytes))
     }
 
+    /// The same, and claims the room: answers also what is to be given back when the request has
+    /// run, or will not.
+    pub(crate) fn claim_write(&self, bytes: usize) -> (Admission, u64) {
+        self.journal()
+            .map_or((Admission::Ok, 0), |log| log.claim(bytes))
+    }
+
+    /// Gives back what was claimed.
+    pub(crate) fn give_back(&self, claimed_bytes: u64) {
+        if let Some(log) = self.journal() {
+            log.give_back(claimed_bytes);
+        }
+    }
+
     /// Whether the journal has room for what a sweep of expired keys may remove.
     pub(crate) fn may_sweep(&self) -> bool {
         !self.engine.is_recording() || self.admit_write(SWEEP_BYTES) == Admission::Ok

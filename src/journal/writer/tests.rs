@@ -1077,6 +1077,49 @@ fn the_threads_write_sync_and_close() {
     std::fs::remove_dir_all(&path).unwrap();
 }
 
+/// Two who ask at the same moment are not admitted to the same room, nor is a new segment made that
+/// has none for one of them.
+#[test]
+fn room_is_claimed_until_it_is_used_or_given_back() {
+    let mut rig = Rig::new(SEGMENT_BYTES_DEFAULT);
+    rig.disk.set_space(rig.disk.allocated());
+    assert_eq!(rig.log.claim(8 << 20), (Admission::Behind, 0));
+    rig.settle();
+    assert_eq!(rig.log.admit(8 << 20), Admission::Full);
+    let room = rig.log.figures().reserve_bytes - rig.log.margin();
+    let most = (room * 2 / 3) as usize;
+    let (admission, claimed) = rig.log.claim(most);
+    assert_eq!((admission, claimed), (Admission::Ok, most as u64));
+    assert_eq!(rig.log.claim(most), (Admission::Full, 0));
+    assert_eq!(rig.log.admit(most), Admission::Full);
+    assert!(
+        rig.log.under_way_bytes() >= claimed,
+        "what a segment has room for"
+    );
+    rig.log.give_back(claimed);
+    assert_eq!(rig.log.claim(most), (Admission::Ok, claimed));
+    rig.commit_and_ask(0, &vec![0; most - frame::HEADER_BYTES], true);
+    rig.log.give_back(claimed);
+    rig.settle();
+    assert_eq!((rig.log.synced(), rig.log.stuck_since_us()), (1, None));
+    assert_eq!(rig.log.under_way_bytes(), 0);
+}
+
+/// Many who hold a small write each, while there is plenty, claim nothing.
+#[test]
+fn a_small_write_claims_nothing_while_there_is_plenty() {
+    let rig = Rig::new(SEGMENT_BYTES_DEFAULT);
+    assert_eq!(rig.log.claim(100), (Admission::Ok, 0));
+    let large = (rig.log.figures().reserve_bytes / 2) as usize;
+    let (admission, claimed) = rig.log.claim(large);
+    assert_eq!((admission, claimed), (Admission::Ok, large as u64));
+    assert_eq!(
+        rig.log.claim(100),
+        (Admission::Ok, 100),
+        "there is less now"
+    );
+}
+
 /// After a failed sync the pages count as clean, and a later sync succeeds without saving them. A
 /// start that reads them must not vouch for them, or what is acknowledged next is cut off with them.
 #[test]
