@@ -759,6 +759,9 @@ impl Writer {
     ///
     /// Where the disk fails or is full: the log then ends as after a crash.
     pub fn close(mut self) -> io::Result<u64> {
+        if self.log().is_broken() {
+            return Err(io::Error::other("the log is broken"));
+        }
         let now_us = self.shared.clock.mono_us();
         self.retry_at_us = 0;
         self.gather.collect(&self.shared.log);

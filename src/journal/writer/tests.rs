@@ -1077,6 +1077,23 @@ fn the_threads_write_sync_and_close() {
     std::fs::remove_dir_all(&path).unwrap();
 }
 
+/// What was queued behind the failure would go to a new segment.
+#[test]
+fn a_broken_log_is_left_alone_when_it_is_closed() {
+    let mut rig = Rig::new(SMALL_SEGMENT);
+    rig.commit_and_ask(0, &vec![1; SMALL_SEGMENT as usize], true);
+    rig.settle();
+    rig.disk.fail(Call::Sync, 0, Fault::Io);
+    rig.commit_and_ask(0, &vec![2; SMALL_SEGMENT as usize], true);
+    rig.settle();
+    assert!(rig.log.is_broken());
+    rig.log.commit(0, &payload(3));
+    let (calls, names) = (rig.disk.calls(), rig.disk.list().unwrap());
+    assert!(rig.writer.close().is_err());
+    assert_eq!(rig.disk.calls(), calls, "nothing is tried again");
+    assert_eq!(rig.disk.list().unwrap(), names);
+}
+
 /// Two who ask at the same moment are not admitted to the same room, nor is a new segment made that
 /// has none for one of them.
 #[test]
