@@ -313,7 +313,8 @@ impl Log {
         let side = &self.sides[side];
         let mut queue = side.queue.lock();
         let before = queue.len();
-        let number = self.numbered.fetch_add(1, Ordering::Relaxed) + 1;
+        // Whoever reads this number and then the engine sees what the frame did, too.
+        let number = self.numbered.fetch_add(1, Ordering::AcqRel) + 1;
         frame::push_unsealed(&mut queue, number, payload);
         let after = queue.len();
         side.queued_bytes.store(after as u64, Ordering::Relaxed);
