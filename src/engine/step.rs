@@ -45,6 +45,9 @@ use std::sync::Arc;
 /// more than a core can have under way, and far fewer than the first cache holds.
 const FETCHED_MAX: usize = 32;
 
+/// What the removal of a key takes in the log beside the key, at most: a frame of its own.
+const REMOVAL_BYTES: usize = 64;
+
 /// A longer frame's room is not kept for the next step.
 const SCRATCH_BYTES_MAX: usize = 64 << 10;
 
@@ -204,6 +207,7 @@ impl<'e> Batch<'e> {
             },
             recording: self.recording,
             decides: self.decides,
+            only_looks: false,
             alone: self.is_alone(),
             side: self.side,
             tally: Tally::default(),
@@ -279,6 +283,8 @@ struct Context {
     recording: bool,
     /// Whether entries that no longer stand are removed.
     decides: bool,
+    /// The step only looks: what is due and finds no room in the log is passed over.
+    only_looks: bool,
     alone: bool,
     side: usize,
     tally: Tally,
@@ -318,6 +324,14 @@ impl Context {
         if self.recording {
             effect.push_to(&mut self.frame);
         }
+    }
+
+    /// Whether the log has room for one more key to be removed.
+    #[cold]
+    fn has_room(&self, engine: &Engine, key_len: usize) -> bool {
+        let bytes = self.frame.len() + key_len + REMOVAL_BYTES;
+        let sink = engine.sink.get().filter(|_| self.recording);
+        sink.is_none_or(|sink| sink.has_room(bytes))
     }
 
     /// Hands the frame over, if there is one; answers its number.
@@ -457,6 +471,12 @@ impl<'b> Step<'b> {
 
     pub(super) fn engine(&self) -> &'b Engine {
         self.engine
+    }
+
+    /// Says that this step changes nothing but to remove what is due, and that only where the log
+    /// has room for it: what finds none is passed over.
+    pub fn only_look(&mut self) {
+        self.ctx.only_looks = true;
     }
 
     /// The side of the gate it is on.
@@ -1214,7 +1234,9 @@ impl Slot<'_> {
         self.shard.at(self.bucket?)
     }
 
-    /// Removes an entry that has passed its deadline.
+    /// Removes an entry that has passed its deadline. Whoever only looks, while the log has no room
+    /// for the removal, does not see it: nobody asked for that frame, and so many of them may come
+    /// that a full disk has no room for them.
     #[inline]
     fn expire(&mut self) {
         let deadline_ms = self.entry().and_then(Entry::deadline_ms);
@@ -1222,6 +1244,9 @@ impl Slot<'_> {
             && at <= self.ctx.now.wall_ms
         {
             self.bucket = None;
+            if self.ctx.only_looks && !self.ctx.has_room(self.engine, self.key.len()) {
+                return;
+            }
             if self.shard.has_extras() {
                 untie(self.engine, self.database.id, self.key, self.extra());
             }
