@@ -2,6 +2,7 @@
 //! makes of the log is the state they left.
 
 use super::*;
+use crate::command::host::Host as _;
 use crate::command::spec::Flags;
 use crate::command::table;
 use crate::journal::disk::Disk as JournalDisk;
@@ -224,6 +225,14 @@ fn every_form_is_one_that_its_command_takes() {
     }
 }
 
+#[test]
+fn settings_that_changed_while_loading_are_in_force() {
+    let stage = Stage::new(1);
+    let log = stage.server.journal().expect("it runs");
+    assert_eq!(log.policy(), Policy::No);
+    stage.close();
+}
+
 /// A server with its journal on a disk in memory.
 struct Stage {
     server: Arc<Server>,
@@ -265,7 +274,7 @@ impl Stage {
             log::Options {
                 workers,
                 number: 0,
-                policy: Policy::No,
+                policy: Policy::Always,
                 backlog_bytes_max: 64 << 20,
             },
             |why| panic!("{why}"),
@@ -281,6 +290,9 @@ impl Stage {
             .expect("a disk in memory takes it");
         let threads = writer::spawn(writer).expect("there are threads");
         let keeper = Keeper::new(on_disk, identity, Arc::clone(&log), as_clock);
+        // As a client may while the server loads.
+        let changed = server.change_settings(&[(b"appendfsync", b"no")]);
+        changed.expect("it can be changed");
         server.begin_keeping(log, Arc::new(keeper), Found::default());
         Self {
             server,

@@ -66,9 +66,17 @@ impl Disk {
             .store(progress.bytes_total, Ordering::Relaxed);
     }
 
-    /// From now on everything is kept.
-    pub(crate) fn begin(&self, log: Arc<Log>, keeper: Arc<Keeper>, found: Found) {
+    /// From now on everything is kept, under these settings: they may have changed since the
+    /// journal was made.
+    pub(crate) fn begin(
+        &self,
+        log: Arc<Log>,
+        keeper: Arc<Keeper>,
+        found: Found,
+        settings: &Settings,
+    ) {
         let _ = self.kept.set(Kept { log, keeper, found });
+        self.obey(settings);
         self.is_loading.store(false, Ordering::Release);
     }
 
@@ -313,7 +321,12 @@ mod tests {
             Arc::new(ManualClock::default()),
         );
         let disk = Disk::default();
-        disk.begin(log, Arc::new(keeper), Found::default());
+        disk.begin(
+            log,
+            Arc::new(keeper),
+            Found::default(),
+            &Settings::default(),
+        );
         disk
     }
 

@@ -185,7 +185,9 @@ impl Server {
     pub(crate) fn begin_keeping(&self, log: Arc<Log>, keeper: Arc<Keeper>, found: Found) {
         let records = self.records();
         self.engine.set_sink(Box::new(Arc::clone(&log)), records);
-        self.disk.begin(log, keeper, found);
+        // Under the lock, so that no change of them comes between.
+        let settings = self.settings.lock();
+        self.disk.begin(log, keeper, found, &settings);
     }
 
     /// Whether what changes is to be recorded.
