@@ -82,9 +82,18 @@ impl SystemClock {
         }
     }
 
-    /// Lets engine time go on where it stopped when another process ended: what has passed since
-    /// this clock was made counts on top. To be called before anything depends on engine time.
+    /// Lets engine time go on where it stopped when another process ended: neither the time between
+    /// counts nor what has passed since this clock was made, in which the server loaded. To be
+    /// called before anything depends on engine time: what was read before is not comparable.
     pub fn resume_engine_at(&self, engine_ms: u64) {
+        self.resume(engine_ms, millis(self.start.elapsed()));
+    }
+
+    /// Lets engine time go on from `engine_ms` at this monotonic reading.
+    fn resume(&self, engine_ms: u64, mono_ms: u64) {
+        let _one_at_a_time = self.gap.lock();
+        self.seen_ms.fetch_max(mono_ms, Ordering::AcqRel);
+        self.lost_ms.store(mono_ms, Ordering::Release);
         self.resumed_ms.store(engine_ms, Ordering::Release);
     }
 
@@ -227,8 +236,15 @@ mod tests {
     fn engine_time_goes_on_where_it_stopped() {
         let clock = SystemClock::new();
         assert_eq!(clock.engine_ms(10), 10);
-        clock.resume_engine_at(5_000);
-        assert_eq!(clock.engine_ms(12), 5_012);
+        // What was read took a while, in which nobody looked at times.
+        clock.resume(5_000, 20_010);
+        assert_eq!(clock.engine_ms(20_010), 5_000, "loading counts as time");
+        assert_eq!(clock.engine_ms(20_012), 5_002);
+        assert_eq!(
+            clock.engine_ms(20_011),
+            5_001,
+            "a late reader is not thrown back"
+        );
     }
 
     #[test]
