@@ -39,6 +39,10 @@ fn run_watch(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     if cx.conn.multi.is_some() {
         return Err(error::WATCH_IN_MULTI);
     }
+    if cx.host.durability().is_some_and(|disk| disk.is_loading()) {
+        // Watching opens the key, which removes it if it is past its deadline.
+        return Err(error::LOADING);
+    }
     let (db, keys) = (cx.db(), args.skip(1));
     let mut new: BTreeSet<_> = keys.iter().map(|key| (db, Box::from(key))).collect();
     new.retain(|name| !cx.conn.watched.contains(name));
