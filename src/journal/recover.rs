@@ -473,5 +473,5 @@ fn connects(reader: &Reader<'_>, begin: u64) -> Result<(), Error> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;

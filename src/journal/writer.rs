@@ -903,5 +903,5 @@ impl Threads {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
