@@ -75,8 +75,8 @@ impl Disk {
             .store(progress.bytes_total, Ordering::Relaxed);
     }
 
-    /// From now on everything is kept, under these settings: they may have changed since the journal
-    /// was made.
+    /// From now on everything is kept, under these settings: they may have changed since the
+    /// journal was made.
     pub(crate) fn begin(
         &self,
         log: Arc<Log>,
