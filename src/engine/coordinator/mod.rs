@@ -60,6 +60,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use wheel::Wheel;
 
+/// Larger numbers JavaScript does not tell apart.
+const FENCE_MAX: u64 = (1 << 53) - 1;
 /// Waiting requests, unless told otherwise.
 const WAITERS_MAX: usize = 100_000;
 /// For how long after a restart or a stall nothing ends, unless told otherwise.
@@ -217,7 +219,7 @@ impl Coordinator {
             bounds: Bounds::default(),
             fence: 0,
             session: 0,
-            fence_max: (1 << 53) - 1,
+            fence_max: FENCE_MAX,
             lost_ms: None,
             resumed_ms: 0,
             frame: 0,
@@ -297,7 +299,7 @@ impl Coordinator {
 
     /// Fences up to here may be given out.
     pub(crate) fn allow_fences(&self, fence_max: u64) {
-        self.0.lock().fence_max = fence_max;
+        self.0.lock().fence_max = fence_max.min(FENCE_MAX);
     }
 
     /// No fence up to here is given out again.
