@@ -83,8 +83,8 @@ impl SystemClock {
     }
 
     /// Lets engine time go on where it stopped when another process ended: neither the time between
-    /// counts nor what has passed since this clock was made, in which the server loaded. To be called
-    /// before anything depends on engine time, for what was read before is no longer comparable.
+    /// counts nor what has passed since this clock was made, in which the server loaded. To be
+    /// called before anything depends on engine time: what was read before is not comparable.
     pub fn resume_engine_at(&self, engine_ms: u64) {
         self.resume(engine_ms, millis(self.start.elapsed()));
     }

@@ -9,7 +9,7 @@
 #[cfg(not(loom))]
 mod real {
     pub(crate) use parking_lot::{Mutex, MutexGuard};
-    pub(crate) use std::sync::atomic;
+    pub(crate) use std::sync::{OnceLock, atomic};
 }
 
 #[cfg(loom)]
@@ -35,9 +35,51 @@ mod real {
             self.0.try_lock().ok()
         }
     }
+
+    /// A cell written once, whose writing and reading loom sees.
+    #[derive(Debug)]
+    pub(crate) struct OnceLock<T> {
+        value: std::sync::OnceLock<T>,
+        is_set: atomic::AtomicBool,
+        making: Mutex<()>,
+    }
+
+    impl<T> OnceLock<T> {
+        pub(crate) fn new() -> Self {
+            Self {
+                value: std::sync::OnceLock::new(),
+                is_set: atomic::AtomicBool::new(false),
+                making: Mutex::new(()),
+            }
+        }
+
+        pub(crate) fn get(&self) -> Option<&T> {
+            let is_set = self.is_set.load(atomic::Ordering::Acquire);
+            is_set.then(|| self.value.get()).flatten()
+        }
+
+        pub(crate) fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
+            // Asked without loom, which remembers only the last look at `is_set` and would not see
+            // that the store below and a look of another thread before it exclude each other.
+            if let Some(value) = self.value.get() {
+                return value;
+            }
+            let _one_at_a_time = self.making.lock();
+            // Not by std, which would hold the thread on which loom runs all of its own.
+            if self.value.get().is_none() {
+                let _ = self.value.set(make());
+                self.is_set.store(true, atomic::Ordering::Release);
+            }
+            self.value.get().expect("it has just been made")
+        }
+
+        pub(crate) fn into_inner(self) -> Option<T> {
+            self.value.into_inner()
+        }
+    }
 }
 
-pub(crate) use real::{Mutex, MutexGuard, atomic};
+pub(crate) use real::{Mutex, MutexGuard, OnceLock, atomic};
 
 /// Wakes whoever sleeps on the other side: a connection's task, a worker's loop, a test.
 pub(crate) trait Wake: Send + Sync {

@@ -1,6 +1,7 @@
 //! Random changes, as commands would make them: what tests of recovery make histories of.
 
-use super::coordinator::Open;
+use super::coordinator::{Claim, Name, Open, Ticket, Wanted};
+use super::effect::Share;
 use super::extras::Kind;
 use super::step::{Deadline, Free, Slot};
 use super::value::ValueRef;
@@ -14,6 +15,8 @@ pub(crate) const DATABASES: u32 = 3;
 pub(crate) const SHARDS: usize = 4;
 
 const KEYS: u8 = 12;
+/// Keys from here on are locks.
+const LOCKS: u8 = 100;
 const SESSION: u64 = 1;
 
 /// How the engine of such a history is made.
@@ -46,6 +49,9 @@ pub(crate) enum Change {
     Tie(u32, u8),
     /// A marker where nothing is. Its object is not there, so it goes when it is next looked at.
     Mark(u32, u8),
+    /// A lock with a lease, and its release: of keys of their own.
+    Lock(u32, u8, u8),
+    Unlock(u32, u8, u8),
     /// Two keys in one step.
     Both(u32, u8, u8),
     Clear(u32),
@@ -71,6 +77,8 @@ impl Change {
             3 => (db(), key()).prop_map(|(db, key)| Self::Tie(db, key)),
             1 => (db(), key()).prop_map(|(db, key)| Self::Mark(db, key)),
             3 => (db(), key(), key()).prop_map(|(db, a, b)| Self::Both(db, a, b)),
+            4 => (db(), key(), 0u8..3).prop_map(|(db, key, owner)| Self::Lock(db, key, owner)),
+            3 => (db(), key(), 0u8..3).prop_map(|(db, key, owner)| Self::Unlock(db, key, owner)),
             1 => db().prop_map(Self::Clear),
             1 => (db(), db()).prop_map(|(a, b)| Self::Swap(a, b)),
             1 => (db(), key()).prop_map(|(db, key)| Self::Alone(db, key)),
@@ -121,6 +129,29 @@ impl Change {
                 if !slot.exists() {
                     slot.mark(Kind::Lock);
                 }
+            }),
+            Self::Lock(db, key, owner) => on(db, LOCKS + key, &|slot| {
+                let name = Name::new(slot.db_id(), &[LOCKS + key]);
+                let claim = Claim {
+                    ticket: Ticket { conn: 1, call: 1 },
+                    owner: &[owner],
+                    share: Share::Exclusive,
+                    life: Wanted::Lease(1 << 40),
+                    delay_ms: 0,
+                    value: Some(text.as_bytes()),
+                    depth: None,
+                    wait_ms: 0,
+                };
+                let claimed = slot.coordinate(|turn| turn.acquire(&name, &claim));
+                assert!(
+                    claimed.is_ok_and(|claimed| claimed.is_ok()),
+                    "no other type"
+                );
+            }),
+            Self::Unlock(db, key, owner) => on(db, LOCKS + key, &|slot| {
+                let name = Name::new(slot.db_id(), &[LOCKS + key]);
+                let released = slot.coordinate(|turn| turn.release(&name, &[owner], None, None));
+                assert!(released.is_ok(), "no other type");
             }),
             Self::Both(db, a, b) => {
                 let batch = engine.shared(0, now);

@@ -226,6 +226,13 @@ pub trait Sink: Send + Sync {
     /// answers its number, one higher than that of the frame before. Called while the locks of all
     /// that the step read or changed are still held, so it must not wait for anything.
     fn commit(&self, side: usize, frame: &[u8]) -> u64;
+
+    /// Whether there is room for a frame of so many bytes that nobody asked for. Called with locks
+    /// held, so it must not wait for anything.
+    fn has_room(&self, bytes: usize) -> bool {
+        let _ = bytes;
+        true
+    }
 }
 
 /// A sink that keeps every frame: what tests replay into a second engine.
@@ -305,6 +312,10 @@ impl Sink for Recorder {
 impl<S: Sink + ?Sized> Sink for std::sync::Arc<S> {
     fn commit(&self, side: usize, frame: &[u8]) -> u64 {
         (**self).commit(side, frame)
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        (**self).has_room(bytes)
     }
 }
 

@@ -14,10 +14,10 @@ use super::ledger::{Ledger, Share, usable, usable_slots};
 use super::occupancy::{Kept, Occupancy, Seat};
 use super::pool::Pool;
 use super::shard::{Census, Shard};
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, OnceLock};
 use crossbeam_utils::CachePadded;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// All databases, by the number `SELECT` knows them by.
 pub(crate) type Layout = Arc<[Arc<Database>]>;

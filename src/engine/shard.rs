@@ -34,6 +34,9 @@ use std::sync::Arc;
 /// Deadlines count in sums as no later than this, the year 2109.
 const DEADLINE_SUMMED_MS_MAX: u64 = 1 << 42;
 
+/// So many bytes of a key that is removed count as one more: they go to the log.
+const KEY_BYTES_EACH: usize = 64;
+
 /// How often the age clock rises while as many entries come as there are.
 const TICKS_PER_TURNOVER: u64 = 256;
 
@@ -516,10 +519,10 @@ impl Shard {
             };
             if at <= now_ms {
                 let key = entry.key();
+                taken += 1 + key.len() / KEY_BYTES_EACH;
                 let extra = self.has_extras().then(|| self.extra_of(key, hasher));
                 due(key, extra);
                 self.take(bucket, hasher);
-                taken += 1;
             } else {
                 earliest_ms = earliest_ms.min(at);
             }

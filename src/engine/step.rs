@@ -45,6 +45,9 @@ use std::sync::Arc;
 /// more than a core can have under way, and far fewer than the first cache holds.
 const FETCHED_MAX: usize = 32;
 
+/// What the removal of a key takes in the log beside the key, at most: a frame of its own.
+const REMOVAL_BYTES: usize = 64;
+
 /// A longer frame's room is not kept for the next step.
 const SCRATCH_BYTES_MAX: usize = 64 << 10;
 
@@ -204,6 +207,7 @@ impl<'e> Batch<'e> {
             },
             recording: self.recording,
             decides: self.decides,
+            only_looks: false,
             alone: self.is_alone(),
             side: self.side,
             tally: Tally::default(),
@@ -279,6 +283,8 @@ struct Context {
     recording: bool,
     /// Whether entries that no longer stand are removed.
     decides: bool,
+    /// The step only looks: what is due and finds no room in the log is passed over.
+    only_looks: bool,
     alone: bool,
     side: usize,
     tally: Tally,
@@ -318,6 +324,14 @@ impl Context {
         if self.recording {
             effect.push_to(&mut self.frame);
         }
+    }
+
+    /// Whether the log has room for one more key to be removed.
+    #[cold]
+    fn has_room(&self, engine: &Engine, key_len: usize) -> bool {
+        let bytes = self.frame.len() + key_len + REMOVAL_BYTES;
+        let sink = engine.sink.get().filter(|_| self.recording);
+        sink.is_none_or(|sink| sink.has_room(bytes))
     }
 
     /// Hands the frame over, if there is one; answers its number.
@@ -457,6 +471,12 @@ impl<'b> Step<'b> {
 
     pub(super) fn engine(&self) -> &'b Engine {
         self.engine
+    }
+
+    /// Says that this step changes nothing but to remove what is due, and that only where the log
+    /// has room for it: what finds none is passed over.
+    pub fn only_look(&mut self) {
+        self.ctx.only_looks = true;
     }
 
     /// The side of the gate it is on.
@@ -1017,12 +1037,19 @@ impl Locked<'_> {
 
     /// Lets the coordinator take a turn while the shards of these keys are held, and each of them
     /// be the marker of what became of it.
+    ///
+    /// # Errors
+    /// [`WrongType`], before anything changes: one of the keys is neither an object nor nothing.
     pub fn coordinate<'k, R>(
         &mut self,
         db: u32,
-        keys: impl Iterator<Item = &'k [u8]>,
+        keys: impl Iterator<Item = &'k [u8]> + Clone,
         act: impl FnOnce(&mut Turn<'_>) -> R,
-    ) -> R {
+    ) -> Result<R, WrongType> {
+        let mut others = keys.clone();
+        if !others.all(|key| self.slot(db, key).is_for_coordinator()) {
+            return Err(WrongType);
+        }
         let answer = self.ctx.coordinate(self.engine, self.layout, act);
         for key in keys {
             let id = self.layout[db as usize].id;
@@ -1033,7 +1060,7 @@ impl Locked<'_> {
                 None => slot.unmark(),
             }
         }
-        answer
+        Ok(answer)
     }
 
     /// Whether any entry of the locked shards has extras.
@@ -1207,7 +1234,9 @@ impl Slot<'_> {
         self.shard.at(self.bucket?)
     }
 
-    /// Removes an entry that has passed its deadline.
+    /// Removes an entry that has passed its deadline. Whoever only looks, while the log has no room
+    /// for the removal, does not see it: nobody asked for that frame, and so many of them may come
+    /// that a full disk has no room for them.
     #[inline]
     fn expire(&mut self) {
         let deadline_ms = self.entry().and_then(Entry::deadline_ms);
@@ -1215,6 +1244,9 @@ impl Slot<'_> {
             && at <= self.ctx.now.wall_ms
         {
             self.bucket = None;
+            if self.ctx.only_looks && !self.ctx.has_room(self.engine, self.key.len()) {
+                return;
+            }
             if self.shard.has_extras() {
                 untie(self.engine, self.database.id, self.key, self.extra());
             }
@@ -1294,6 +1326,12 @@ impl Slot<'_> {
     pub fn object_ttl_ms(&self) -> Option<u64> {
         let (db, now) = (self.database.id, self.ctx.now);
         self.engine.coordinator.ttl_ms(db, self.key, now)
+    }
+
+    /// The identity of the key's database.
+    #[must_use]
+    pub fn db_id(&self) -> u32 {
+        self.database.id
     }
 
     /// Whether the key is there.
@@ -1463,15 +1501,27 @@ impl Slot<'_> {
         self.note_change();
     }
 
+    /// Whether the key is not there, or an object of the coordinator's.
+    #[must_use]
+    pub fn is_for_coordinator(&self) -> bool {
+        !self.exists() || self.kind().is_some_and(Kind::is_marked)
+    }
+
     /// Lets the coordinator take a turn while the key is held, and the key be the marker of what
     /// became of it.
-    pub fn coordinate<R>(&mut self, act: impl FnOnce(&mut Turn<'_>) -> R) -> R {
+    ///
+    /// # Errors
+    /// [`WrongType`], before anything changes: the key is neither an object nor nothing.
+    pub fn coordinate<R>(&mut self, act: impl FnOnce(&mut Turn<'_>) -> R) -> Result<R, WrongType> {
+        if !self.is_for_coordinator() {
+            return Err(WrongType);
+        }
         let answer = self.ctx.coordinate(self.engine, self.layout, act);
         match self.engine.coordinator.kind_of(self.database.id, self.key) {
             Some(kind) => self.mark(kind),
             None => self.unmark(),
         }
-        answer
+        Ok(answer)
     }
 
     /// Makes the key, which is not there or a marker already, the marker of an object of this kind;

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | a snapshot that was not finished, segments and snapshots that a newer one replaces | removed |
 //! | a torn tail, frames that build on changes that are in no log | cut, as a start would |
+//! | the log ends before where it was closed | the loss is accepted |
 //! | damage in the log | all from there on is copied to `lost-*.bin`, then cut off |
 //! | a damaged snapshot that an older one and the log replace | renamed to `*.damaged` |
 //! | anything else: no sound snapshot reaches the log, or the identity is damaged | nothing |
@@ -173,6 +174,7 @@ pub fn check(disk: &dyn Disk, repair: bool) -> Result<Report, Error> {
         let aside: Vec<&Named> = aside.filter(|named| Some(named.begin) > kept).collect();
         mend(disk, &scanned, &aside, &mut report)?;
         tidy(disk, &identity, kept, &mut report)?;
+        accept_end(disk, identity, &scanned)?;
         report.can_start = true;
     } else if !report.can_start {
         report.add(Grade::Damage, CAN_REPAIR);
@@ -306,7 +308,11 @@ fn read_log(
             Err(error) => return Err(error.into()),
         }
     }
+    let is_whole = end.is_none() && damage.is_none();
     let end = end.unwrap_or_else(|| reader.end().clone());
+    if is_whole {
+        damage = identity.check_end(segments, end.position).err();
+    }
     let first = reader.first_number().unwrap_or(begin);
     let scanned = Scanned {
         covered: covered.to_vec(),
@@ -450,6 +456,15 @@ fn tidy(
         Some(begin) => snapshotting::remove_replaced(disk, identity, begin),
         None => Ok(()),
     }
+}
+
+/// Last of all, lets a log that was cut end where it ends now.
+fn accept_end(disk: &dyn Disk, mut identity: Identity, scanned: &Scanned) -> Result<(), Error> {
+    if scanned.end.position >= identity.closed_at {
+        return Ok(());
+    }
+    identity.closed_at = 0;
+    identity.store(disk)
 }
 
 /// What a cut takes away.

@@ -1,15 +1,22 @@
 //! Who a data directory is, and who has it.
 //!
 //! ```text
-//!   identity, 76 bytes:
+//!   identity, 84 bytes:
 //!   0       8     12        16        36       40          44       52          60    68
 //!   | magic | crc | version | history | shards | databases | secret | hash seed | run | engine |
+//!
+//!   76
+//!   | closed at |
 //! ```
 //!
 //! Numbers are little-endian, the CRC-32C covers what is behind it. What decides which shard a key
 //! belongs to (seed and number of shards) is fixed for the life of the directory: cuts of snapshots
 //! are noted by shard. Databases are as many as the settings ever asked for, so that every identity
 //! that the log names is known.
+//!
+//! A clean stop notes at which position the log was closed, the next start that it is open: a log
+//! that ends before it was closed has lost its end, which nothing in what is left could tell.
+//! Version 1 had no such field.
 //!
 //! The file is only ever replaced as a whole: temporary file, sync, rename, sync of the directory.
 //! The first start makes it before anything else, so a directory that has a log or a snapshot and
@@ -22,7 +29,7 @@ use super::disk::{self, Access, Disk, FileRef, RealDisk};
 use super::error::{DIRECTORY, Error};
 use super::fields::Fields;
 use super::sealed::{self, NoHeader};
-use super::segment::{self, LogId};
+use super::segment::{self, LogId, Segment};
 use super::snapshot;
 use std::io;
 use std::path::Path;
@@ -30,14 +37,16 @@ use std::path::Path;
 /// The file's name.
 pub const NAME: &str = "identity";
 /// The newest format this program knows, and the one it writes.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// More shards to a database no engine has.
 const SHARDS_MAX: u32 = 1_024;
 /// More databases no settings ask for.
 const DATABASES_MAX: u32 = 65_536;
 const MAGIC: [u8; 8] = *b"LINCHPID";
-const BYTES: usize = 76;
+const BYTES: usize = 84;
+/// The first version that says where the log was closed.
+const CLOSED_AT_SINCE: u32 = 2;
 const TEMPORARY: &str = "identity.tmp";
 const LOCK: &str = "lock";
 /// More digits no process id has.
@@ -89,6 +98,8 @@ pub struct Identity {
     pub run: u64,
     /// Engine time when the newest process began, in milliseconds: it never stood lower afterwards.
     pub engine_ms: u64,
+    /// The position at which the log was closed; 0 while it is open, or where that is not known.
+    pub closed_at: u64,
 }
 
 impl Identity {
@@ -103,6 +114,7 @@ impl Identity {
             databases: shape.databases,
             run: 0,
             engine_ms: 0,
+            closed_at: 0,
         }
     }
 
@@ -123,10 +135,31 @@ impl Identity {
         Ok(identity)
     }
 
-    /// Notes where engine time goes on. What a snapshot lets go of the log then takes no time with
-    /// it.
+    /// Notes that the log goes on, and engine time from there on. What a snapshot lets go of the log
+    /// then takes no time with it.
     pub fn resume_at(&mut self, engine_ms: u64) {
         self.engine_ms = self.engine_ms.max(engine_ms);
+        self.closed_at = 0;
+    }
+
+    /// Refuses a log that ends, as far as it is sound, before the position at which it was closed.
+    /// `segments` are its files.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`], with the file and place where the log ends.
+    pub fn check_end(&self, segments: &[Segment], position: u64) -> Result<(), Error> {
+        if position >= self.closed_at {
+            return Ok(());
+        }
+        let closed_at = self.closed_at;
+        let reason =
+            format!("the log ends here, at position {position}, and was closed at {closed_at}");
+        let last = segments.iter().rfind(|segment| segment.base <= position);
+        Err(match last {
+            Some(last) => Error::corrupt(&last.name, position.saturating_sub(last.base), reason),
+            None => Error::corrupt("the log", 0, reason),
+        })
     }
 
     /// Reads it; none in a directory that is new.
@@ -193,7 +226,7 @@ impl Identity {
     /// Its bytes on disk.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let fields: [&[u8]; 7] = [
+        let fields: [&[u8]; 8] = [
             &self.history,
             &self.shards.to_le_bytes(),
             &self.databases.to_le_bytes(),
@@ -201,6 +234,7 @@ impl Identity {
             &self.hash_seed.to_le_bytes(),
             &self.run.to_le_bytes(),
             &self.engine_ms.to_le_bytes(),
+            &self.closed_at.to_le_bytes(),
         ];
         sealed::seal(MAGIC, VERSION, &fields)
     }
@@ -212,11 +246,12 @@ impl Identity {
     /// Where `bytes` are none, or one of a format that is newer than this program.
     pub fn parse(bytes: &[u8]) -> Result<Self, NoHeader> {
         let (version, fields) = sealed::open(bytes, MAGIC, VERSION)?;
-        let identity = Self::fields(fields).filter(|_| version == VERSION);
+        let is_known = (1..=VERSION).contains(&version);
+        let identity = Self::fields(fields, version).filter(|_| is_known);
         identity.ok_or(NoHeader::Damaged)
     }
 
-    fn fields(mut fields: Fields<'_>) -> Option<Self> {
+    fn fields(mut fields: Fields<'_>, version: u32) -> Option<Self> {
         let (history, shards, databases) = (fields.bytes()?, fields.u32()?, fields.u32()?);
         let identity = Self {
             history,
@@ -226,6 +261,11 @@ impl Identity {
             hash_seed: fields.u64()?,
             run: fields.u64()?,
             engine_ms: fields.u64()?,
+            closed_at: if version >= CLOSED_AT_SINCE {
+                fields.u64()?
+            } else {
+                0
+            },
         };
         let is_engine = shards.is_power_of_two() && shards <= SHARDS_MAX;
         let is_map = (1..=DATABASES_MAX).contains(&databases);

@@ -21,9 +21,14 @@
 //!
 //! Cost: `commit` is one uncontended lock, one addition on a shared counter and one copy.
 //!
-//! LIMITATIONS: `admit` looks and does not take: workers that ask at the same moment may all be
-//! admitted to the same room. The margin covers what each may have under way; beyond it the writer
-//! finds the disk full, and the frames wait.
+//! Room that was asked for is claimed until the call has committed, so that two who ask at the same
+//! moment are not admitted to the same. A small write while there is plenty claims nothing, which
+//! spares a shared counter.
+//!
+//! LIMITATIONS: `admit` looks and does not take, and a small write that stands still between its
+//! admission and its commit, while others use up all that was plenty, is not counted. The margin
+//! covers what each worker may have under way; beyond it the writer finds the disk full, and the
+//! frames wait.
 
 use super::frame;
 use crate::sync::Mutex;
@@ -37,6 +42,11 @@ const QUEUE_BYTES_WAKE: usize = 64 * 1024;
 const BUFFER_BYTES_KEPT: usize = 1024 * 1024;
 /// What each worker may have under way beyond what it asked for: envelopes, expired keys.
 const MARGIN_BYTES: u64 = 16 * 1024;
+
+/// A write of up to so many bytes claims no room ...
+const SMALL_BYTES: u64 = 64 * 1024;
+/// ... while it leaves so many.
+const PLENTY_BYTES: u64 = 512 * 1024;
 
 /// Wakes somebody; may be called from any thread, any number of times.
 pub type WakeFn = Box<dyn Fn() + Send + Sync>;
@@ -203,6 +213,8 @@ pub(super) struct Counts {
 pub(super) struct Room {
     /// Bytes the writer took from the queues and has not written.
     taken: AtomicU64,
+    /// Bytes that were admitted and may not be in a queue yet.
+    claimed: CachePadded<AtomicU64>,
     /// Bytes that can be written without asking the disk for room.
     pub(super) reserve: AtomicU64,
     /// What somebody asked for that the reserve did not cover.
@@ -278,6 +290,7 @@ impl Log {
             policy: AtomicU8::new(options.policy as u8),
             room: Room {
                 taken: AtomicU64::new(0),
+                claimed: CachePadded::new(AtomicU64::new(0)),
                 reserve: AtomicU64::new(0),
                 wanted: AtomicU64::new(0),
                 is_full: AtomicBool::new(false),
@@ -300,7 +313,8 @@ impl Log {
         let side = &self.sides[side];
         let mut queue = side.queue.lock();
         let before = queue.len();
-        let number = self.numbered.fetch_add(1, Ordering::Relaxed) + 1;
+        // Whoever reads this number and then the engine sees what the frame did, too.
+        let number = self.numbered.fetch_add(1, Ordering::AcqRel) + 1;
         frame::push_unsealed(&mut queue, number, payload);
         let after = queue.len();
         side.queued_bytes.store(after as u64, Ordering::Relaxed);
@@ -380,8 +394,54 @@ impl Log {
         is_reached(first.written, self.written()) || is_reached(first.synced, self.synced())
     }
 
-    /// Whether a write that adds about so many bytes may run.
+    /// Whether a write that adds about so many bytes may run; claims the room for it if so. Answers
+    /// also what is to be [given back](Self::give_back) when it has committed, or will not.
+    #[must_use]
+    pub fn claim(&self, bytes_len: usize) -> (Admission, u64) {
+        let bytes = bytes_len as u64;
+        let is_small = bytes <= SMALL_BYTES;
+        if is_small && self.has_plenty() {
+            return (self.judge(bytes, 0), 0);
+        }
+        let claimed = self.room.claimed.fetch_add(bytes, Ordering::AcqRel);
+        // Small ones may be under way that claimed nothing.
+        let unclaimed = match is_small {
+            true => 0,
+            false => SMALL_BYTES.saturating_mul(self.sides.len() as u64),
+        };
+        match self.judge(bytes, claimed.saturating_add(unclaimed)) {
+            Admission::Ok => (Admission::Ok, bytes),
+            refused => {
+                self.give_back(bytes);
+                (refused, 0)
+            }
+        }
+    }
+
+    /// Gives back what was [claimed](Self::claim).
+    pub fn give_back(&self, bytes: u64) {
+        if bytes > 0 {
+            self.room.claimed.fetch_sub(bytes, Ordering::AcqRel);
+        }
+    }
+
+    /// Whether small writes need not be counted before they are queued.
+    fn has_plenty(&self) -> bool {
+        let small = SMALL_BYTES.saturating_mul(self.sides.len() as u64);
+        let needed = self.under_way_bytes().saturating_add(self.margin());
+        let needed = needed.saturating_add(small.saturating_add(PLENTY_BYTES));
+        needed <= self.room.reserve.load(Ordering::Acquire)
+    }
+
+    /// Whether a write that adds about so many bytes may run, for whoever is content with the
+    /// margin: it claims nothing.
     pub fn admit(&self, bytes_len: usize) -> Admission {
+        let claimed = self.room.claimed.load(Ordering::Acquire);
+        self.judge(bytes_len as u64, claimed)
+    }
+
+    /// Whether so many bytes may be added while others have claimed so many.
+    fn judge(&self, bytes: u64, claimed: u64) -> Admission {
         if self.is_broken() {
             return Admission::Broken;
         }
@@ -390,11 +450,11 @@ impl Log {
             return Admission::Full;
         }
         let queued = self.queued_bytes();
-        let total = queued.saturating_add(bytes_len as u64);
+        let total = queued.saturating_add(bytes);
         if queued > 0 && total > self.backlog_bytes_max.load(Ordering::Relaxed) {
             return Admission::Behind;
         }
-        let needed = total.saturating_add(self.margin());
+        let needed = total.saturating_add(claimed).saturating_add(self.margin());
         if needed <= self.room.reserve.load(Ordering::Acquire) {
             return Admission::Ok;
         }
@@ -436,6 +496,13 @@ impl Log {
         // Sides first: what the writer takes meanwhile is counted twice, never missed.
         let queued: u64 = queued.sum();
         queued.saturating_add(self.room.taken.load(Ordering::Acquire))
+    }
+
+    /// Bytes that are queued, or may be before long.
+    pub(super) fn under_way_bytes(&self) -> u64 {
+        // Claims first: what is committed meanwhile is counted twice, never missed.
+        let claimed = self.room.claimed.load(Ordering::Acquire);
+        claimed.saturating_add(self.queued_bytes())
     }
 
     /// When frames are synced.

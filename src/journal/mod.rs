@@ -21,4 +21,8 @@ impl crate::engine::Sink for Log {
     fn commit(&self, side: usize, frame: &[u8]) -> u64 {
         self.commit(side, frame)
     }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.admit(bytes) == Admission::Ok
+    }
 }

@@ -14,6 +14,7 @@
 //!
 //! Invariants, each an error if it does not hold:
 //! - the log begins at or before the cuts of the snapshot, or with frame 1;
+//! - it reaches up to where it was closed, if it was, unless what is behind is of no use;
 //! - it reaches up to the highest of them: a snapshot stands only when the log is safe up to there;
 //! - no effect is of a database that the directory never had, or of a key that is not there.
 //!
@@ -213,6 +214,14 @@ fn tidy(
     if let Some(loaded) = loaded {
         snapshotting::remove_replaced(disk, identity, loaded.begin)?;
     }
+    if end.position < identity.closed_at {
+        // What was closed behind a gap is cut: not before it is known to be of no use.
+        let opened = Identity {
+            closed_at: 0,
+            ..*identity
+        };
+        opened.store(disk)?;
+    }
     Ok(segment::cut(disk, end.position)?)
 }
 
@@ -340,6 +349,9 @@ impl Recovery<'_> {
         });
         let gap = reading?;
         let has_gap = gap.is_some();
+        if !has_gap {
+            self.identity.check_end(segments, reader.end().position)?;
+        }
         let end = gap.unwrap_or_else(|| reader.end().clone());
         if end.number.max(begin) < highest || (end.number < begin && !segments.is_empty()) {
             let needed = highest;

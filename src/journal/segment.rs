@@ -27,7 +27,8 @@
 //! the secret of the history at every byte, 64 MiB in under a tenth of a second.
 //!
 //! LIMITATIONS: damage to the last batch before a crash cannot be told from a torn tail, for
-//! nothing in the log is known to be newer; nor can a log be that was shortened as a whole file.
+//! nothing in the log is known to be newer. A log that lost whole frames or files from its end shows
+//! it only by the position that a clean stop noted elsewhere (`identity.rs`); after a crash, not.
 
 use super::disk::{self, Access, Disk, FileRef};
 use super::error::DIRECTORY;
@@ -808,6 +809,40 @@ pub fn cut(disk: &dyn Disk, position: u64) -> Result<(), LogError> {
         return shortened.map_err(|source| io_error(&segment.name, source));
     }
     Ok(())
+}
+
+/// Makes safe all that was read of the log up to `end`, whatever became of it before. After a sync
+/// that failed, what the kernel answers may be nowhere else, and no later sync of it alone would
+/// save it: all behind what the last mark knows to be safe is written back first.
+///
+/// # Errors
+///
+/// Where the disk fails, or is full and needs room to write over what it has.
+pub fn save_again(disk: &dyn Disk, end: &End) -> io::Result<()> {
+    let from = end.mark.map_or(0, |mark| mark.synced);
+    for segment in list(disk)? {
+        let offsets = [from, end.position].map(|at| at.saturating_sub(segment.base));
+        write_back(disk, &segment.name, offsets)?;
+    }
+    Ok(())
+}
+
+/// Writes over these bytes of a file what they are, and syncs it.
+fn write_back(disk: &dyn Disk, name: &str, [mut offset, end]: [u64; 2]) -> io::Result<()> {
+    let file = disk.open(name, Access::Write)?;
+    let end = end.min(file.len()?);
+    let mut bytes = Vec::new();
+    while offset < end {
+        let wanted = end.saturating_sub(offset).min(READ_BYTES as u64);
+        bytes.resize(usize::try_from(wanted).unwrap_or(READ_BYTES), 0);
+        let read = disk::read_full_at(&*file, offset, &mut bytes)?;
+        if read == 0 {
+            break;
+        }
+        disk::write_all_at(&*file, offset, bytes.get(..read).unwrap_or_default())?;
+        offset = offset.saturating_add(read as u64);
+    }
+    file.sync()
 }
 
 fn shorten(disk: &dyn Disk, segment: &Segment, bytes_len: u64) -> io::Result<()> {

@@ -32,7 +32,7 @@
 //! LIMITATIONS: a batch is copied once more than its bytes would need, to lie in one piece with
 //! checksums; a frame larger than a batch is a batch of its own and its memory is held twice.
 
-use super::disk::{self, Access, Disk, DiskFile, FileRef};
+use super::disk::{self, Disk, DiskFile, FileRef};
 use super::frame::{self, Kind, Mark};
 use super::log::{Gather, Log, Policy};
 use super::segment::{self, End, Header, LogId};
@@ -290,7 +290,8 @@ impl Shared {
 
 impl Writer {
     /// A writer that goes on behind `end`, in a new segment. What is before it is made safe first:
-    /// after the end of a process, recovery may have read what only the kernel had.
+    /// after the end of a process, recovery may have read what only the kernel had, and after a
+    /// failed sync what the kernel would not write any more.
     ///
     /// # Errors
     ///
@@ -303,9 +304,7 @@ impl Writer {
         end: &End,
     ) -> io::Result<Self> {
         segment::cut(&*disk, end.position).map_err(io::Error::other)?;
-        for segment in segment::list(&*disk)? {
-            disk.open(&segment.name, Access::Write)?.sync()?;
-        }
+        segment::save_again(&*disk, end)?;
         let header = Header {
             id: options.id,
             base: end.position,
@@ -650,8 +649,8 @@ impl Writer {
     /// it; answers the position up to which there is room.
     fn reserve_and_begin(&self, file: &FileRef, header: &Header) -> io::Result<u64> {
         let log = self.log();
-        let queued = log.queued_bytes().saturating_add(log.margin());
-        let room = HEAD_BYTES.saturating_add(queued);
+        let under_way = log.under_way_bytes().saturating_add(log.margin());
+        let room = HEAD_BYTES.saturating_add(under_way);
         if self.reserve.is_supported {
             self.reserve_in(&**file, 0, room)?;
         }
@@ -677,7 +676,7 @@ impl Writer {
         let log = &self.shared.log;
         log.room.is_full.store(false, Ordering::Release);
         let asked = log.room.wanted.swap(0, Ordering::AcqRel);
-        let needed = asked.max(log.queued_bytes().saturating_add(log.margin()));
+        let needed = asked.max(log.under_way_bytes().saturating_add(log.margin()));
         let have = self.reserve.end.saturating_sub(self.position);
         if have >= needed.saturating_add(self.reserve.ahead / 2) {
             return;
@@ -760,6 +759,9 @@ impl Writer {
     ///
     /// Where the disk fails or is full: the log then ends as after a crash.
     pub fn close(mut self) -> io::Result<u64> {
+        if self.log().is_broken() {
+            return Err(io::Error::other("the log is broken"));
+        }
         let now_us = self.shared.clock.mono_us();
         self.retry_at_us = 0;
         self.gather.collect(&self.shared.log);

@@ -36,6 +36,7 @@ pub(super) struct Directory {
 
 /// What keeps it while the server runs.
 pub(super) struct Running {
+    disk: Arc<dyn Disk>,
     threads: Threads,
     keeper: Arc<Keeper>,
     keeping: JoinHandle<()>,
@@ -135,10 +136,16 @@ fn load(
     );
     let io_error = |source| Error::io(crate::journal::error::DIRECTORY, source);
     let threads = writer::spawn(writer.map_err(io_error)?).map_err(io_error)?;
-    let keeper = Arc::new(Keeper::new(disk, identity, Arc::clone(&log), clock));
+    let keeper = Arc::new(Keeper::new(
+        Arc::clone(&disk),
+        identity,
+        Arc::clone(&log),
+        clock,
+    ));
     server.begin_keeping(Arc::clone(&log), Arc::clone(&keeper), found);
     let keeping = keep(server, &keeper).map_err(io_error)?;
     Ok(Running {
+        disk,
         threads,
         keeper,
         keeping,
@@ -204,7 +211,16 @@ impl Running {
             self.keeper.take_last(server.engine());
         }
         let closed = self.threads.close();
-        closed.map_err(|source| Error::io(crate::journal::error::DIRECTORY, source))?;
+        let closed_at =
+            closed.map_err(|source| Error::io(crate::journal::error::DIRECTORY, source))?;
+        let identity = Identity {
+            closed_at,
+            ..*self.keeper.identity()
+        };
+        if let Err(error) = identity.store(&*self.disk) {
+            // All is safe in the log: it is only not known where that ended.
+            tracing::warn!(%error, "it is not noted that the log was closed");
+        }
         Ok(())
     }
 }

@@ -4,6 +4,9 @@
 //! one wakes it (`engine/alarm.rs`). Where more is due than one step takes, steps follow each other
 //! with a look at the clients between any two, as long as they stay within their share of the time.
 //!
+//! Nothing is removed while the journal has no room to note it: what a step may add to it is asked
+//! for before the step.
+//!
 //! Cost: with nothing due the task wakes up `hz` times a second, to notice a clock that was set.
 
 use super::local::Local;
@@ -70,6 +73,9 @@ impl Credit {
 /// How often it is looked whether the server has loaded.
 const LOADING_LOOK: Duration = Duration::from_millis(10);
 
+/// How often it is looked whether the journal has room again for keys that are removed.
+const FULL_LOOK: Duration = Duration::from_millis(20);
+
 /// Runs until its worker ends.
 pub(super) async fn run(local: Rc<Local>, workers: usize) {
     let (server, index) = (&local.server, local.index);
@@ -84,6 +90,11 @@ pub(super) async fn run(local: Rc<Local>, workers: usize) {
     let mut sweeper = Sweeper::new(index, workers);
     let mut credit = Credit::at(server.clock().mono_us());
     loop {
+        if !server.may_sweep() {
+            // What is due is passed over by whoever looks for it.
+            tokio::time::sleep(FULL_LOOK).await;
+            continue;
+        }
         let settings = Arc::clone(local.worker.borrow_mut().settings());
         // 25 % of the time at effort 1, as in Redis, up to 43 % at 10.
         let share_percent = 23 + 2 * u64::from(settings.active_expire_effort);

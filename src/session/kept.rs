@@ -11,8 +11,17 @@ use crate::journal::{Log, Policy};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// A snapshot that failed is not tried again by itself before this many seconds have passed.
+/// A snapshot that failed is not tried again by itself before this many seconds have passed; twice
+/// as many with each one that fails behind it, ...
 const RETRY_S: u64 = 5;
+/// ... up to this: one that does not fit is written up to where the disk is full each time.
+const RETRY_S_MAX: u64 = 300;
+
+/// How long a snapshot rests after so many failures in a row, in seconds.
+fn retry_pause_s(failed_in_a_row: u64) -> u64 {
+    let doublings = failed_in_a_row.saturating_sub(1).min(16);
+    (RETRY_S << doublings).min(RETRY_S_MAX)
+}
 
 /// The journal and whoever takes snapshots, once they run.
 #[derive(Debug)]
@@ -66,8 +75,8 @@ impl Disk {
             .store(progress.bytes_total, Ordering::Relaxed);
     }
 
-    /// From now on everything is kept, under these settings: they may have changed since the journal
-    /// was made.
+    /// From now on everything is kept, under these settings: they may have changed since the
+    /// journal was made.
     pub(crate) fn begin(
         &self,
         log: Arc<Log>,
@@ -111,7 +120,9 @@ impl Disk {
         let Some(kept) = self.kept.get() else {
             return false;
         };
-        if report.failed_in_a_row > 0 && now_s < report.failed_s + RETRY_S {
+        if report.failed_in_a_row > 0
+            && now_s < report.failed_s + retry_pause_s(report.failed_in_a_row)
+        {
             return false;
         }
         let unsaved = changes.saturating_sub(self.changes_saved(report));
@@ -363,9 +374,22 @@ mod tests {
             failed_s: 100,
             ..gap
         };
-        for (now_s, is_due) in [(100, false), (104, false), (105, true)] {
-            let due = disk.is_snapshot_due(&failed, &settings, 7, now_s);
-            assert_eq!(due, is_due, "at {now_s}");
+        for (times, pause_s) in [
+            (1, 5),
+            (2, 10),
+            (3, 20),
+            (6, 160),
+            (7, 300),
+            (u64::MAX, 300),
+        ] {
+            let failed = Report {
+                failed_in_a_row: times,
+                ..failed
+            };
+            for (now_s, is_due) in [(100, false), (99 + pause_s, false), (100 + pause_s, true)] {
+                let due = disk.is_snapshot_due(&failed, &settings, 7, now_s);
+                assert_eq!(due, is_due, "at {now_s} after {times} failures");
+            }
         }
     }
 

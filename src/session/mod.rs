@@ -486,6 +486,10 @@ struct Turn<'e> {
     batch_commands: u32,
     /// The coarse clock when the batch began, or when the clock was last read.
     batch_coarse: u64,
+    /// Whether the request may change something, and was admitted to the journal.
+    is_write: bool,
+    /// What the request has claimed of the journal's room.
+    claimed_bytes: u64,
     /// From this on the output is to be sent before more is made.
     out_len_soft_max: usize,
     /// The output may not grow beyond this, whatever a command answers.
@@ -522,6 +526,8 @@ impl<'e> Turn<'e> {
             batch_started_us: 0,
             batch_commands: 0,
             batch_coarse: 0,
+            is_write: false,
+            claimed_bytes: 0,
             out_len_soft_max: usize::MAX,
             out_len_max: usize::MAX,
             overflowed: false,
@@ -563,6 +569,10 @@ impl<'e> Turn<'e> {
                 Writer::new(out, conn.resp).error_bytes(&error.line());
             }
         }
+        if self.claimed_bytes > 0 {
+            self.server
+                .give_back(std::mem::take(&mut self.claimed_bytes));
+        }
         // Each of EXEC's replies was settled for itself.
         if calls == 1 && conn.replies.silences() {
             out.truncate(start);
@@ -587,11 +597,15 @@ impl<'e> Turn<'e> {
         {
             return Err(error::OUT_OF_MEMORY);
         }
-        if let Some(bytes) = self.bytes_written(conn, spec, args) {
+        let written = self.bytes_written(conn, spec, args);
+        self.is_write = written.is_some();
+        if let Some(bytes) = written {
             if bytes > FRAME_BYTES_MAX {
                 return Err(error::FRAME_TOO_LONG);
             }
-            match self.server.admit_write(bytes) {
+            let (admission, claimed_bytes) = self.server.claim_write(bytes);
+            self.claimed_bytes = claimed_bytes;
+            match admission {
                 Admission::Ok => {}
                 Admission::Behind => return Ok(Admitted::Later),
                 Admission::Full => return Err(error::JOURNAL_FULL),
@@ -620,6 +634,9 @@ impl<'e> Turn<'e> {
     /// Has the engine evict what the policy allows; answers whether a request may run.
     #[cold]
     fn make_room(&mut self, spec: &Spec, args: Args<'_>) -> bool {
+        if !self.server.may_evict() {
+            return false;
+        }
         let (server, counted_bytes) = (self.server, self.client_bytes);
         let mut step = self.batch(false).step();
         let may_run = make_room(&mut step, server, spec, args, counted_bytes);
@@ -669,7 +686,11 @@ impl<'e> Turn<'e> {
         }
         let (host, settings, state, resp) = (self.server, self.settings, self.state, conn.resp);
         let out_len_max = self.out_len_max;
-        let step = self.batch(alone).step();
+        let is_write = self.is_write;
+        let mut step = self.batch(alone).step();
+        if !is_write {
+            step.only_look();
+        }
         let mut cx = Cx {
             step,
             conn,

@@ -84,6 +84,8 @@ pub(crate) struct Server {
 /// workers keep for later is counted as it comes.
 const BASE_BYTES: usize = 80 << 10;
 const WORKER_BYTES: usize = 100 << 10;
+/// About what the journal takes of one step of expiry or eviction, at most.
+const SWEEP_BYTES: usize = 256 << 10;
 
 /// What has become of a call that waited.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -230,6 +232,35 @@ impl Server {
         self.journal().map_or(Admission::Ok, |log| log.admit(bytes))
     }
 
+    /// The same, and claims the room: answers also what is to be given back when the request has
+    /// run, or will not.
+    pub(crate) fn claim_write(&self, bytes: usize) -> (Admission, u64) {
+        self.journal()
+            .map_or((Admission::Ok, 0), |log| log.claim(bytes))
+    }
+
+    /// Gives back what was claimed.
+    pub(crate) fn give_back(&self, claimed_bytes: u64) {
+        if let Some(log) = self.journal() {
+            log.give_back(claimed_bytes);
+        }
+    }
+
+    /// Whether the journal has room for what a sweep of expired keys may remove.
+    pub(crate) fn may_sweep(&self) -> bool {
+        !self.engine.is_recording() || self.admit_write(SWEEP_BYTES) == Admission::Ok
+    }
+
+    /// Whether the journal has room for what making room in memory may remove. Where it is only
+    /// behind there will be.
+    pub(crate) fn may_evict(&self) -> bool {
+        !self.engine.is_recording()
+            || matches!(
+                self.admit_write(SWEEP_BYTES),
+                Admission::Ok | Admission::Behind
+            )
+    }
+
     /// Whether what was kept is still being read.
     pub(crate) fn is_loading(&self) -> bool {
         let disk = Host::durability(self);
@@ -308,6 +339,9 @@ impl Server {
     /// bound was lowered, after a command that took much, or while nobody writes. To be called
     /// about ten times a second, and again where the answer is that more can go.
     pub(crate) fn keep_bound(&self, worker: usize) -> bool {
+        if self.engine.is_over_bound() && !self.may_evict() {
+            return false;
+        }
         let batch = self.engine.shared(worker, self.clock.now());
         let mut step = batch.step();
         let made = step.make_room(Need::NOTHING);

@@ -15,6 +15,7 @@ mod load;
 mod owner;
 mod parked;
 mod restart;
+mod stalls;
 mod switched;
 mod writers;
 
@@ -45,6 +46,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.extend(crash::trials());
     trials.extend(faults::trials());
     trials.extend(full::trials());
+    trials.extend(stalls::trials());
     trials
 }
 

@@ -135,7 +135,7 @@ fn run_all(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
         Ok(claim::tell(turn, &names, &claimed, owner))
     });
     drop(locked);
-    let told = told.map_err(|refusal: Refusal| claim::refused(&refusal))?;
+    let told = told?.map_err(|refusal: Refusal| claim::refused(&refusal))?;
     claim::finish(cx, names, told, &claim, Form::Locks);
     Ok(())
 }

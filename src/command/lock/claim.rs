@@ -296,7 +296,7 @@ pub fn run_one(
         slot.coordinate(|turn| {
             let claimed = turn.acquire(&names[0], claim)?;
             Ok(tell(turn, &names, &claimed, claim.owner))
-        })
+        })?
     };
     let told = told.map_err(|refusal: Refusal| refused(&refusal))?;
     finish(cx, names.into(), told, claim, form);
@@ -379,7 +379,7 @@ pub fn on_object<R>(
             return Err(error::WRONG_TYPE);
         }
         Ok(act(turn, &name))
-    })
+    })?
 }
 
 /// Writes `[generation, index]`, or null.

@@ -160,6 +160,42 @@ fn look_and_repair(disk: &SimDisk) -> (Report, Report, Result<(u64, u64), u8>) {
     (looked, repaired, after)
 }
 
+/// Whatever is missing of the end, what is left is sound in itself; without all of it there is none.
+#[test]
+fn a_log_that_ends_before_it_was_closed_is_damaged_until_that_is_accepted() {
+    let cut_last = |disk: &SimDisk, by: u64| {
+        let last = segment::list(disk).unwrap().pop().unwrap();
+        let bytes = disk.contents(&last.name).unwrap();
+        disk.put(&last.name, &bytes[..bytes.len() - by as usize]);
+    };
+    let frame_len = {
+        let mut bytes = Vec::new();
+        push_frame(&mut bytes, 8);
+        bytes.len() as u64
+    };
+    for (segments_left, cut, keys) in [(2, 0, 8), (2, frame_len, 7), (1, 0, 4), (0, 0, 0)] {
+        let (disk, mut identity) = directory();
+        let last = segment::list(&disk).unwrap().pop().unwrap();
+        let bytes_len = disk.contents(&last.name).unwrap().len() as u64;
+        identity.closed_at = last.base + bytes_len;
+        identity.store(&disk).unwrap();
+        while segment::list(&disk).unwrap().len() > segments_left {
+            let newest = segment::list(&disk).unwrap().pop().unwrap();
+            disk.remove(&newest.name).unwrap();
+        }
+        if cut > 0 {
+            cut_last(&disk, cut);
+        }
+        let is_whole = keys == 8;
+        let found = if is_whole { Ok((8, 8)) } else { Err(65) };
+        assert_eq!(start(&disk), found, "{keys} keys are left");
+        let (looked, _, after) = look_and_repair(&disk);
+        assert_eq!(looked.can_start, is_whole, "{}", texts(&looked));
+        assert_eq!(texts(&looked).contains("was closed at"), !is_whole);
+        assert_eq!(after, Ok((keys, keys)));
+    }
+}
+
 #[test]
 fn a_sound_directory_is_told_of_and_left_alone() {
     let (disk, identity) = directory();

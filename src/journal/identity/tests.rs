@@ -24,6 +24,7 @@ fn the_bytes_are_these() {
     let identity = Identity {
         run: 3,
         engine_ms: 258,
+        closed_at: 772,
         ..Identity::new(Random::FIXED, SHAPE)
     };
     let bytes = identity.encode();
@@ -32,11 +33,27 @@ fn the_bytes_are_these() {
     assert_eq!(&head[..16], "4c494e4348504944");
     assert_eq!(
         rest,
-        "01000000abababababababababababababababababababab0400000002000000887766554433\
-         2211070000000000000003000000000000000201000000000000"
+        "02000000abababababababababababababababababababab0400000002000000887766554433\
+         22110700000000000000030000000000000002010000000000000403000000000000"
     );
     assert_eq!(Identity::parse(&bytes), Ok(identity));
     assert_eq!(identity.history_text(), "ab".repeat(20));
+}
+
+/// Version 1 said nothing of where the log was closed.
+#[test]
+fn an_older_format_is_read() {
+    let identity = Identity {
+        closed_at: 772,
+        ..Identity::new(Random::FIXED, SHAPE)
+    };
+    let mut bytes = identity.encode();
+    bytes.truncate(76);
+    bytes[12] = 1;
+    let crc = crate::journal::frame::crc32c(&bytes[12..]);
+    bytes[8..12].copy_from_slice(&crc.to_le_bytes());
+    let expected = Identity::new(Random::FIXED, SHAPE);
+    assert_eq!(Identity::parse(&bytes), Ok(expected));
 }
 
 #[test]
@@ -88,13 +105,13 @@ fn any_flipped_bit_and_any_cut_is_found() {
 fn a_newer_format_is_refused_untouched() {
     let disk = SimDisk::new();
     let mut bytes = begin(&disk).encode();
-    bytes[12] = 2;
+    bytes[12] = 3;
     let crc = crate::journal::frame::crc32c(&bytes[12..]);
     bytes[8..12].copy_from_slice(&crc.to_le_bytes());
     disk.put(NAME, &bytes);
     let error = Identity::begin(&disk, Random::FIXED, SHAPE).unwrap_err();
     assert_eq!(error.exit_code(), 78, "{error}");
-    assert!(error.to_string().contains("version 2"), "{error}");
+    assert!(error.to_string().contains("version 3"), "{error}");
     assert_eq!(disk.contents(NAME).unwrap(), bytes);
 }
 

@@ -1076,3 +1076,90 @@ fn the_threads_write_sync_and_close() {
     assert!(segment::list(&*disk).unwrap().len() > 1);
     std::fs::remove_dir_all(&path).unwrap();
 }
+
+/// What was queued behind the failure would go to a new segment.
+#[test]
+fn a_broken_log_is_left_alone_when_it_is_closed() {
+    let mut rig = Rig::new(SMALL_SEGMENT);
+    rig.commit_and_ask(0, &vec![1; SMALL_SEGMENT as usize], true);
+    rig.settle();
+    rig.disk.fail(Call::Sync, 0, Fault::Io);
+    rig.commit_and_ask(0, &vec![2; SMALL_SEGMENT as usize], true);
+    rig.settle();
+    assert!(rig.log.is_broken());
+    rig.log.commit(0, &payload(3));
+    let (calls, names) = (rig.disk.calls(), rig.disk.list().unwrap());
+    assert!(rig.writer.close().is_err());
+    assert_eq!(rig.disk.calls(), calls, "nothing is tried again");
+    assert_eq!(rig.disk.list().unwrap(), names);
+}
+
+/// Two who ask at the same moment are not admitted to the same room, nor is a new segment made that
+/// has none for one of them.
+#[test]
+fn room_is_claimed_until_it_is_used_or_given_back() {
+    let mut rig = Rig::new(SEGMENT_BYTES_DEFAULT);
+    rig.disk.set_space(rig.disk.allocated());
+    assert_eq!(rig.log.claim(8 << 20), (Admission::Behind, 0));
+    rig.settle();
+    assert_eq!(rig.log.admit(8 << 20), Admission::Full);
+    let room = rig.log.figures().reserve_bytes - rig.log.margin();
+    let most = (room * 2 / 3) as usize;
+    let (admission, claimed) = rig.log.claim(most);
+    assert_eq!((admission, claimed), (Admission::Ok, most as u64));
+    assert_eq!(rig.log.claim(most), (Admission::Full, 0));
+    assert_eq!(rig.log.admit(most), Admission::Full);
+    assert!(
+        rig.log.under_way_bytes() >= claimed,
+        "what a segment has room for"
+    );
+    rig.log.give_back(claimed);
+    assert_eq!(rig.log.claim(most), (Admission::Ok, claimed));
+    rig.commit_and_ask(0, &vec![0; most - frame::HEADER_BYTES], true);
+    rig.log.give_back(claimed);
+    rig.settle();
+    assert_eq!((rig.log.synced(), rig.log.stuck_since_us()), (1, None));
+    assert_eq!(rig.log.under_way_bytes(), 0);
+}
+
+/// Many who hold a small write each, while there is plenty, claim nothing.
+#[test]
+fn a_small_write_claims_nothing_while_there_is_plenty() {
+    let rig = Rig::new(SEGMENT_BYTES_DEFAULT);
+    assert_eq!(rig.log.claim(100), (Admission::Ok, 0));
+    let large = (rig.log.figures().reserve_bytes / 2) as usize;
+    let (admission, claimed) = rig.log.claim(large);
+    assert_eq!((admission, claimed), (Admission::Ok, large as u64));
+    assert_eq!(
+        rig.log.claim(100),
+        (Admission::Ok, 100),
+        "there is less now"
+    );
+}
+
+/// After a failed sync the pages count as clean, and a later sync succeeds without saving them. A
+/// start that reads them must not vouch for them, or what is acknowledged next is cut off with them.
+#[test]
+fn a_start_saves_again_what_a_failed_sync_may_have_lost() {
+    for seed in 0..32 {
+        let mut rig = Rig::new(SMALL_SEGMENT);
+        for number in 1..=40 {
+            rig.commit_and_ask(0, &payload(number), false);
+            rig.settle();
+        }
+        assert!(rig.log.figures().segments > 1, "one segment shows less");
+        rig.disk.fail(Call::Sync, seed % 2, Fault::Io);
+        rig.commit_and_ask(0, &payload(41), true);
+        rig.settle();
+        assert!(rig.log.is_broken());
+        let disk = rig.disk.kill();
+        let end = read(&disk).expect("the kernel has it all");
+        assert_eq!(end.number, 41);
+        let mut rig = Rig::over(disk, &end, SMALL_SEGMENT).expect("the disk works");
+        rig.commit_and_ask(0, &payload(42), true);
+        rig.settle();
+        assert_eq!(rig.log.synced(), 42);
+        let end = read(&rig.disk.crash(seed)).expect("nothing safe is damaged");
+        assert_eq!(end.number, 42, "seed {seed}");
+    }
+}

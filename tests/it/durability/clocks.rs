@@ -36,7 +36,7 @@ const DEPTH: usize = 8;
 /// How long a clock stays where it was put.
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long a server stands still.
-const STOPPED: Duration = Duration::from_secs(3);
+const STOPPED: Duration = Duration::from_secs(5);
 /// The server has run so long when it begins to stand still: more than engine time may then lose.
 const RUN_BEFORE: Duration = Duration::from_secs(1);
 

@@ -16,7 +16,7 @@ use libtest_mimic::{Failed, Trial};
 use super::writers::{self, Writer};
 use super::{Data, LOAD_MAX, kill, loaded, stop};
 use crate::chance::{self, Dice};
-use crate::client::check;
+use crate::client::{Client, check};
 use crate::need::{self, Program};
 
 /// A kind of system call to be killed at.
@@ -106,6 +106,13 @@ const LIFE_MAX: Duration = Duration::from_secs(40);
 /// Starts are killed at each of the first so many calls of each kind.
 const START_CALLS_MAX: u64 = 6;
 
+/// What a snapshot that is killed is made of, one call for every four keys or less; how often one
+/// is killed in a usual run, and at which call first: one that nothing else reaches.
+const SNAPSHOT_KEYS: u64 = 40;
+const SNAPSHOT_VALUE_BYTES: usize = 300_000;
+const SNAPSHOT_POINTS: u64 = 3;
+const SNAPSHOT_NTH_MIN: u64 = 4;
+
 /// All trials of this module.
 pub(super) fn trials() -> Vec<Trial> {
     let trial = |matrix: &'static Matrix| {
@@ -117,6 +124,8 @@ pub(super) fn trials() -> Vec<Trial> {
     trials.push(need::trial(name, &[Program::Strace], starts));
     let name = "durability::crash::killed_while_it_goes_on_in_a_new_segment";
     trials.push(need::trial(name, &[Program::Strace], rotation));
+    let name = "durability::crash::killed_before_a_write_of_a_snapshot";
+    trials.push(need::trial(name, &[Program::Strace], snapshot));
     trials
 }
 
@@ -257,8 +266,7 @@ fn starts() -> Result<(), Failed> {
 fn loaded_or_killed(server: &mut crate::process::Server) -> Result<bool, Failed> {
     let asked = std::time::Instant::now();
     loop {
-        let answer = crate::client::Client::connect(server.port())
-            .and_then(|mut client| client.call("DBSIZE"));
+        let answer = Client::connect(server.port()).and_then(|mut client| client.call("DBSIZE"));
         match answer {
             Err(_) => return Ok(true),
             Ok(answer) if answer.starts_with(':') => return Ok(false),
@@ -297,4 +305,51 @@ fn rotation() -> Result<(), Failed> {
         }
     }
     Ok(())
+}
+
+/// A snapshot of several megabytes is begun and not ended. With nobody writing meanwhile, nothing
+/// but it makes so many calls.
+fn snapshot() -> Result<(), Failed> {
+    let seed = chance::seed();
+    let mut dice = Dice::new(seed);
+    let data = Data::new("everysec", 2)?;
+    let mut writers = writers::crew(WRITERS, 10, 4);
+    for point in 0..SNAPSHOT_POINTS * u64::from(chance::times()) {
+        let server = data.start()?;
+        writers::settle(&mut writers, server.port())?;
+        let mut client = Client::connect(server.port())?;
+        for key in 0..SNAPSHOT_KEYS {
+            let value = format!("\\*{SNAPSHOT_VALUE_BYTES}{{{}}}", point % 10);
+            client.expect(&format!("SET large{key} \"{value}\""), "+OK")?;
+        }
+        writers::write_during(&mut writers, server.port(), || {
+            std::thread::sleep(Duration::from_millis(20));
+            server.signal(rustix::process::Signal::KILL)?;
+            Ok(())
+        })?;
+        let nth = SNAPSHOT_NTH_MIN + dice.below(SNAPSHOT_KEYS / 5);
+        let words = strace("pwrite64", &format!("signal=KILL:when={nth}"));
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let mut server = loaded(data.launch(&[])?.under(&words).start()?)?;
+        Client::connect(server.port())?.send("BGSAVE")?;
+        let exit = server.exit_within(LIFE_MAX)?;
+        let left = data.files("snapshot-")?;
+        let is_begun = left
+            .iter()
+            .any(|path| path.to_string_lossy().ends_with(".tmp"));
+        check(exit.code.is_none() && is_begun, || {
+            format!("at {nth} (LINCHPIN_SEED={seed}): {exit:?}, {left:?}")
+        })?;
+    }
+    let server = data.start()?;
+    writers::settle(&mut writers, server.port())?;
+    let mut client = Client::connect(server.port())?;
+    for key in 0..SNAPSHOT_KEYS {
+        let len = format!(":{SNAPSHOT_VALUE_BYTES}");
+        client.expect(&format!("STRLEN large{key}"), &len)?;
+    }
+    client.expect("SAVE", "+OK")?;
+    kill(server)?;
+    let left = data.files("snapshot-")?;
+    check(left.len() == 1, || format!("{left:?}"))
 }

@@ -8,13 +8,15 @@ use super::owner::expect_refusal;
 use super::{Data, kill, stop};
 use crate::Case;
 use crate::client::{Client, check};
+use crate::process::Launch;
 
 pub(super) const CASES: &[Case] = &[
     ("garbage_behind_the_log_is_cut", garbage),
     ("zeros_behind_the_log_are_cut", zeros),
     ("a_log_cut_in_its_last_frame", cut_short),
     ("damage_after_a_stop_is_refused", damage),
-    ("a_damaged_closing_record_costs_nothing", damaged_close),
+    ("a_log_that_ends_before_its_close_is_refused", shortened),
+    ("a_damaged_closing_record_is_refused", damaged_close),
     ("a_segment_that_is_missing_is_refused", missing),
 ];
 
@@ -172,7 +174,19 @@ fn damage() -> Result<(), Failed> {
     expect_keys(server.port(), KEYS)
 }
 
-/// Nothing behind the last record could say that it had been safe; there is nothing in it to lose.
+/// Fails unless a repair says that it accepts the loss.
+fn expect_repair(data: &Data) -> Result<(), Failed> {
+    let dir = data.path();
+    let dir = dir.to_str().ok_or("the path is not UTF-8")?;
+    let exit = Launch::new(&["check", "--dir", dir, "--repair"])?.run()?;
+    let is_said = exit
+        .stdout
+        .iter()
+        .any(|line| line.starts_with("repaired: "));
+    check(is_said && exit.code == Some(0), || format!("{exit:?}"))
+}
+
+/// A repair costs nothing: no change is in it.
 fn damaged_close() -> Result<(), Failed> {
     let data = filled(true)?;
     let segment = last_segment(&data)?;
@@ -180,11 +194,10 @@ fn damaged_close() -> Result<(), Failed> {
     let place = log.len() - CLOSING_BYTES / 2;
     log[place] ^= 0x10;
     std::fs::write(&segment, &log)?;
-    let server = data.start()?;
-    let line = server.log_line("cut off")?;
-    let offset = format!("offset={}", log.len() - CLOSING_BYTES);
-    check(line.contains(&offset), || line)?;
-    expect_keys(server.port(), KEYS)
+    let offset = format!("damaged at byte {}", log.len() - CLOSING_BYTES);
+    expect_refusal(data.launch(&[])?, 65, &[&offset, "was closed"])?;
+    expect_repair(&data)?;
+    expect_keys(data.start()?.port(), KEYS)
 }
 
 fn missing() -> Result<(), Failed> {
@@ -198,7 +211,7 @@ fn missing() -> Result<(), Failed> {
     }
     let segments = data.files("log-")?;
     check(segments.len() >= 3, || format!("{segments:?}"))?;
-    for segment in &segments[..segments.len() - 1] {
+    for segment in &segments {
         let bytes = std::fs::read(segment)?;
         std::fs::remove_file(segment)?;
         expect_refusal(data.launch(&[])?, 65, &["log", "damaged"])?;
@@ -206,4 +219,25 @@ fn missing() -> Result<(), Failed> {
     }
     let server = data.start()?;
     expect_keys(server.port(), KEYS + 2)
+}
+
+/// What is left is sound in itself: only where the log was closed tells that it ends too early.
+fn shortened() -> Result<(), Failed> {
+    let data = filled(true)?;
+    let segments = data.files("log-")?;
+    let last = last_segment(&data)?;
+    let sound = std::fs::read(&last)?;
+    let before_close = sound.len() - CLOSING_BYTES;
+    for len in [before_close, last_frame_end(&sound), 64] {
+        std::fs::write(&last, &sound[..len])?;
+        expect_refusal(data.launch(&[])?, 65, &["log", "damaged", "was closed"])?;
+    }
+    std::fs::write(&last, &sound)?;
+    for segment in &segments {
+        std::fs::remove_file(segment)?;
+    }
+    expect_refusal(data.launch(&[])?, 65, &["log", "damaged", "was closed"])?;
+    std::fs::write(&last, &sound[..before_close])?;
+    expect_repair(&data)?;
+    expect_keys(data.start()?.port(), KEYS)
 }

@@ -4,7 +4,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use libtest_mimic::{Failed, Trial};
 
@@ -18,12 +18,15 @@ const CASES: &[Case] = &[
     ("writes_are_refused_and_go_on_with_room", refused),
     ("a_stop_and_a_start_without_room", stopped),
     ("values_that_take_another_name", carried),
+    ("keys_that_end_while_there_is_no_room", ended),
 ];
 
 /// The size of the disk, as mount takes it.
 const DISK: &str = "24m";
 /// Room is found within this time.
 const HEAL_MAX: Duration = Duration::from_secs(5);
+/// Reads that nobody holds up take no longer, on a machine that is busy.
+const READS_MAX: Duration = Duration::from_secs(15);
 /// Writes tried until one is refused; more than fit.
 const WRITES_MAX: usize = 5_000;
 
@@ -246,6 +249,51 @@ fn refused() -> Result<(), Failed> {
     kill(server)?;
     let server = disk.start()?;
     written.expect(&mut Client::connect(server.port())?)
+}
+
+/// To note that keys have ended takes more room than there is: they are gone all the same, nobody
+/// waits for it, and it is noted once there is room.
+fn ended() -> Result<(), Failed> {
+    const KEYS: usize = 2_500;
+    const LIFE: Duration = Duration::from_secs(8);
+    let disk = Disk::mount()?;
+    let server = disk.start()?;
+    let mut client = Client::connect(server.port())?;
+    let until = Instant::now() + LIFE;
+    let at = SystemTime::now().duration_since(UNIX_EPOCH)? + LIFE;
+    let at_ms = at.as_millis();
+    for key in 0..KEYS {
+        let line = format!("SET \"key{key}\\*2000{{k}}\" v PXAT {at_ms}");
+        client.expect(&line, "+OK")?;
+    }
+    client.expect("SET stays here", "+OK")?;
+    client.expect("DBSIZE", &format!(":{}", KEYS + 1))?;
+    disk.fill()?;
+    let mut written = Written::default();
+    for bytes in [100_000, 10_000, 100] {
+        written.write_until_refused(&mut client, bytes)?;
+    }
+    check(Instant::now() < until, || "they ended too early".to_owned())?;
+    std::thread::sleep(until - Instant::now() + Duration::from_millis(100));
+    let mut readers = [client, Client::connect(server.port())?];
+    for client in &mut readers {
+        let begun = Instant::now();
+        for key in 0..KEYS {
+            client.expect(&format!("GET \"key{key}\\*2000{{k}}\""), "$-1")?;
+        }
+        client.expect("GET stays", "$4 here")?;
+        let took = begun.elapsed();
+        check(took < READS_MAX, || format!("{KEYS} reads took {took:?}"))?;
+    }
+    disk.free()?;
+    let [mut client, _] = readers;
+    let left = format!(":{}", written.0.len() + 1);
+    eventually("they are removed", HEAL_MAX, || {
+        Ok((client.call("DBSIZE")? == left).then_some(()))
+    })?;
+    kill(server)?;
+    let server = disk.start()?;
+    Client::connect(server.port())?.expect("DBSIZE", &left)
 }
 
 /// A server on a full disk can be stopped, or killed. What was acknowledged is there once there is

@@ -162,6 +162,11 @@ fn torn_tail() -> Result<(), Failed> {
     let bytes = std::fs::read(stopped.log())?;
     // Into the closing record, as if the power had gone before that was synced.
     std::fs::write(stopped.log(), &bytes[..bytes.len() - 3])?;
+    let path = stopped.data.join(identity::NAME);
+    let found = identity::Identity::parse(&std::fs::read(&path)?);
+    let mut identity = found.map_err(|why| format!("{why:?}"))?;
+    identity.closed_at = 0;
+    std::fs::write(&path, identity.encode())?;
     let leftover = "leftover: log-0000000000000000.seg: a torn tail of ";
     expect(&stopped.check(&[])?, 0, &[leftover])?;
     let exit = stopped.check(&["--repair"])?;
