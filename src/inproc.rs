@@ -202,6 +202,7 @@ impl Inproc {
     fn resume(&mut self) {
         loop {
             self.disk.settle(self.clock.now().wall_ms / 1_000);
+            self.deliver_posts();
             let may_resume = |number: &usize| {
                 let this = &self.connections[*number];
                 !this.closed && this.session.may_resume(&self.workers[this.worker])
@@ -211,7 +212,9 @@ impl Inproc {
             };
             self.execute(number);
         }
-        self.deliver_posts();
+        if self.server.stopping_since_ms().is_some() {
+            (0..self.connections.len()).for_each(|number| self.close(number));
+        }
     }
 
     /// Tells the disk how to do from now on.
@@ -271,13 +274,24 @@ impl Inproc {
         if !this.closed {
             this.closed = true;
             this.session.close(&self.server, this.worker, usize::MAX);
+            self.resume();
         }
     }
 
-    /// Lets time pass.
+    /// Lets time pass, and the coordinator end what it has ended.
     pub fn advance_ms(&mut self, ms: u64) {
         self.clock.advance_ms(ms);
+        self.end_due();
         self.resume();
+    }
+
+    /// What the timer of the coordinator does.
+    fn end_due(&mut self) {
+        let batch = self.server.engine().shared(0, self.clock.now());
+        let mut step = batch.step();
+        step.coordinate(|_| ());
+        while step.drop_loose(usize::MAX) {}
+        step.commit();
     }
 
     /// Lets every worker's sweeper go once round its shards.
@@ -335,8 +349,14 @@ impl Inproc {
 
     fn deliver_posts(&mut self) {
         for number in 0..self.connections.len() {
-            let posts = self.connections[number].client.outbox().take();
-            if posts.contains(&Post::Close) || self.server.stopping_since_ms().is_some() {
+            let this = &mut self.connections[number];
+            let posts = this.client.outbox().take();
+            let is_over = posts.contains(&Post::Close);
+            for post in posts {
+                // Every frame is as good as on the disk.
+                let _ = this.session.note_post(post, &mut this.output);
+            }
+            if is_over {
                 self.close(number);
             }
         }
