@@ -139,8 +139,8 @@ impl Identity {
         Ok(identity)
     }
 
-    /// Notes that the log goes on, and engine time from there on. What a snapshot lets go of the log
-    /// then takes no time with it.
+    /// Notes that the log goes on, and engine time from there on. What a snapshot lets go of the
+    /// log then takes no time with it.
     pub fn resume_at(&mut self, engine_ms: u64) {
         self.engine_ms = self.engine_ms.max(engine_ms);
         self.closed_at = 0;
