@@ -16,8 +16,8 @@
 //!
 //! A clean stop notes at which position the log was closed, the next start that it is open: a log
 //! that ends before it was closed has lost its end, which nothing in what is left could tell.
-//! No fencing token above `fence max` was ever given out, whatever the log says: what runs without a
-//! journal finds it here. Version 1 had neither field.
+//! No fencing token above `fence max` was ever given out, whatever the log says: what runs without
+//! a journal finds it here. Version 1 had neither field.
 //!
 //! The file is only ever replaced as a whole: temporary file, sync, rename, sync of the directory.
 //! The first start makes it before anything else, so a directory that has a log or a snapshot and
