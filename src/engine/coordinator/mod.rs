@@ -150,8 +150,10 @@ struct State {
     sids: HashMap<Box<[u8]>, u64>,
     /// What connections have here, by their number.
     conns: HashMap<u64, Conn>,
-    /// Requests of owners that wait for a lock.
+    /// Requests of owners that stand in queues.
     waiting: HashMap<Box<[u8]>, Vec<u32>>,
+    /// How many holds owners have of locks that somebody waits for.
+    blocking: HashMap<Box<[u8]>, u32>,
     /// Requests that wait for something to be there, by its name.
     observers: HashMap<Name, Vec<u32>>,
     /// Keys tied to sessions that have ended, and objects that are gone: their entries are of no
@@ -211,6 +213,7 @@ impl Coordinator {
             sids: HashMap::new(),
             conns: HashMap::new(),
             waiting: HashMap::new(),
+            blocking: HashMap::new(),
             observers: HashMap::new(),
             loose: BTreeSet::new(),
             returned: Vec::new(),
