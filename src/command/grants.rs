@@ -64,6 +64,9 @@ impl Grants {
     /// The reply of what was noted last stands here in the output.
     #[inline]
     pub fn place(&mut self, start: usize, end: usize) {
+        if self.placed == self.waiting.len() {
+            return;
+        }
         for grant in self.waiting.iter_mut().skip(self.placed) {
             (grant.start, grant.end) = (start, end);
             // Where nothing is answered, nothing is written again.
