@@ -31,9 +31,13 @@ const WORKERS: usize = 4;
 const ROUNDS: usize = 3_000;
 
 /// Every command that writes, and what may follow its name. Words in capitals that [`fill`] knows
-/// stand for others.
+/// stand for others; `SID` stands for the last session that a peer opened. None of them waits.
 const WRITES: &[(&str, &[&str])] = &[
     ("append", &["KEY VALUE"]),
+    (
+        "barrier.await",
+        &["OBJECT 1 OWNER WAIT 0", "OBJECT 1 OWNER AFTER 0 WAIT 0"],
+    ),
     (
         "copy",
         &["KEY KEY", "KEY KEY REPLACE", "KEY KEY DB INDEX REPLACE"],
@@ -76,6 +80,29 @@ const WRITES: &[(&str, &[&str])] = &[
             "KEY PERSIST",
         ],
     ),
+    ("latch.down", &["OBJECT OWNER", "OBJECT OWNER 2"]),
+    ("latch.set", &["OBJECT 3", "OBJECT 1 PX 100"]),
+    (
+        "lock.acquire",
+        &[
+            "OBJECT OWNER PX 100",
+            "OBJECT OWNER PX 1500 DELAY 99",
+            "OBJECT OWNER PX 1500 REENTER 2",
+            "OBJECT OWNER MODE S PX 100 DELAY 1500",
+            "OBJECT OWNER SESSION SID",
+            "OBJECT OWNER CONN",
+        ],
+    ),
+    ("lock.break", &["OBJECT", "OBJECT DELAY 100"]),
+    ("lock.extend", &["OBJECT OWNER PX 1500"]),
+    (
+        "lock.macquire",
+        &[
+            "2 OBJECT OBJECT OWNER PX 100",
+            "3 OBJECT OBJECT OBJECT OWNER CONN",
+        ],
+    ),
+    ("lock.release", &["OBJECT OWNER", "OBJECT OWNER DEPTH 2"]),
     ("move", &["KEY INDEX"]),
     ("mset", &["KEY VALUE", "KEY VALUE KEY VALUE KEY VALUE"]),
     (
@@ -94,6 +121,22 @@ const WRITES: &[(&str, &[&str])] = &[
     ("rename", &["KEY KEY"]),
     ("renamenx", &["KEY KEY"]),
     (
+        "sem.acquire",
+        &[
+            "OBJECT OWNER LIMIT 3 PX 100",
+            "OBJECT OWNER LIMIT 3 PERMITS 2 SESSION SID",
+        ],
+    ),
+    ("sem.release", &["OBJECT OWNER"]),
+    ("sem.resize", &["OBJECT 4"]),
+    ("session.bind", &["SID"]),
+    ("session.close", &["SID"]),
+    ("session.keepalive", &["SID"]),
+    (
+        "session.open",
+        &["TTL 100", "TTL 1500 GRACE 0 DELAY 99 NAME n BIND"],
+    ),
+    (
         "set",
         &[
             "KEY VALUE",
@@ -106,6 +149,7 @@ const WRITES: &[(&str, &[&str])] = &[
             "KEY VALUE IFEQ VALUE",
             "KEY VALUE FENCE 9",
             "KEY VALUE PX MILLIS FENCE 9",
+            "KEY VALUE SESSION SID",
         ],
     ),
     ("setex", &["KEY SECONDS VALUE"]),
@@ -138,6 +182,8 @@ fn fill(form: &str, dice: [u8; 8]) -> Vec<u8> {
         let long = "a-value-of-more-than-forty-four-bytes-so-that-it-is-stored-in-another-way";
         match word {
             "KEY" => pick(&["k", "l", "m", "n", "o", "p"]),
+            "OBJECT" => pick(&["x", "y", "z", "k"]),
+            "OWNER" => pick(&["a", "b", "c"]),
             "VALUE" => pick(&["a", "b", "0", "10", "-3", "007", "3.5", long]),
             "NUMBER" => pick(&["1", "7", "-9", "100", "9223372036854775807", "x"]),
             "FLOAT" => pick(&["0.5", "-0.25", "3", "1e3"]),
@@ -179,10 +225,11 @@ fn steps(count_max: usize) -> impl Strategy<Value = Vec<Step>> {
         let form = move |form: &&str| format!("{name} {form}").trim_end().to_owned();
         forms.iter().map(form)
     });
-    // Flushes and swaps come seldom, so that there is something left in the end.
+    // Flushes and swaps come seldom, so that there is something left in the end, and sessions are
+    // opened seldom, so that there are few.
     let (whole, forms): (Vec<String>, Vec<String>) = forms.partition(|form| {
         let starts = |name| form.starts_with(name);
-        ["flush", "swapdb"].into_iter().any(starts)
+        ["flush", "session.open", "swapdb"].into_iter().any(starts)
     });
     let others = OTHERS.to_vec();
     let filled = |(form, dice): (String, [u8; 8])| fill(&form, dice);
@@ -218,6 +265,9 @@ fn every_form_is_one_that_its_command_takes() {
             let stage = Stage::new(1);
             let mut peers = stage.peers(0);
             let line = fill(&format!("{name} {form}"), [0; 8]);
+            if form.contains("SID") {
+                stage.request(&mut peers, 0, b"session.open\r\n");
+            }
             let reply = stage.request(&mut peers, 0, &line);
             let is_fine = !reply.starts_with(b"-") || reply.starts_with(b"-ERR no such key");
             let reply = String::from_utf8_lossy(&reply).into_owned();
@@ -249,6 +299,8 @@ struct Stage {
 struct Peers {
     worker: Worker,
     sessions: Vec<Session>,
+    /// The session that was opened last, by its secret name.
+    sid: String,
 }
 
 impl Stage {
@@ -320,15 +372,25 @@ impl Stage {
             Session::new(client, worker.settings())
         };
         let sessions = (0..CONNECTIONS).map(session).collect();
-        Peers { worker, sessions }
+        Peers {
+            worker,
+            sessions,
+            sid: "none".to_owned(),
+        }
     }
 
     fn request(&self, peers: &mut Peers, number: usize, line: &[u8]) -> Vec<u8> {
+        let line = String::from_utf8_lossy(line).replace("SID", &peers.sid);
         let mut reply = Vec::new();
         loop {
-            let ran = peers.sessions[number].run(line, &mut reply, &mut peers.worker);
+            let ran = peers.sessions[number].run(line.as_bytes(), &mut reply, &mut peers.worker);
             if ran.stop != Stop::JournalBehind {
                 assert_eq!((ran.consumed, ran.stop), (line.len(), Stop::NeedsInput));
+                if line.starts_with("session.open")
+                    && let Some(sid) = String::from_utf8_lossy(&reply).strip_prefix("$32\r\n")
+                {
+                    peers.sid = sid.trim_end().to_owned();
+                }
                 return reply;
             }
             // Until the journal's thread has made room.
@@ -435,7 +497,8 @@ proptest! {
 
     /// Four workers in threads of their own, at the same keys. They play the same rounds again and
     /// again, and meet behind each: the log up to there is what they left. Goes red when frames are
-    /// numbered behind the locks, for which it takes so many rounds.
+    /// numbered behind the locks, for which it takes so many rounds. Nobody opens a session: after
+    /// so many rounds there would be too many to hash.
     #[test]
     fn the_log_of_several_workers_is_the_state_they_left(
         histories in prop::collection::vec(steps(12), WORKERS),
@@ -443,7 +506,11 @@ proptest! {
         let stage = Stage::new(WORKERS);
         let (states, meeting) = (Mutex::new(BTreeMap::new()), Barrier::new(WORKERS));
         std::thread::scope(|scope| {
+            let opens = |step: &Step| {
+                matches!(step, Step::Request(_, line) if line.starts_with(b"session.open"))
+            };
             for (index, steps) in histories.iter().enumerate() {
+                let steps: Vec<&Step> = steps.iter().filter(|step| !opens(step)).collect();
                 let (stage, states, meeting) = (&stage, &states, &meeting);
                 scope.spawn(move || {
                     let mut peers = stage.peers(index);

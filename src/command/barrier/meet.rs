@@ -39,7 +39,8 @@ pub const SPECS: &[Spec] = &[
             .token("AFTER")
             .optional(),
         Arg::new("wait", ArgKind::Integer).token("WAIT"),
-    ]),
+    ])
+    .tips(&["linchpin:safe_to_repeat_with_after"]),
     Spec::new(
         "barrier.info",
         2,

@@ -5,6 +5,7 @@
 //! turns into a string; a string keeps its value.
 
 use crate::command::error;
+use crate::command::lock::claim::REPEATABLE;
 use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Spec};
 use crate::command::words::Words;
 use crate::command::{Cx, ReplyError};
@@ -33,7 +34,8 @@ pub const SPECS: &[Spec] = &[Spec::new(
     "Refuses writes of a key that are fenced with a lower number.",
     "O(1)",
 )
-.args(&[Arg::key("key"), Arg::new("fence", ArgKind::Integer)])];
+.args(&[Arg::key("key"), Arg::new("fence", ArgKind::Integer)])
+.tips(REPEATABLE)];
 
 fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let mut words = Words::new(args.skip(2));

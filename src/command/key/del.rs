@@ -6,6 +6,8 @@
 use crate::command::error;
 use crate::command::spec::{Arg, Flags, Group, KeyFlags, Keys, Spec};
 use crate::command::{Cx, ReplyError};
+use crate::engine::Locked;
+use crate::engine::coordinator::Name;
 use linchpin_protocol::Args;
 
 const KEYS: Keys = Keys::rest(1, 1, KeyFlags::RM.with(KeyFlags::DELETE));
@@ -30,6 +32,7 @@ pub const SPECS: &[Spec] = &[
 
 fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let (db, keys) = (cx.db(), args.skip(1));
+    let id = cx.step.db_id(db);
     let mut locked = if keys.len() == 1 {
         cx.step.lock_any(db, &keys[0])
     } else {
@@ -39,12 +42,41 @@ fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
         return Err(error::HELD);
     }
     let removed = if keys.len() == 1 {
-        i64::from(locked.slot(db, &keys[0]).remove())
+        usize::from(locked.slot(db, &keys[0]).remove())
     } else {
-        keys.iter()
-            .map(|key| i64::from(locked.slot(db, key).remove()))
-            .sum()
+        remove_all(&mut locked, db, id, keys)?
     };
-    cx.out.integer(removed);
+    cx.out.integer(i64::try_from(removed).unwrap_or(i64::MAX));
     Ok(())
+}
+
+/// Removes several keys; answers how many were there. Those that stand for what the coordinator
+/// keeps go last, in one turn of it: its frame has what was done before as well, so that all are
+/// gone after a crash, or none.
+fn remove_all(
+    locked: &mut Locked<'_>,
+    db: u32,
+    id: u32,
+    keys: Args<'_>,
+) -> Result<usize, ReplyError> {
+    let mut removed = 0;
+    let mut marked: Vec<&[u8]> = Vec::new();
+    for key in keys.iter() {
+        let mut slot = locked.slot(db, key);
+        if slot.exists() && slot.is_for_coordinator() {
+            marked.push(key);
+        } else {
+            removed += usize::from(slot.remove());
+        }
+    }
+    if marked.is_empty() {
+        return Ok(removed);
+    }
+    marked.sort_unstable();
+    marked.dedup();
+    locked.coordinate(db, marked.iter().copied(), |turn| {
+        let names = marked.iter().map(|key| Name::new(id, key));
+        names.for_each(|name| turn.delete(&name));
+    })?;
+    Ok(removed + marked.len())
 }

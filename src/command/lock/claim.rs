@@ -217,7 +217,13 @@ pub fn tell_outcome(turn: &Turn<'_>, outcome: &Outcome) -> Result<Told, ReplyErr
             let claimed = Claimed::Granted { fence: *fence };
             Ok(tell(turn, names, &claimed, &owner).unwrap_or_else(over))
         }
-        Outcome::Refused(claimed) => Ok(tell(turn, &[], claimed, b"").unwrap_or_else(over)),
+        Outcome::Refused { tried, free } => {
+            let told = tell(turn, &[], tried, b"").unwrap_or_else(over);
+            Ok(Told {
+                free: *free,
+                ..told
+            })
+        }
         Outcome::NoSession => Err(error::NO_SESSION),
         Outcome::Unblocked => Err(error::UNBLOCKED),
         _ => Ok(over()),

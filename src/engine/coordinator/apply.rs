@@ -311,6 +311,7 @@ impl Turn<'_> {
             grace_ms,
             delay_ms,
             end_ms,
+            given_ms: ttl_ms.max(grace_ms),
             timer: None,
             bound: None,
             conn: 0,

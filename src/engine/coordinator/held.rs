@@ -109,7 +109,7 @@ impl Turn<'_> {
     /// What is no ordinary answer; nothing has changed then.
     pub fn acquire(&mut self, name: &Name, claim: &Claim<'_>) -> Result<Claimed, Refusal> {
         let asked = self.asked(claim)?;
-        let Some(id) = self.existing(name, claim.share)? else {
+        let Some(id) = self.existing(name, claim.owner, claim.share)? else {
             if claim.depth.is_some_and(|depth| depth > 1) {
                 return Ok(self.free_refusal());
             }
@@ -133,7 +133,7 @@ impl Turn<'_> {
         let mut distinct: Vec<&Name> = Vec::new();
         let mut seen = std::collections::HashSet::new();
         for name in names {
-            self.existing(name, claim.share)?;
+            self.existing(name, claim.owner, claim.share)?;
             if seen.insert(name) {
                 distinct.push(name);
             }
@@ -306,12 +306,17 @@ impl Turn<'_> {
     }
 
     /// Forgets what is known of an object that nobody holds: a delay, a latch, a meeting, that a
-    /// semaphore was pinned.
+    /// semaphore was pinned. Who waits at a latch or a barrier does so in vain.
     pub fn delete(&mut self, name: &Name) {
         let Some(id) = self.state.find(name.db, &name.key) else {
             return;
         };
         self.end_delay(id, true);
+        let object = &self.state.objects[id as usize];
+        if object.kind() == Kind::Barrier {
+            let waiting: Vec<u32> = object.queue.iter().copied().collect();
+            waiting.into_iter().for_each(|party| self.refuse(party));
+        }
         if self.state.objects[id as usize].has_state() {
             self.forget(id, true);
         }
@@ -364,7 +369,7 @@ impl Turn<'_> {
     }
 
     /// The object of a name, if there is one; it must be of the kind that has such shares.
-    fn existing(&self, name: &Name, share: Share) -> Result<Option<u32>, Refusal> {
+    fn existing(&self, name: &Name, owner: &[u8], share: Share) -> Result<Option<u32>, Refusal> {
         let Some(id) = self.state.find(name.db, &name.key) else {
             return match share {
                 Share::Permits { count, limit } if count > limit => Err(Refusal::TooMany),
@@ -378,7 +383,8 @@ impl Turn<'_> {
                 if !has.is_pinned && has.permits != limit {
                     return Err(Refusal::Limit(has.permits));
                 }
-                if count > has.permits {
+                // Who has them already may have more than there are now.
+                if count > has.permits && held.of_owner(owner).is_none() {
                     return Err(Refusal::TooMany);
                 }
                 Ok(Some(id))

@@ -8,7 +8,7 @@
 //! middle O(queue). The look for a circle is O(requests in the way), and is made only when a call
 //! begins to wait whose owner itself is in somebody's way.
 
-use super::object::{Held, Hold, Name};
+use super::object::{Held, Hold, Name, Object};
 use super::turn::{Outcome, Ticket, Turn};
 use super::wheel::TimerId;
 use super::{Kind, State};
@@ -172,7 +172,11 @@ impl Turn<'_> {
                 for &object in objects {
                     self.state.objects[object as usize].contention.refusals += 1;
                 }
-                Outcome::Refused(self.refusal(objects, *share))
+                let first = objects.first().map(|id| &self.state.objects[*id as usize]);
+                Outcome::Refused {
+                    tried: self.refusal(objects, *share),
+                    free: first.and_then(Object::held).map_or(0, Held::free),
+                }
             }
             _ => Outcome::Nothing,
         };

@@ -19,6 +19,8 @@ pub(super) struct Session {
     pub(super) delay_ms: u64,
     /// Engine time; none while it is bound.
     pub(super) end_ms: Option<u64>,
+    /// What it was given when that was last set.
+    pub(super) given_ms: u64,
     pub(super) timer: Option<TimerId>,
     /// The connection it is bound to.
     pub(super) bound: Option<u64>,
@@ -94,6 +96,7 @@ impl Turn<'_> {
             grace_ms: open.grace_ms,
             delay_ms: open.delay_ms,
             end_ms: bound.is_none().then_some(end_ms),
+            given_ms: open.ttl_ms,
             timer: None,
             bound,
             conn: open.conn,
@@ -128,6 +131,7 @@ impl Turn<'_> {
             if session.bound.is_none() {
                 let end_ms = self.now.engine_ms.saturating_add(session.ttl_ms);
                 session.end_ms = Some(end_ms);
+                session.given_ms = session.ttl_ms;
             }
         }
         self.set_session_end(number);
@@ -228,6 +232,7 @@ impl Turn<'_> {
         };
         if session.bound.is_none() {
             session.end_ms = Some(now_ms.saturating_add(session.ttl_ms));
+            session.given_ms = session.ttl_ms;
             self.set_session_end(number);
         }
     }
@@ -293,10 +298,16 @@ impl Turn<'_> {
         }
         let now_ms = self.now.engine_ms;
         for number in of_conn.bound {
-            if let Some(session) = self.state.sessions.get_mut(&number) {
-                session.bound = None;
-                session.end_ms = Some(now_ms.saturating_add(session.grace_ms));
+            let Some(session) = self.state.sessions.get_mut(&number) else {
+                continue;
+            };
+            session.bound = None;
+            if session.grace_ms == 0 {
+                self.lose_session(number);
+                continue;
             }
+            session.end_ms = Some(now_ms.saturating_add(session.grace_ms));
+            session.given_ms = session.grace_ms;
             self.set_session_end(number);
         }
     }
@@ -376,7 +387,7 @@ impl State {
     /// When a session ends by itself; none while its connection keeps it.
     pub(super) fn session_ends_ms(&self, number: u64) -> Option<u64> {
         let session = self.sessions.get(&number)?;
-        Some(self.at_least(session.end_ms?, session.ttl_ms.max(session.grace_ms)))
+        Some(self.at_least(session.end_ms?, session.given_ms))
     }
 
     /// Whether a session is that of a connection itself.

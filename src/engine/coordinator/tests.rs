@@ -145,90 +145,86 @@ fn at(ms: u64) -> Now {
 /// What the module's header promises of every turn.
 fn check_invariants(coordinator: &Coordinator, now: Now) {
     let state = coordinator.0.lock();
-    let mut text_bytes = 0;
-    let mut lease_timers = 0;
-    let mut session_holds = HashSet::new();
+    let mut found = Found::default();
     for (id, object) in &state.objects {
         let id = u32::try_from(id).unwrap();
         assert!(!object.is_empty(), "{:?} is empty", object.name);
         assert_eq!(state.find(object.name.db, &object.name.key), Some(id));
-        text_bytes += object.name.key.len();
-        let owners: HashSet<&[u8]> = object
-            .queue
-            .iter()
-            .map(|id| &*state.requests[*id as usize].owner)
-            .collect();
+        found.text_bytes += object.name.key.len();
+        let requests = object.queue.iter().map(|id| &state.requests[*id as usize]);
+        let owners: HashSet<&[u8]> = requests.map(|request| &*request.owner).collect();
         assert_eq!(owners.len(), object.queue.len(), "two places of one owner");
-        match &object.body {
-            Body::Held(held) => {
-                let exclusive = held
-                    .holds
-                    .iter()
-                    .filter(|hold| hold.share == Share::Exclusive);
-                assert!(exclusive.count() == 0 || held.holds.len() == 1);
-                let owners: HashSet<&[u8]> = held.holds.iter().map(|hold| &*hold.owner).collect();
-                assert_eq!(owners.len(), held.holds.len(), "two holds of one owner");
-                for hold in &held.holds {
-                    text_bytes += hold.heap_bytes();
-                    let ends = state.hold_ends_ms(hold);
-                    assert!(
-                        ends.is_none_or(|ends| ends > now.engine_ms),
-                        "{hold:?} is over"
-                    );
-                    match hold.life {
-                        crate::engine::Life::Lease { .. } => lease_timers += 1,
-                        crate::engine::Life::Session { number } => {
-                            session_holds.insert((number, id, hold.fence));
-                        }
-                    }
-                }
-                if let Some(delay) = &held.delay {
-                    lease_timers += 1;
-                    text_bytes += delay.owner.len();
-                }
-            }
-            Body::Latch(latch) => {
-                lease_timers += 1;
-                text_bytes += latch.counted.iter().map(|owner| owner.len()).sum::<usize>();
-            }
-            Body::Barrier(barrier) => {
-                if let Some(tripped) = &barrier.tripped {
-                    lease_timers += 1;
-                    text_bytes += tripped
-                        .owners
-                        .iter()
-                        .map(|owner| owner.len())
-                        .sum::<usize>();
-                }
-            }
-        }
+        found.note_body(&state, id, &object.body, now);
     }
     let mut listed = HashSet::new();
     for (&number, session) in &state.sessions {
-        lease_timers += usize::from(session.timer.is_some());
-        listed.extend(
-            session
-                .holds
-                .iter()
-                .map(|(id, fence)| (number, *id, *fence)),
-        );
+        found.timers += usize::from(session.timer.is_some());
+        let holds = session.holds.iter();
+        listed.extend(holds.map(|(id, fence)| (number, *id, *fence)));
     }
-    assert_eq!(listed, session_holds);
-    assert_eq!(state.lives.len(), lease_timers);
+    assert_eq!(listed, found.session_holds);
+    assert_eq!(state.lives.len(), found.timers);
     assert_eq!(state.waits.len(), state.requests.len());
-    let request_bytes = |request: &Request| {
+    let request_bytes = |(_, request): (usize, &Request)| {
         let value = match &request.wants {
             queue::Wants::Hold { value, .. } => value.as_ref().map_or(0, |value| value.len()),
             _ => 0,
         };
         request.owner.len() + value
     };
-    text_bytes += state
-        .requests
-        .iter()
-        .map(|(_, request)| request_bytes(request))
-        .sum::<usize>();
-    assert_eq!(state.text_bytes, text_bytes);
+    found.text_bytes += state.requests.iter().map(request_bytes).sum::<usize>();
+    assert_eq!(state.text_bytes, found.text_bytes);
+}
+
+/// What the objects add up to.
+#[derive(Default)]
+struct Found {
+    text_bytes: usize,
+    timers: usize,
+    session_holds: HashSet<(u64, u32, u64)>,
+}
+
+impl Found {
+    fn note_body(&mut self, state: &State, id: u32, body: &Body, now: Now) {
+        match body {
+            Body::Held(held) => self.note_held(state, id, held, now),
+            Body::Latch(latch) => {
+                self.timers += 1;
+                self.text_bytes += latch.counted.iter().map(|owner| owner.len()).sum::<usize>();
+            }
+            Body::Barrier(barrier) => {
+                let tripped = barrier.tripped.iter();
+                self.timers += tripped.clone().count();
+                let owners = tripped.flat_map(|tripped| &tripped.owners);
+                self.text_bytes += owners.map(|owner| owner.len()).sum::<usize>();
+            }
+        }
+    }
+
+    fn note_held(&mut self, state: &State, id: u32, held: &object::Held, now: Now) {
+        let is_exclusive = |hold: &&object::Hold| hold.share == Share::Exclusive;
+        let is_alone = held.holds.len() == 1;
+        assert!(held.holds.iter().filter(is_exclusive).count() == 0 || is_alone);
+        let owners: HashSet<&[u8]> = held.holds.iter().map(|hold| &*hold.owner).collect();
+        assert_eq!(owners.len(), held.holds.len(), "two holds of one owner");
+        for hold in &held.holds {
+            self.text_bytes += hold.heap_bytes();
+            let is_over = state
+                .hold_ends_ms(hold)
+                .is_some_and(|ends| ends <= now.engine_ms);
+            assert!(!is_over, "{hold:?} is over");
+            match hold.life {
+                crate::engine::Life::Lease { .. } => self.timers += 1,
+                crate::engine::Life::Session { number } => {
+                    self.session_holds.insert((number, id, hold.fence));
+                }
+            }
+        }
+        if let Some(delay) = &held.delay {
+            self.timers += 1;
+            self.text_bytes += delay.owner.len();
+        }
+    }
 }
 
 /// What is known of owners is what their holds and requests say.
@@ -350,12 +346,15 @@ fn time_ends_leases_waits_and_delays() {
             &timed_out[..],
             [Settled {
                 ticket: Ticket { conn: 2, .. },
-                outcome: Outcome::Refused(Claimed::Refused {
-                    fence: 1,
-                    ttl_ms: Some(100),
-                    is_delayed: true,
+                outcome: Outcome::Refused {
+                    tried: Claimed::Refused {
+                        fence: 1,
+                        ttl_ms: Some(100),
+                        is_delayed: true,
+                        ..
+                    },
                     ..
-                })
+                },
             }]
         ),
         "{timed_out:?}"
@@ -788,6 +787,17 @@ fn circle_of_b() -> Vec<Box<[u8]>> {
     line.map(|owner| owner.into_bytes().into()).collect()
 }
 
+const OWNERS: [&str; 4] = ["a", "b", "c", "d"];
+const SIDS: [&[u8]; 2] = [b"s0", b"s1"];
+
+fn lock(key: u8) -> Name {
+    name(["x", "y", "z"][usize::from(key)])
+}
+
+fn semaphore(key: u8) -> Name {
+    name(["s", "t", "u"][usize::from(key)])
+}
+
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let (key, owner) = (0u8..3, 0u8..4);
     let wait = prop_oneof![Just(0u16), 1u16..2_000];
@@ -846,28 +856,22 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 }
 
 impl Bench {
-    fn run(&mut self, op: &Op) {
+    /// The call of a connection of this owner's that waits for nothing: it waits for one thing at a
+    /// time.
+    fn ticket(&mut self, owner: u8) -> Ticket {
         self.calls += 1;
-        let call = self.calls;
-        let waits: HashSet<u64> = {
-            let state = self.coordinator.0.lock();
-            let waiting = state.requests.iter();
-            waiting.map(|(_, request)| request.ticket.conn).collect()
-        };
-        // A connection waits for one thing at a time.
-        let of_owner = |owner: u8| [1, 11, 21].map(|first| u64::from(owner) + first);
-        let free = |owner: u8| {
-            of_owner(owner)
-                .into_iter()
-                .find(|conn| !waits.contains(conn))
-        };
-        let ticket = |owner: u8| Ticket {
-            conn: free(owner).unwrap_or(1_000 + call),
-            call,
-        };
-        let owners = ["a", "b", "c", "d"];
-        let sids = [&b"s0"[..], b"s1"];
-        let lock = |key: u8| name(["x", "y", "z"][usize::from(key)]);
+        let state = self.coordinator.0.lock();
+        let requests = state.requests.iter();
+        let waits: HashSet<u64> = requests.map(|(_, request)| request.ticket.conn).collect();
+        let of_owner = [1, 11, 21].map(|first| u64::from(owner) + first);
+        let free = of_owner.into_iter().find(|conn| !waits.contains(conn));
+        Ticket {
+            conn: free.unwrap_or(1_000 + self.calls),
+            call: self.calls,
+        }
+    }
+
+    fn run(&mut self, op: &Op) {
         match *op {
             Op::Acquire {
                 key,
@@ -879,20 +883,17 @@ impl Bench {
             } => {
                 let life = match life {
                     0..=2 => Wanted::Lease(u64::from(life) * 300 + 100),
-                    3 => Wanted::Session(sids[usize::from(owner) % 2]),
+                    3 => Wanted::Session(SIDS[usize::from(owner) % 2]),
                     _ => Wanted::Conn,
                 };
+                let shares = [Share::Exclusive, Share::Shared];
                 let claim = Claim {
-                    ticket: ticket(owner),
-                    share: if shared {
-                        Share::Shared
-                    } else {
-                        Share::Exclusive
-                    },
+                    ticket: self.ticket(owner),
+                    share: shares[usize::from(shared)],
                     life,
                     wait_ms: wait_ms.into(),
                     delay_ms: delay_ms.into(),
-                    ..claim(owners[usize::from(owner)])
+                    ..claim(OWNERS[usize::from(owner)])
                 };
                 let _ = self.turn(|turn| turn.acquire(&lock(key), &claim));
             }
@@ -903,9 +904,9 @@ impl Bench {
             } => {
                 let names: Vec<Name> = keys.iter().map(|key| lock(*key)).collect();
                 let claim = Claim {
-                    ticket: ticket(owner),
+                    ticket: self.ticket(owner),
                     wait_ms: wait_ms.into(),
-                    ..claim(owners[usize::from(owner)])
+                    ..claim(OWNERS[usize::from(owner)])
                 };
                 let _ = self.turn(|turn| turn.acquire_all(&names, &claim));
             }
@@ -915,78 +916,50 @@ impl Bench {
                 count,
                 wait_ms,
             } => {
+                let (count, limit) = (count.into(), 3);
                 let claim = Claim {
-                    ticket: ticket(owner),
-                    share: Share::Permits {
-                        count: count.into(),
-                        limit: 3,
-                    },
+                    ticket: self.ticket(owner),
+                    share: Share::Permits { count, limit },
                     wait_ms: wait_ms.into(),
-                    ..claim(owners[usize::from(owner)])
+                    ..claim(OWNERS[usize::from(owner)])
                 };
-                let name = name(["s", "t", "u"][usize::from(key)]);
-                let _ = self.turn(|turn| turn.acquire(&name, &claim));
+                let _ = self.turn(|turn| turn.acquire(&semaphore(key), &claim));
             }
+            ref other => self.run_other(other),
+        }
+    }
+
+    /// Those that ask for no hold.
+    fn run_other(&mut self, op: &Op) {
+        let owner_of = |owner: u8| OWNERS[usize::from(owner)].as_bytes();
+        match *op {
             Op::Release { key, owner } => {
-                self.turn(|turn| {
-                    turn.release(
-                        &lock(key),
-                        owners[usize::from(owner)].as_bytes(),
-                        None,
-                        None,
-                    )
-                });
-                let semaphore = name(["s", "t", "u"][usize::from(key)]);
-                self.turn(|turn| {
-                    turn.release(
-                        &semaphore,
-                        owners[usize::from(owner)].as_bytes(),
-                        None,
-                        None,
-                    )
-                });
+                let owner = owner_of(owner);
+                self.turn(|turn| turn.release(&lock(key), owner, None, None));
+                self.turn(|turn| turn.release(&semaphore(key), owner, None, None));
             }
             Op::Extend { key, owner } => {
-                let owner = owners[usize::from(owner)].as_bytes();
-                let _ = self.turn(|turn| turn.extend(&lock(key), owner, 777, None, 1));
+                let _ = self.turn(|turn| turn.extend(&lock(key), owner_of(owner), 777, None, 1));
             }
             Op::Break { key } => {
-                let how = Break {
-                    fence: None,
-                    delay_ms: 20,
-                };
-                self.turn(|turn| turn.break_holds(&lock(key), how));
+                let (fence, delay_ms) = (None, 20);
+                self.turn(|turn| turn.break_holds(&lock(key), Break { fence, delay_ms }));
             }
-            Op::Open { session, bound } => {
-                let sid = sids[usize::from(session)];
-                if self.coordinator.session_of(sid).is_none() {
-                    let open = Open {
-                        sid,
-                        name: b"n",
-                        ttl_ms: 500,
-                        grace_ms: 200,
-                        delay_ms: 30,
-                        is_bound: bound,
-                        conn: u64::from(session) + 1,
-                    };
-                    self.turn(|turn| turn.open_session(&open));
-                }
-            }
+            Op::Open { session, bound } => self.open(session, bound),
             Op::KeepAlive { session } => {
-                let _ = self.turn(|turn| turn.keep_alive(sids[usize::from(session)], 1));
+                let _ = self.turn(|turn| turn.keep_alive(SIDS[usize::from(session)], 1));
             }
             Op::Close { session } => {
-                self.turn(|turn| turn.close_session(sids[usize::from(session)]));
+                self.turn(|turn| turn.close_session(SIDS[usize::from(session)]));
             }
             Op::Disconnect { conn } => self.turn(|turn| turn.disconnect(u64::from(conn) + 1)),
             Op::Latch { key, owner, op } => {
                 let name = name(["l", "m", "n"][usize::from(key)]);
-                let owner_bytes = owners[usize::from(owner)].as_bytes();
-                let ticket = ticket(owner);
+                let ticket = self.ticket(owner);
                 self.turn(|turn| {
                     let _ = match op {
                         0 => turn.set_latch(&name, 2, 900).map(|_| ()),
-                        1 => turn.count_down(&name, owner_bytes, 1).map(|_| ()),
+                        1 => turn.count_down(&name, owner_of(owner), 1).map(|_| ()),
                         _ => turn.await_latch(&name, ticket, 700).map(|_| ()),
                     };
                 });
@@ -994,8 +967,8 @@ impl Bench {
             Op::Arrive { key, owner } => {
                 let name = name(["b", "e", "f"][usize::from(key)]);
                 let arrive = Arrive {
-                    ticket: ticket(owner),
-                    owner: owners[usize::from(owner)].as_bytes(),
+                    ticket: self.ticket(owner),
+                    owner: owner_of(owner),
                     parties: 3,
                     after: Some(0),
                     wait_ms: 600,
@@ -1003,7 +976,25 @@ impl Bench {
                 let _ = self.turn(|turn| turn.arrive(&name, &arrive));
             }
             Op::Pass(ms) => self.pass(ms.into()),
+            Op::Acquire { .. } | Op::AcquireAll { .. } | Op::Permits { .. } => {}
         }
+    }
+
+    fn open(&mut self, session: u8, is_bound: bool) {
+        let sid = SIDS[usize::from(session)];
+        if self.coordinator.session_of(sid).is_some() {
+            return;
+        }
+        let open = Open {
+            sid,
+            name: b"n",
+            ttl_ms: 500,
+            grace_ms: 200,
+            delay_ms: 30,
+            is_bound,
+            conn: u64::from(session) + 1,
+        };
+        self.turn(|turn| turn.open_session(&open));
     }
 }
 

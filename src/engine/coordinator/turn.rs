@@ -29,7 +29,12 @@ pub enum Outcome {
         fence: u64,
     },
     /// Its time is over, or a later call took its place: what a try is answered now.
-    Refused(super::Claimed),
+    Refused {
+        /// The same as that.
+        tried: super::Claimed,
+        /// Permits of a semaphore that nobody has.
+        free: i64,
+    },
     /// The session it was to live by has ended.
     NoSession,
     /// Somebody holds the lock that it watches.
@@ -386,7 +391,9 @@ impl Turn<'_> {
         let until_ms = self.now.engine_ms.saturating_add(delay_ms);
         let held = self.state.objects[id as usize].held();
         let old = held.and_then(|held| held.delay.as_ref());
-        if old.is_some_and(|old| old.until_ms >= until_ms && !old.admits_shared) {
+        let admits_shared = lost.share == Share::Shared;
+        let lasts = |old: &Delay| old.until_ms >= until_ms && old.admits_shared <= admits_shared;
+        if old.is_some_and(lasts) {
             return;
         }
         self.end_delay(id, true);
@@ -397,7 +404,7 @@ impl Turn<'_> {
             ms: delay_ms,
             fence: lost.fence,
             owner: lost.owner.clone(),
-            admits_shared: lost.share == Share::Shared,
+            admits_shared,
             timer,
         };
         let object = &mut self.state.objects[id as usize];
