@@ -1,11 +1,6 @@
 //! Locks and what goes with them, seen from outside: real processes, real sockets, a real disk,
 //! with servers and clients that are killed, stopped and cut off.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "processes outside need real time"
-)]
-
 mod connections;
 pub(crate) mod counter;
 mod histories;

@@ -7,11 +7,6 @@
 //! names the file that counts, is what makes it so. Whoever has the lock claims `current` by its
 //! fence before it reads: from then on nobody who held the lock earlier can change what it read.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "processes outside are stopped and waited for in real time"
-)]
-
 use std::path::Path;
 use std::process::{Child, Command};
 use std::time::Duration;

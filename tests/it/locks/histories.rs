@@ -148,7 +148,7 @@ impl Player<'_> {
         let owner = self.owner;
         let line = format!("{family}.RELEASE {key} {owner}");
         let (called_us, answered_us, reply) = self.ask(&line);
-        let told = flag(&line, reply)?;
+        let told = flag(&line, reply.as_deref())?;
         let history = match key {
             "l" => &mut self.histories.lock,
             _ => &mut self.histories.semaphore,
@@ -166,7 +166,7 @@ impl Player<'_> {
         let fence = self.fence;
         let line = format!("LOCK.CHECK l {fence}");
         let (called_us, answered_us, reply) = self.ask(&line);
-        if let Some(told) = flag(&line, reply)? {
+        if let Some(told) = flag(&line, reply.as_deref())? {
             let call = Call::Check { fence, told };
             self.histories.lock.push(Event {
                 called_us,
@@ -188,7 +188,7 @@ impl Player<'_> {
         };
         let line = format!("SESSION.CLOSE {sid}");
         let (called_us, answered_us, reply) = self.ask(&line);
-        let told = flag(&line, reply)?;
+        let told = flag(&line, reply.as_deref())?;
         let call = Call::Close { session, told };
         self.histories.lock.push(Event {
             called_us,
@@ -261,8 +261,8 @@ impl Player<'_> {
 const LEASE_EARLY_US: u64 = 1_000;
 
 /// An answer that is 1 or 0, or never came.
-fn flag(line: &str, reply: Option<String>) -> Result<Option<bool>, Failed> {
-    match reply.as_deref() {
+fn flag(line: &str, reply: Option<&str>) -> Result<Option<bool>, Failed> {
+    match reply {
         None => Ok(None),
         Some(":1") => Ok(Some(true)),
         Some(":0") => Ok(Some(false)),
@@ -408,8 +408,11 @@ fn close(session: u32, told: bool) -> Call {
     Call::Close { session, told }
 }
 
-/// Each with what is wrong about it.
-fn bad_histories() -> Vec<(&'static str, Vec<(u64, u64, Call)>)> {
+/// From when until when calls were made.
+type Calls = Vec<(u64, u64, Call)>;
+
+/// Grants, each with what is wrong about it.
+fn bad_grants() -> Vec<(&'static str, Calls)> {
     let first = (0, 1, acquire(1, 1, 1, 5));
     let over = |called_us| (called_us, u64::MAX, Call::Over { id: 1 });
     vec![
@@ -462,6 +465,13 @@ fn bad_histories() -> Vec<(&'static str, Vec<(u64, u64, Call)>)> {
                 (4, 5, acquire(2, 2, 0, 5)),
             ],
         ),
+    ]
+}
+
+/// The ends of holds.
+fn bad_ends() -> Vec<(&'static str, Calls)> {
+    let first = (0, 1, acquire(1, 1, 1, 5));
+    vec![
         (
             "given back by a stranger",
             vec![first.clone(), (2, 3, release(2, true))],
@@ -498,6 +508,12 @@ fn bad_histories() -> Vec<(&'static str, Vec<(u64, u64, Call)>)> {
                 (4, 5, release(1, true)),
             ],
         ),
+    ]
+}
+
+/// Sessions and permits.
+fn bad_groups() -> Vec<(&'static str, Calls)> {
+    vec![
         (
             "a session's end leaves its lock",
             vec![
@@ -528,6 +544,12 @@ fn bad_histories() -> Vec<(&'static str, Vec<(u64, u64, Call)>)> {
                 (2, 3, permits(2, 2, 1, 0, 5)),
             ],
         ),
+    ]
+}
+
+/// Fenced writes.
+fn bad_writes() -> Vec<(&'static str, Calls)> {
+    vec![
         (
             "a stale write passes",
             vec![(0, 1, write(5, 1, true)), (2, 3, write(4, 2, true))],
@@ -560,7 +582,8 @@ fn bad_histories() -> Vec<(&'static str, Vec<(u64, u64, Call)>)> {
 }
 
 fn bad() -> Result<(), Failed> {
-    for (what, calls) in bad_histories() {
+    let all = [bad_grants(), bad_ends(), bad_groups(), bad_writes()];
+    for (what, calls) in all.concat() {
         check(!is_linearizable(&history(&calls)), || {
             format!("not rejected: {what}")
         })?;
