@@ -2,9 +2,9 @@
 //!
 //! `QUIT` answers OK and closes the connection. `RESET` gives up a transaction and what is watched,
 //! goes back to database 0, protocol version 2 and replies to everything, takes the connection's
-//! name away and, under `requirepass`, its authentication. What lives with the connection ends, as if
-//! it had closed: holds are lost, sessions bound to it are left to their grace. The library's name and
-//! version stay: the library behind the connection is still the same.
+//! name away and, under `requirepass`, its authentication. What lives with the connection ends, as
+//! if it had closed: holds are lost, sessions bound to it are left to their grace. The library's
+//! name and version stay: the library behind the connection is still the same.
 
 use super::auth::FLAGS;
 use super::client;

@@ -248,8 +248,8 @@ fn sigterm() -> Result<(), Failed> {
     kill(server)
 }
 
-/// Owners that come, wait, hold and go at any moment. No lock stays with nobody, and nobody waits in
-/// vain: that would be a wake-up that was lost, or a grant to somebody gone.
+/// Owners that come, wait, hold and go at any moment. No lock stays with nobody, and nobody waits
+/// in vain: that would be a wake-up that was lost, or a grant to somebody gone.
 fn churn() -> Result<(), Failed> {
     let server = server()?;
     let seed = chance::seed();

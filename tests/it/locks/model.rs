@@ -1,10 +1,10 @@
-//! The sequential model that histories are checked against: one key that is a lock with the sessions
-//! its holds live by, a semaphore of [`LIMIT`], or a string that is written with fences.
+//! The sequential model that histories are checked against: one key that is a lock with the
+//! sessions its holds live by, a semaphore of [`LIMIT`], or a string that is written with fences.
 //!
 //! What time does is a call like others, whose moment is left open: the end of a lease is called
-//! when it can be at the earliest, and answered at the end of the history. So is a call whose answer
-//! never came. To keep the search small an open call counts only where it changes something, or
-//! behind [`Call::End`], where nothing changes any more: there stands what never happened.
+//! when it can be at the earliest, and answered at the end of the history. So is a call whose
+//! answer never came. To keep the search small an open call counts only where it changes something,
+//! or behind [`Call::End`], where nothing changes any more: there stands what never happened.
 
 use todc_utils::linearizability::WGLChecker;
 use todc_utils::linearizability::history::{Action, History};
