@@ -3,6 +3,9 @@
 
 mod connections;
 pub(crate) mod counter;
+mod histories;
+mod model;
+mod queues;
 mod restart;
 
 use std::thread;
@@ -17,6 +20,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = crate::trials_of("locks::restart", restart::CASES);
     trials.extend(crate::trials_of("locks::counter", counter::CASES));
     trials.extend(crate::trials_of("locks::connections", connections::CASES));
+    trials.extend(crate::trials_of("locks::histories", histories::CASES));
+    trials.extend(queues::trials());
     trials.extend(restart::clock_trials());
     trials
 }

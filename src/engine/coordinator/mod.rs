@@ -29,6 +29,8 @@
 mod apply;
 mod barrier;
 #[cfg(all(test, not(loom)))]
+mod crowd;
+#[cfg(all(test, not(loom)))]
 mod double;
 mod held;
 mod latch;

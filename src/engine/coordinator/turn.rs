@@ -9,6 +9,11 @@ use crate::engine::effect::{Coordination, Effect, Life, Share};
 use crate::seeded::{self, Bug};
 use crate::sync::MutexGuard;
 
+/// Room for so many is never given back.
+const ROOM_KEPT: usize = 64;
+/// More room is, once less than this part of it is used.
+const SPARSE_PART: usize = 8;
+
 /// Names a call that waits: the connection, and which of its calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
@@ -193,6 +198,7 @@ impl Turn<'_> {
         commit: impl FnOnce(&mut Vec<u8>) -> Option<u64>,
     ) -> Left {
         self.pump_all();
+        self.state.shrink_if_sparse();
         self.state.report();
         self.state.wake_sleeper();
         if self.effects.count > 0
@@ -301,7 +307,6 @@ impl Turn<'_> {
             place.remove();
         }
         self.state.text_bytes -= object.name.heap_bytes();
-        self.state.shrink_if_sparse();
         self.state.loose.insert(object.name);
     }
 
@@ -579,11 +584,34 @@ impl State {
         }
     }
 
+    /// Gives back the room of a crowd that has gone. It is seen at the end of each turn, and costs
+    /// no more than the crowd did.
     fn shrink_if_sparse(&mut self) {
-        if self.objects.is_empty() && self.objects.capacity() > 64 {
+        if is_sparse(self.objects.len(), self.objects.capacity()) && self.objects.is_empty() {
             self.objects.shrink_to_fit();
             self.table.shrink_to(0, |_| 0);
         }
+        if is_sparse(self.requests.len(), self.requests.capacity()) && self.requests.is_empty() {
+            self.requests.shrink_to_fit();
+        }
+        self.lives.shrink_if_sparse();
+        self.waits.shrink_if_sparse();
+        shrink_map(&mut self.sessions);
+        shrink_map(&mut self.sids);
+        shrink_map(&mut self.conns);
+        shrink_map(&mut self.waiting);
+        shrink_map(&mut self.observers);
+    }
+}
+
+/// Whether so many have far more room than they need.
+pub(super) fn is_sparse(count: usize, capacity: usize) -> bool {
+    capacity > ROOM_KEPT && capacity / SPARSE_PART > count
+}
+
+fn shrink_map<K: Eq + std::hash::Hash, V>(map: &mut std::collections::HashMap<K, V>) {
+    if is_sparse(map.len(), map.capacity()) {
+        map.shrink_to(ROOM_KEPT.max(2 * map.len()));
     }
 }
 

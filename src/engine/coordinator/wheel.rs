@@ -17,6 +17,7 @@
 //! Cost: O(1) to set and to take back; each timer is dealt out at most eight times. 40 bytes a
 //! timer beside its payload.
 
+use super::turn::is_sparse;
 use slab::Slab;
 
 const LEVEL_BITS: u32 = 6;
@@ -88,6 +89,13 @@ impl<T> Wheel<T> {
     pub(super) fn heap_bytes(&self) -> usize {
         let slot_bytes = size_of::<Timer<T>>() + size_of::<usize>();
         self.timers.capacity() * slot_bytes + size_of::<[[List; SLOTS]; LEVELS]>()
+    }
+
+    /// Gives back the room of a crowd of timers once the last of it has gone.
+    pub(super) fn shrink_if_sparse(&mut self) {
+        if self.timers.is_empty() && is_sparse(0, self.timers.capacity()) {
+            self.timers.shrink_to_fit();
+        }
     }
 
     /// Sets a timer. One whose time has passed is due at once.
