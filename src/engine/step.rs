@@ -340,9 +340,22 @@ impl Context {
         layout: &Layout,
         act: impl FnOnce(&mut Turn<'_>) -> R,
     ) -> R {
+        self.coordinate_key(engine, layout, None, act).0
+    }
+
+    /// The same while the entry of a key is held, which is left to the caller: answers also of what
+    /// kind the key is then, and whether its watchers are to know of a change.
+    fn coordinate_key<R>(
+        &mut self,
+        engine: &Engine,
+        layout: &Layout,
+        key: Option<(u32, &[u8])>,
+        act: impl FnOnce(&mut Turn<'_>) -> R,
+    ) -> (R, (Option<Kind>, bool)) {
         let (side, is_alone) = (self.side, self.alone);
         let frame = self.recording.then_some(&mut self.frame);
         let mut turn = engine.coordinator.turn(self.now, frame);
+        turn.hold_key(key);
         let answer = act(&mut turn);
         let mut committed = 0;
         let left = turn.finish(|frame| {
@@ -372,7 +385,7 @@ impl Context {
         if !is_alone {
             self.deliver(engine, left.frame);
         }
-        answer
+        (answer, left.key)
     }
 
     /// Hands over what the coordinator has for connections.
@@ -1462,10 +1475,15 @@ impl Slot<'_> {
     /// Lets the coordinator take a turn while the key is held, and the key be the marker of what
     /// became of it.
     pub fn coordinate<R>(&mut self, act: impl FnOnce(&mut Turn<'_>) -> R) -> R {
-        let answer = self.ctx.coordinate(self.engine, self.layout, act);
-        match self.engine.coordinator.kind_of(self.database.id, self.key) {
+        let key = Some((self.database.id, self.key));
+        let (engine, layout) = (self.engine, self.layout);
+        let (answer, (kind, is_touched)) = self.ctx.coordinate_key(engine, layout, key, act);
+        match kind {
             Some(kind) => self.mark(kind),
             None => self.unmark(),
+        }
+        if is_touched {
+            self.note_change();
         }
         answer
     }
