@@ -354,9 +354,22 @@ impl Context {
         layout: &Layout,
         act: impl FnOnce(&mut Turn<'_>) -> R,
     ) -> R {
+        self.coordinate_key(engine, layout, None, act).0
+    }
+
+    /// The same while the entry of a key is held, which is left to the caller: answers also of what
+    /// kind the key is then, and whether its watchers are to know of a change.
+    fn coordinate_key<R>(
+        &mut self,
+        engine: &Engine,
+        layout: &Layout,
+        key: Option<(u32, &[u8])>,
+        act: impl FnOnce(&mut Turn<'_>) -> R,
+    ) -> (R, (Option<Kind>, bool)) {
         let (side, is_alone) = (self.side, self.alone);
         let frame = self.recording.then_some(&mut self.frame);
         let mut turn = engine.coordinator.turn(self.now, frame);
+        turn.hold_key(key);
         let answer = act(&mut turn);
         let mut committed = 0;
         let left = turn.finish(|frame| {
@@ -386,7 +399,7 @@ impl Context {
         if !is_alone {
             self.deliver(engine, left.frame);
         }
-        answer
+        (answer, left.key)
     }
 
     /// Hands over what the coordinator has for connections.
@@ -1518,6 +1531,7 @@ impl Slot<'_> {
 
     /// Lets the coordinator take a turn while the key is held, and the key be the marker of what
     /// became of it.
+<<<<<<< HEAD
     ///
     /// # Errors
     /// [`WrongType`], before anything changes: the key is neither an object nor nothing.
@@ -1531,6 +1545,20 @@ impl Slot<'_> {
             None => self.unmark(),
         }
         Ok(answer)
+=======
+    pub fn coordinate<R>(&mut self, act: impl FnOnce(&mut Turn<'_>) -> R) -> R {
+        let key = Some((self.database.id, self.key));
+        let (engine, layout) = (self.engine, self.layout);
+        let (answer, (kind, is_touched)) = self.ctx.coordinate_key(engine, layout, key, act);
+        match kind {
+            Some(kind) => self.mark(kind),
+            None => self.unmark(),
+        }
+        if is_touched {
+            self.note_change();
+        }
+        answer
+>>>>>>> lbench
     }
 
     /// Makes the key, which is not there or a marker already, the marker of an object of this kind;

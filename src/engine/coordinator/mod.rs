@@ -391,6 +391,10 @@ impl State {
     }
 
     fn wake_sleeper(&mut self) {
+        if self.sleeps_until == (0, 0) {
+            // It is awake, or will be.
+            return;
+        }
         let (life, wait) = self.next_due();
         if (life < self.sleeps_until.0 || wait < self.sleeps_until.1)
             && let Some(sleeper) = &self.sleeper

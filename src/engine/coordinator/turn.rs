@@ -110,6 +110,9 @@ pub struct Turn<'c> {
     pub(super) state: MutexGuard<'c, State>,
     pub(super) now: Now,
     effects: Effects<'c>,
+    /// The key whose entry is held, if there is one: what becomes of it is told by [`Left::key`].
+    key: Option<(u32, &'c [u8])>,
+    is_key_touched: bool,
     /// Objects to look at before the turn ends: something in their way may be gone.
     pub(super) to_pump: Vec<u32>,
     /// Names whose watchers are to know.
@@ -127,7 +130,9 @@ struct Effects<'c> {
 /// What a turn leaves behind.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Left {
-    /// Names whose watchers are to know.
+    /// What became of the key whose entry is held, and whether its watchers are to know.
+    pub(in crate::engine) key: (Option<Kind>, bool),
+    /// Names whose watchers are to know, but for that key.
     pub(in crate::engine) touched: Vec<Name>,
     /// Outcomes for calls that waited.
     pub(in crate::engine) settled: Vec<Settled>,
@@ -176,6 +181,8 @@ impl Coordinator {
             state: self.0.lock(),
             now,
             effects: Effects { frame, count: 0 },
+            key: None,
+            is_key_touched: false,
             to_pump: Vec::new(),
             touched: Vec::new(),
             settled: Vec::new(),
@@ -184,11 +191,27 @@ impl Coordinator {
     }
 }
 
-impl Turn<'_> {
+impl<'c> Turn<'c> {
     /// The time of the turn.
     #[must_use]
     pub fn now(&self) -> Now {
         self.now
+    }
+
+    /// The entry of this key is held by whoever takes the turn, and is seen to after it.
+    pub(in crate::engine) fn hold_key(&mut self, key: Option<(u32, &'c [u8])>) {
+        self.key = key;
+    }
+
+    /// Notes that something was changed whose watchers are to know.
+    pub(super) fn touch(&mut self, id: u32) {
+        let name = &self.state.objects[id as usize].name;
+        if is_key(self.key, name) {
+            self.is_key_touched = true;
+        } else {
+            let name = name.clone();
+            self.touched.push(name);
+        }
     }
 
     /// Hands over what was freed, and ends the turn; `commit` is called with the mutex held and
@@ -207,7 +230,12 @@ impl Turn<'_> {
         {
             self.state.frame = self.state.frame.max(number);
         }
+        let kind = self.key.and_then(|(db, key)| {
+            let id = self.state.find(db, key)?;
+            Some(self.state.objects[id as usize].kind())
+        });
         Left {
+            key: (kind, self.is_key_touched),
             touched: self.touched,
             settled: self.settled,
             lost: self.lost,
@@ -307,7 +335,15 @@ impl Turn<'_> {
             place.remove();
         }
         self.state.text_bytes -= object.name.heap_bytes();
+<<<<<<< HEAD
         self.state.loose.insert(object.name);
+=======
+        self.state.shrink_if_sparse();
+        // An entry that is held is removed at once.
+        if !is_key(self.key, &object.name) {
+            self.state.loose.insert(object.name);
+        }
+>>>>>>> lbench
     }
 
     /// The object of this name, made if there is none.
@@ -348,13 +384,15 @@ impl Turn<'_> {
         self.state.note_hold(id, &hold.owner, 1);
         let object = &mut self.state.objects[id as usize];
         object.contention.grants += 1;
-        let name = object.name.clone();
-        self.effects.emit(&hold.as_effect(&name));
+        self.effects.emit(&hold.as_effect(&object.name));
         if let Some(held) = object.held_mut() {
             held.holds.push(hold);
         }
-        self.wake_observers(&name, fence);
-        self.touched.push(name);
+        if !self.state.observers.is_empty() {
+            let name = self.state.objects[id as usize].name.clone();
+            self.wake_observers(&name, fence);
+        }
+        self.touch(id);
     }
 
     /// Ends a hold, if it is there; answers whether it was.
@@ -362,7 +400,7 @@ impl Turn<'_> {
         let Some(hold) = self.state.take_hold(id, fence) else {
             return false;
         };
-        let name = self.state.objects[id as usize].name.clone();
+        let name = &self.state.objects[id as usize].name;
         self.effects.emit(&Coordination::EndHold {
             db: name.db,
             key: &name.key,
@@ -386,7 +424,7 @@ impl Turn<'_> {
         if delay_ms > 0 && !matches!(hold.share, Share::Permits { .. }) {
             self.begin_delay(id, &hold, delay_ms);
         }
-        self.touched.push(name);
+        self.touch(id);
         self.to_pump.push(id);
         true
     }
@@ -503,6 +541,10 @@ impl Turn<'_> {
         let id = self.state.find(name.db, &name.key)?;
         Some(self.state.objects[id as usize].kind())
     }
+}
+
+fn is_key(key: Option<(u32, &[u8])>, name: &Name) -> bool {
+    key.is_some_and(|(db, key)| db == name.db && *key == *name.key)
 }
 
 impl Effects<'_> {
