@@ -1531,7 +1531,6 @@ impl Slot<'_> {
 
     /// Lets the coordinator take a turn while the key is held, and the key be the marker of what
     /// became of it.
-<<<<<<< HEAD
     ///
     /// # Errors
     /// [`WrongType`], before anything changes: the key is neither an object nor nothing.
@@ -1539,14 +1538,6 @@ impl Slot<'_> {
         if !self.is_for_coordinator() {
             return Err(WrongType);
         }
-        let answer = self.ctx.coordinate(self.engine, self.layout, act);
-        match self.engine.coordinator.kind_of(self.database.id, self.key) {
-            Some(kind) => self.mark(kind),
-            None => self.unmark(),
-        }
-        Ok(answer)
-=======
-    pub fn coordinate<R>(&mut self, act: impl FnOnce(&mut Turn<'_>) -> R) -> R {
         let key = Some((self.database.id, self.key));
         let (engine, layout) = (self.engine, self.layout);
         let (answer, (kind, is_touched)) = self.ctx.coordinate_key(engine, layout, key, act);
@@ -1557,8 +1548,7 @@ impl Slot<'_> {
         if is_touched {
             self.note_change();
         }
-        answer
->>>>>>> lbench
+        Ok(answer)
     }
 
     /// Makes the key, which is not there or a marker already, the marker of an object of this kind;

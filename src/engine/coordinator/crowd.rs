@@ -108,7 +108,7 @@ fn lateness(waiters: u64, locks: u64) -> Vec<Duration> {
         let told_us = slept_us + computed_us() - began_us;
         for settled in settled {
             assert!(
-                matches!(settled.outcome, Outcome::Refused(_)),
+                matches!(settled.outcome, Outcome::Refused { .. }),
                 "{settled:?}"
             );
             let due_us = wait_ms(settled.ticket.conn - 10) * 1_000;

@@ -335,15 +335,10 @@ impl<'c> Turn<'c> {
             place.remove();
         }
         self.state.text_bytes -= object.name.heap_bytes();
-<<<<<<< HEAD
-        self.state.loose.insert(object.name);
-=======
-        self.state.shrink_if_sparse();
         // An entry that is held is removed at once.
         if !is_key(self.key, &object.name) {
             self.state.loose.insert(object.name);
         }
->>>>>>> lbench
     }
 
     /// The object of this name, made if there is none.
