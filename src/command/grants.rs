@@ -1,7 +1,8 @@
-//! Grants whose reply has not reached the client for sure: what it was never told, it does not hold.
+//! Grants whose reply has not reached the client for sure: what it was never told, it does not
+//! hold.
 //!
-//! A reply may wait for the disk before it is sent. A grant that is over by then is told as one that
-//! was not given, and what is left of one that is not over is told as it is then: the reply is
+//! A reply may wait for the disk before it is sent. A grant that is over by then is told as one
+//! that was not given, and what is left of one that is not over is told as it is then: the reply is
 //! written again when it may leave.
 
 use super::lock::claim::{Form, Told};
@@ -63,6 +64,9 @@ impl Grants {
     /// The reply of what was noted last stands here in the output.
     #[inline]
     pub fn place(&mut self, start: usize, end: usize) {
+        if self.placed == self.waiting.len() {
+            return;
+        }
         for grant in self.waiting.iter_mut().skip(self.placed) {
             (grant.start, grant.end) = (start, end);
             // Where nothing is answered, nothing is written again.

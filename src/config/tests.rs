@@ -452,6 +452,7 @@ fn patterns_of_config_get() {
     check(
         &["max*"],
         &[
+            "max-waiters",
             "maxclients",
             "maxmemory",
             "maxmemory-clients",

@@ -120,10 +120,7 @@ impl Change {
             Self::Fence(db, key, fence) => on(db, key, &|slot| slot.raise_fence(fence)),
             Self::Tie(db, key) => {
                 open_session(engine, now);
-                on(db, key, &|slot| {
-                    slot.put(value, Deadline::Keep);
-                    slot.tie(SESSION);
-                });
+                on(db, key, &|slot| put_tied(slot, value));
             }
             Self::Mark(db, key) => on(db, key, &|slot| {
                 if !slot.exists() {
@@ -131,27 +128,10 @@ impl Change {
                 }
             }),
             Self::Lock(db, key, owner) => on(db, LOCKS + key, &|slot| {
-                let name = Name::new(slot.db_id(), &[LOCKS + key]);
-                let claim = Claim {
-                    ticket: Ticket { conn: 1, call: 1 },
-                    owner: &[owner],
-                    share: Share::Exclusive,
-                    life: Wanted::Lease(1 << 40),
-                    delay_ms: 0,
-                    value: Some(text.as_bytes()),
-                    depth: None,
-                    wait_ms: 0,
-                };
-                let claimed = slot.coordinate(|turn| turn.acquire(&name, &claim));
-                assert!(
-                    claimed.is_ok_and(|claimed| claimed.is_ok()),
-                    "no other type"
-                );
+                lock(slot, &[LOCKS + key], &[owner], text.as_bytes());
             }),
             Self::Unlock(db, key, owner) => on(db, LOCKS + key, &|slot| {
-                let name = Name::new(slot.db_id(), &[LOCKS + key]);
-                let released = slot.coordinate(|turn| turn.release(&name, &[owner], None, None));
-                assert!(released.is_ok(), "no other type");
+                unlock(slot, &[LOCKS + key], &[owner]);
             }),
             Self::Both(db, a, b) => {
                 let batch = engine.shared(0, now);
@@ -196,4 +176,36 @@ fn open_session(engine: &Engine, now: Now) {
         .shared(0, now)
         .step()
         .coordinate(|turn| turn.open_session(&open));
+}
+
+/// Has an owner ask for a lock, whoever has it.
+fn lock(slot: &mut Slot<'_>, key: &[u8], owner: &[u8], value: &[u8]) {
+    let name = Name::new(slot.db_id(), key);
+    let claim = Claim {
+        ticket: Ticket { conn: 1, call: 1 },
+        owner,
+        share: Share::Exclusive,
+        life: Wanted::Lease(1 << 40),
+        delay_ms: 0,
+        value: Some(value),
+        depth: None,
+        wait_ms: 0,
+    };
+    let claimed = slot.coordinate(|turn| turn.acquire(&name, &claim));
+    assert!(
+        claimed.is_ok_and(|claimed| claimed.is_ok()),
+        "no other type"
+    );
+}
+
+/// Has an owner release a lock, whether it has it or not.
+fn unlock(slot: &mut Slot<'_>, key: &[u8], owner: &[u8]) {
+    let name = Name::new(slot.db_id(), key);
+    let released = slot.coordinate(|turn| turn.release(&name, owner, None, None));
+    assert!(released.is_ok(), "no other type");
+}
+
+fn put_tied(slot: &mut Slot<'_>, value: ValueRef<'_>) {
+    slot.put(value, Deadline::Keep);
+    slot.tie(SESSION);
 }

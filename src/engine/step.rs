@@ -390,6 +390,7 @@ impl Context {
     }
 
     /// Hands over what the coordinator has for connections.
+    #[cold]
     fn deliver(&mut self, engine: &Engine, frame: u64) {
         let Some(news) = self.news.take() else {
             return;
@@ -517,7 +518,7 @@ impl<'b> Step<'b> {
     #[inline]
     pub fn commit(&mut self) -> u64 {
         if !self.ctx.recording {
-            self.ctx.deliver(self.engine, 0);
+            self.deliver(0);
             return 0;
         }
         if let Some(number) = self.ctx.commit(self.engine) {
@@ -526,8 +527,16 @@ impl<'b> Step<'b> {
             }
             self.ctx.changed_bytes = 0;
         }
-        self.ctx.deliver(self.engine, self.ctx.seen.get());
+        self.deliver(self.ctx.seen.get());
         self.ctx.seen.get()
+    }
+
+    /// Hands over what the coordinator has for connections, which is seldom anything.
+    #[inline]
+    fn deliver(&mut self, frame: u64) {
+        if self.ctx.news.is_some() {
+            self.ctx.deliver(self.engine, frame);
+        }
     }
 
     fn note_frame(&self, changed: Changed, number: u64) {
@@ -938,7 +947,7 @@ impl Drop for Step<'_> {
     fn drop(&mut self) {
         abort_if_panicking_with(!self.ctx.frame.is_empty() || self.ctx.alone);
         if !self.ctx.recording {
-            self.ctx.deliver(self.engine, 0);
+            self.deliver(0);
             return;
         }
         // With a shared batch the frame went with the locks; what is left is that of a step alone.

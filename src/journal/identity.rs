@@ -1,12 +1,12 @@
 //! Who a data directory is, and who has it.
 //!
 //! ```text
-//!   identity, 84 bytes:
+//!   identity, 92 bytes:
 //!   0       8     12        16        36       40          44       52          60    68
 //!   | magic | crc | version | history | shards | databases | secret | hash seed | run | engine |
 //!
-//!   76
-//!   | closed at |
+//!   76          84
+//!   | closed at | fence max |
 //! ```
 //!
 //! Numbers are little-endian, the CRC-32C covers what is behind it. What decides which shard a key
@@ -16,7 +16,8 @@
 //!
 //! A clean stop notes at which position the log was closed, the next start that it is open: a log
 //! that ends before it was closed has lost its end, which nothing in what is left could tell.
-//! Version 1 had no such field.
+//! No fencing token above `fence max` was ever given out, whatever the log says: what runs without
+//! a journal finds it here. Version 1 had neither field.
 //!
 //! The file is only ever replaced as a whole: temporary file, sync, rename, sync of the directory.
 //! The first start makes it before anything else, so a directory that has a log or a snapshot and
@@ -44,7 +45,7 @@ const SHARDS_MAX: u32 = 1_024;
 /// More databases no settings ask for.
 const DATABASES_MAX: u32 = 65_536;
 const MAGIC: [u8; 8] = *b"LINCHPID";
-const BYTES: usize = 84;
+const BYTES: usize = 92;
 /// The first version that says where the log was closed.
 const CLOSED_AT_SINCE: u32 = 2;
 const TEMPORARY: &str = "identity.tmp";
@@ -98,6 +99,8 @@ pub struct Identity {
     pub run: u64,
     /// Engine time when the newest process began, in milliseconds: it never stood lower afterwards.
     pub engine_ms: u64,
+    /// Fencing tokens up to here may have been given out.
+    pub fence_max: u64,
     /// The position at which the log was closed; 0 while it is open, or where that is not known.
     pub closed_at: u64,
 }
@@ -115,6 +118,7 @@ impl Identity {
             run: 0,
             engine_ms: 0,
             closed_at: 0,
+            fence_max: 0,
         }
     }
 
@@ -135,8 +139,8 @@ impl Identity {
         Ok(identity)
     }
 
-    /// Notes that the log goes on, and engine time from there on. What a snapshot lets go of the log
-    /// then takes no time with it.
+    /// Notes that the log goes on, and engine time from there on. What a snapshot lets go of the
+    /// log then takes no time with it.
     pub fn resume_at(&mut self, engine_ms: u64) {
         self.engine_ms = self.engine_ms.max(engine_ms);
         self.closed_at = 0;
@@ -226,7 +230,7 @@ impl Identity {
     /// Its bytes on disk.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let fields: [&[u8]; 8] = [
+        let fields: [&[u8]; 9] = [
             &self.history,
             &self.shards.to_le_bytes(),
             &self.databases.to_le_bytes(),
@@ -235,6 +239,7 @@ impl Identity {
             &self.run.to_le_bytes(),
             &self.engine_ms.to_le_bytes(),
             &self.closed_at.to_le_bytes(),
+            &self.fence_max.to_le_bytes(),
         ];
         sealed::seal(MAGIC, VERSION, &fields)
     }
@@ -253,7 +258,7 @@ impl Identity {
 
     fn fields(mut fields: Fields<'_>, version: u32) -> Option<Self> {
         let (history, shards, databases) = (fields.bytes()?, fields.u32()?, fields.u32()?);
-        let identity = Self {
+        let mut identity = Self {
             history,
             shards,
             databases,
@@ -261,12 +266,12 @@ impl Identity {
             hash_seed: fields.u64()?,
             run: fields.u64()?,
             engine_ms: fields.u64()?,
-            closed_at: if version >= CLOSED_AT_SINCE {
-                fields.u64()?
-            } else {
-                0
-            },
+            closed_at: 0,
+            fence_max: 0,
         };
+        if version >= CLOSED_AT_SINCE {
+            (identity.closed_at, identity.fence_max) = (fields.u64()?, fields.u64()?);
+        }
         let is_engine = shards.is_power_of_two() && shards <= SHARDS_MAX;
         let is_map = (1..=DATABASES_MAX).contains(&databases);
         (fields.rest().is_empty() && is_engine && is_map).then_some(identity)

@@ -223,6 +223,10 @@ pub(super) struct Room {
     pub(super) is_full: AtomicBool,
     /// Rises whenever the writer has looked for room.
     looks: AtomicU64,
+    /// Monotonic microseconds at which the turn of the writer that is under way began, plus 1.
+    pub(super) turn_since: AtomicU64,
+    /// The same of a sync.
+    pub(super) sync_since: AtomicU64,
     /// Monotonic microseconds at which a write first found no room, plus 1; 0 while none does.
     pub(super) stuck_since: AtomicU64,
 }
@@ -295,6 +299,8 @@ impl Log {
                 wanted: AtomicU64::new(0),
                 is_full: AtomicBool::new(false),
                 looks: AtomicU64::new(0),
+                turn_since: AtomicU64::new(0),
+                sync_since: AtomicU64::new(0),
                 stuck_since: AtomicU64::new(0),
             },
             counts: Counts::default(),
@@ -533,6 +539,16 @@ impl Log {
     /// Since when writes find no room on the disk, in monotonic microseconds; none while they do.
     pub fn stuck_since_us(&self) -> Option<u64> {
         self.room.stuck_since.load(Ordering::Acquire).checked_sub(1)
+    }
+
+    /// Since when the disk takes nothing, in monotonic microseconds, for whoever waits for this;
+    /// none while it does. A call that has not come back counts from its beginning.
+    pub fn waits_since_us(&self, needs: Needs) -> Option<u64> {
+        let since = |of: &AtomicU64| of.load(Ordering::Acquire).checked_sub(1);
+        // What is to be synced has to be written first.
+        let written = [since(&self.room.stuck_since), since(&self.room.turn_since)];
+        let synced = since(&self.room.sync_since).filter(|_| needs.synced > self.synced());
+        written.into_iter().chain([synced]).flatten().min()
     }
 
     /// What the log has counted.

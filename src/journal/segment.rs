@@ -27,8 +27,9 @@
 //! the secret of the history at every byte, 64 MiB in under a tenth of a second.
 //!
 //! LIMITATIONS: damage to the last batch before a crash cannot be told from a torn tail, for
-//! nothing in the log is known to be newer. A log that lost whole frames or files from its end shows
-//! it only by the position that a clean stop noted elsewhere (`identity.rs`); after a crash, not.
+//! nothing in the log is known to be newer. A log that lost whole frames or files from its end
+//! shows it only by the position that a clean stop noted elsewhere (`identity.rs`); after a crash,
+//! not.
 
 use super::disk::{self, Access, Disk, FileRef};
 use super::error::DIRECTORY;

@@ -212,6 +212,8 @@ impl Shared {
             self.log.raise_synced(number);
         }
         let started_us = self.clock.mono_us();
+        let since = &self.log.room.sync_since;
+        since.store(started_us.saturating_add(1), Ordering::Release);
         let mut result = older.iter().try_for_each(|file| file.sync());
         if has_new_name {
             result = result.and_then(|()| self.disk.sync_dir());
@@ -220,6 +222,7 @@ impl Shared {
         if result.is_err() && seeded::has(Bug::RetryAfterFailedSync) {
             result = file.sync();
         }
+        since.store(0, Ordering::Release);
         if let Err(error) = result {
             self.log.fail(&format!("cannot sync the log: {error}"));
             return;
@@ -377,6 +380,16 @@ impl Writer {
             return self.idle(0);
         }
         let now_us = self.shared.clock.mono_us();
+        let begins = now_us.saturating_add(1);
+        let room = &self.shared.log.room;
+        room.turn_since.store(begins, Ordering::Release);
+        let turn = self.turn_at(now_us);
+        let room = &self.shared.log.room;
+        room.turn_since.store(0, Ordering::Release);
+        turn
+    }
+
+    fn turn_at(&mut self, now_us: u64) -> Turn {
         self.gather.collect(&self.shared.log);
         self.reserve_ahead(now_us);
         let mut is_busy = false;

@@ -23,7 +23,7 @@
 //! - no input is read or executed while the unsent output is at or above the soft limit;
 //! - however the task ends, a panic included, dropping the connection gives back what it held.
 
-use super::local::{Local, OUTPUT_KEPT_BYTES_MAX};
+use super::local::{Local, OUTPUT_KEPT_BYTES_MAX, Stuck};
 use super::stream::{Peer, Stream};
 use super::timers::{Expired, Watch};
 use super::worker::Presence;
@@ -364,10 +364,15 @@ impl Connection {
 
     /// Where the journal does not come on for too long, says so instead of the replies that wait.
     fn give_up_if_stuck(&mut self) {
-        if self.held.is_empty() || !self.local.journal_stuck.get() {
+        let stuck = self.local.journal_stuck.get();
+        if self.held.is_empty() || stuck == Stuck::default() {
             return;
         }
         self.ripe();
+        let is_stuck = |needs: Needs| stuck.writes || (stuck.syncs && needs.synced > 0);
+        if !self.held.first().is_some_and(is_stuck) {
+            return;
+        }
         let mut line = Vec::new();
         Writer::new(&mut line, self.session.resp()).error_bytes(&error::JOURNAL_STUCK.line());
         self.held.give_up(&mut self.output, &line);

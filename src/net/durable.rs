@@ -14,7 +14,7 @@ use crate::engine::SHARDS_DEFAULT;
 use crate::journal::disk::Disk;
 use crate::journal::error::Error;
 use crate::journal::identity::{self, Identity, Owner, Random, Shape};
-use crate::journal::keeper::{Keeper, Report};
+use crate::journal::keeper::{FENCES_RESERVED, Keeper, Report};
 use crate::journal::log::{Log, Options};
 use crate::journal::recover::{Found, Progress, recover};
 use crate::journal::writer::{self, SEGMENT_BYTES_DEFAULT, Threads, Writer};
@@ -105,8 +105,13 @@ fn load(
     } = directory;
     let found = read(&*disk, &identity, server)?;
     identity.resume_at(found.engine_ms);
+    // None that may have been given out before is given out again.
+    let coordinator = server.engine().coordinator();
+    coordinator.skip_fences(identity.fence_max);
+    identity.fence_max = coordinator.fences().0.saturating_add(FENCES_RESERVED);
     // Not before: a directory that is refused stays as it is.
     identity.store(&*disk)?;
+    coordinator.allow_fences(identity.fence_max);
     let settings = crate::command::host::Host::settings(&**server);
     let options = Options {
         workers: server.workers() + 1,
@@ -213,10 +218,8 @@ impl Running {
         let closed = self.threads.close();
         let closed_at =
             closed.map_err(|source| Error::io(crate::journal::error::DIRECTORY, source))?;
-        let identity = Identity {
-            closed_at,
-            ..*self.keeper.identity()
-        };
+        let fence = server.engine().coordinator().fences().0;
+        let identity = self.keeper.closed(closed_at, fence);
         if let Err(error) = identity.store(&*self.disk) {
             // All is safe in the log: it is only not known where that ended.
             tracing::warn!(%error, "it is not noted that the log was closed");

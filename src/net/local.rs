@@ -32,7 +32,16 @@ pub(super) struct Local {
     /// Its connections that wait for the journal.
     pub(super) journal_waits: Waits,
     /// The journal has not come on for so long that nobody is to wait any more.
-    pub(super) journal_stuck: Cell<bool>,
+    pub(super) journal_stuck: Cell<Stuck>,
+}
+
+/// Who is not to wait for the journal any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Stuck {
+    /// Who waits for the kernel.
+    pub(super) writes: bool,
+    /// Who waits for the disk.
+    pub(super) syncs: bool,
 }
 
 /// What a worker reads from one socket at a time.
@@ -97,7 +106,7 @@ impl Local {
             counts: RefCell::new(Counts::default()),
             now_ms: Cell::new(0),
             journal_waits: Waits::default(),
-            journal_stuck: Cell::new(false),
+            journal_stuck: Cell::default(),
         }
     }
 

@@ -5,10 +5,10 @@ use super::coordination;
 use super::driver::Connection;
 use super::expiry;
 use super::journal;
-use super::local::Local;
+use super::local::{Local, Stuck};
 use super::stream::Unattached;
 use crate::engine::{Settler, Step};
-use crate::journal::Log;
+use crate::journal::{Log, Needs};
 use crate::session::registry::Origin;
 use crate::session::server::Server;
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -276,19 +276,30 @@ async fn tick(local: Rc<Local>) {
         let settings = Arc::clone(local.worker.borrow_mut().settings());
         local.report();
         local.watches.tick(&settings, now.mono_us / 1_000);
-        let stuck_us = local.server.journal().and_then(Log::stuck_since_us);
-        let stuck_ms = stuck_us.map_or(0, |since_us| now.mono_us.saturating_sub(since_us) / 1_000);
-        let is_broken = local.server.journal().is_some_and(Log::is_broken);
-        local
-            .journal_stuck
-            .set(is_broken || stuck_ms >= JOURNAL_STUCK_MS_MAX);
-        if local.server.stopping_since_ms().is_some() || local.journal_stuck.get() {
+        let stuck = local.server.journal().map(|log| stuck(log, now.mono_us));
+        let stuck = stuck.unwrap_or_default();
+        local.journal_stuck.set(stuck);
+        if local.server.stopping_since_ms().is_some() || stuck != Stuck::default() {
             local.watches.wake_all();
         }
         if local.index == 0 {
             local.server.stats().sample(now.mono_us);
             local.server.evict_clients(local.index);
         }
+    }
+}
+
+/// Who has waited too long for the journal by now.
+fn stuck(log: &Log, mono_us: u64) -> Stuck {
+    let is_broken = log.is_broken();
+    let is_stuck = |needs| {
+        let since_us = log.waits_since_us(needs);
+        let waited_us = since_us.map_or(0, |since_us| mono_us.saturating_sub(since_us));
+        is_broken || waited_us / 1_000 >= JOURNAL_STUCK_MS_MAX
+    };
+    Stuck {
+        writes: is_stuck(Needs::default()),
+        syncs: is_stuck(Needs::synced(u64::MAX)),
     }
 }
 

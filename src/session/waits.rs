@@ -175,7 +175,12 @@ impl Session {
                     turn.give_back(&name, fence);
                 }
             }
-            turn.disconnect(conn);
+            if server.stopping_since_ms().is_some() {
+                // A stop ends no hold: whoever has one may take it up again after it.
+                turn.withdraw(conn);
+            } else {
+                turn.disconnect(conn);
+            }
         });
     }
 }

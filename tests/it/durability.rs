@@ -6,7 +6,7 @@
 //! `LINCHPIN_SEED`, which a failure names, and `LINCHPIN_CASES` says how many times as many points
 //! of a crash matrix are tried.
 
-mod clocks;
+pub(crate) mod clocks;
 mod crash;
 mod damage;
 mod faults;
@@ -29,7 +29,7 @@ use crate::client::{Client, check, eventually};
 use crate::process::{Exit, Launch, Server, TempDir};
 
 /// How long a server may take to end that was told to.
-const STOP_MAX: Duration = Duration::from_secs(5);
+pub(crate) const STOP_MAX: Duration = Duration::from_secs(5);
 /// How long a server may take to load what a trial wrote.
 const LOAD_MAX: Duration = Duration::from_secs(20);
 
@@ -52,31 +52,31 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 /// A data directory, with the settings of the servers that have it one after another.
 #[derive(Debug)]
-struct Data {
+pub(crate) struct Data {
     folder: TempDir,
     settings: Vec<String>,
 }
 
 impl Data {
     /// A new one, kept under `appendfsync`, by a server of so many workers.
-    fn new(policy: &str, workers: usize) -> Result<Data, String> {
+    pub(crate) fn new(policy: &str, workers: usize) -> Result<Data, String> {
         let workers = workers.to_string();
         Data::with(&["--appendfsync", policy, "--io-threads", &workers])
     }
 
     /// A new one, with these settings.
-    fn with(settings: &[&str]) -> Result<Data, String> {
+    pub(crate) fn with(settings: &[&str]) -> Result<Data, String> {
         let settings = settings.iter().map(|&word| word.to_owned()).collect();
         let folder = TempDir::new()?;
         Ok(Data { folder, settings })
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
     /// A start on it, with further settings.
-    fn launch(&self, further: &[&str]) -> Result<Launch, String> {
+    pub(crate) fn launch(&self, further: &[&str]) -> Result<Launch, String> {
         let path = self.path();
         let path = path.to_str().ok_or("the path is not UTF-8")?;
         let settings: Vec<&str> = self.settings.iter().map(String::as_str).collect();
@@ -84,7 +84,7 @@ impl Data {
     }
 
     /// A server that has loaded it.
-    fn start(&self) -> Result<Server, Failed> {
+    pub(crate) fn start(&self) -> Result<Server, Failed> {
         loaded(self.launch(&[])?.start()?)
     }
 
@@ -107,7 +107,7 @@ fn files(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>, Failed> {
 }
 
 /// `server`, once it answers for what it has loaded.
-fn loaded(server: Server) -> Result<Server, Failed> {
+pub(crate) fn loaded(server: Server) -> Result<Server, Failed> {
     let mut client = Client::connect(server.port())?;
     eventually("it is loaded", LOAD_MAX, || {
         let answer = client.call("DBSIZE").map_err(|error| {
@@ -120,14 +120,14 @@ fn loaded(server: Server) -> Result<Server, Failed> {
 }
 
 /// Ends it as a crash does.
-fn kill(mut server: Server) -> Result<(), Failed> {
+pub(crate) fn kill(mut server: Server) -> Result<(), Failed> {
     server.signal(Signal::KILL)?;
     let exit = server.exit_within(STOP_MAX)?;
     check(exit.code.is_none(), || format!("not killed: {exit:?}"))
 }
 
 /// Ends it as an operator does.
-fn stop(mut server: Server) -> Result<Exit, Failed> {
+pub(crate) fn stop(mut server: Server) -> Result<Exit, Failed> {
     server.signal(Signal::TERM)?;
     let exit = server.exit_within(STOP_MAX)?;
     check(exit.code == Some(0), || format!("{exit:?}"))?;

@@ -14,6 +14,7 @@ mod concurrency;
 mod durability;
 mod golden;
 mod limits;
+mod locks;
 mod model;
 mod need;
 mod process;
@@ -21,6 +22,7 @@ mod resp;
 mod start;
 mod variant;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 /// A test by its name.
@@ -37,6 +39,15 @@ fn trials_of<'a>(
 }
 
 fn main() -> ExitCode {
+    if let Some(result) = locks::counter::play() {
+        return match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                let _ = writeln!(std::io::stderr(), "{error:?}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let arguments = libtest_mimic::Arguments::from_args();
     let mut trials = clients::trials();
     trials.extend(model::trials());
@@ -45,6 +56,7 @@ fn main() -> ExitCode {
     trials.extend(limits::trials());
     trials.extend(concurrency::trials());
     trials.extend(durability::trials());
+    trials.extend(locks::trials());
     let names = trials.iter().map(|trial| trial.name().to_owned()).collect();
     trials.extend(golden::trials(names));
     libtest_mimic::run(&arguments, trials).exit_code()

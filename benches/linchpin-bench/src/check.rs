@@ -21,6 +21,26 @@ pub(crate) enum Expected {
     Integer,
     /// Anything but an error.
     NoError,
+    /// These lines, over and over.
+    Lines(&'static [Line]),
+}
+
+/// A line of a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// How it begins.
+    pub(crate) start: &'static str,
+    /// Whether it may go on in any way.
+    pub(crate) is_open: bool,
+    /// Whether a reply ends with it.
+    pub(crate) is_last: bool,
+}
+
+impl Line {
+    fn is(&self, line: &[u8]) -> bool {
+        let rest = line.strip_prefix(self.start.as_bytes());
+        rest.is_some_and(|rest| self.is_open || rest == b"\r\n")
+    }
 }
 
 /// A reply that is not the expected one.
@@ -47,6 +67,8 @@ enum State {
     Exact(u64),
     /// Bytes of the line that has begun.
     Line(Vec<u8>),
+    /// The same, and which of the lines it is.
+    Lines(Vec<u8>, usize),
     Parser {
         parser: Box<ReplyParser>,
         unread: Vec<u8>,
@@ -59,6 +81,7 @@ impl Check {
         let state = match expected {
             Expected::Exact { .. } => State::Exact(0),
             Expected::Integer => State::Line(Vec::new()),
+            Expected::Lines(_) => State::Lines(Vec::new(), 0),
             Expected::NoError => State::Parser {
                 parser: Box::new(ReplyParser::new()),
                 unread: Vec::new(),
@@ -96,12 +119,35 @@ impl Check {
                 *received += input.len() as u64;
                 self.replies = *received / stride;
             }
-            (State::Line(line), _) => self.replies += scan_integers(line, input)?,
+            (State::Line(line), _) => {
+                let replies = &mut self.replies;
+                each_line(line, input, |line| {
+                    *replies += 1;
+                    check_integer(line)
+                })?;
+            }
+            (State::Lines(line, at), Expected::Lines(lines)) => {
+                let replies = &mut self.replies;
+                each_line(line, input, |line| {
+                    let expected = &lines[*at];
+                    if !expected.is(line) {
+                        return Err(WrongReply {
+                            expected: shown(expected.start.as_bytes()),
+                            got: shown(line),
+                        });
+                    }
+                    *replies += u64::from(expected.is_last);
+                    *at = (*at + 1) % lines.len();
+                    Ok(())
+                })?;
+            }
             (State::Parser { parser, unread }, _) => {
                 unread.extend_from_slice(input);
                 self.replies += parse(parser, unread)?;
             }
-            (State::Exact(_), _) => unreachable!("a workload does not change what it expects"),
+            (State::Exact(_) | State::Lines(..), _) => {
+                unreachable!("a workload does not change what it expects")
+            }
         }
         Ok(())
     }
@@ -129,25 +175,27 @@ fn compare(replies: &[u8], stride: usize, position: u64, input: &[u8]) -> Result
     Ok(())
 }
 
-/// Counts the lines that end in `input`, the first of which began with `line`. Leaves in `line`
+/// Looks at the lines that end in `input`, the first of which began with `line`. Leaves in `line`
 /// what has begun behind them.
-fn scan_integers(line: &mut Vec<u8>, input: &[u8]) -> Result<u64, WrongReply> {
-    let mut count = 0;
+fn each_line(
+    line: &mut Vec<u8>,
+    input: &[u8],
+    mut look: impl FnMut(&[u8]) -> Result<(), WrongReply>,
+) -> Result<(), WrongReply> {
     let mut rest = input;
     while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
         let (now, later) = rest.split_at(end + 1);
         if line.is_empty() {
-            check_integer(now)?;
+            look(now)?;
         } else {
             line.extend_from_slice(now);
-            check_integer(line)?;
+            look(line)?;
             line.clear();
         }
-        count += 1;
         rest = later;
     }
     line.extend_from_slice(rest);
-    Ok(count)
+    Ok(())
 }
 
 fn check_integer(line: &[u8]) -> Result<(), WrongReply> {
@@ -240,6 +288,21 @@ mod tests {
         ] {
             assert!(count(&Expected::Integer, 0, bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn lines_come_over_and_over() {
+        let line = |start, is_open, is_last| Line {
+            start,
+            is_open,
+            is_last,
+        };
+        let lines = vec![line("*1", false, false), line(":", true, true)];
+        let expected = Expected::Lines(lines.leak());
+        assert_eq!(count(&expected, 0, b"*1\r\n:17\r\n*1\r\n:1\r\n*1"), Ok(2));
+        assert!(count(&expected, 0, b"*1\r\n:17\r\n*12\r\n").is_err());
+        let wrong = count(&expected, 0, b"*1\r\n-ERR no\r\n").expect_err("an error");
+        assert_eq!(wrong.got, r#""-ERR no\r\n""#);
     }
 
     #[test]

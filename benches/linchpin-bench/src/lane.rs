@@ -81,11 +81,11 @@ impl Lane {
             stream.set_nonblocking(true).map_err(failed("O_NONBLOCK"))?;
             let token = epoll::EventData::new_u64(connections.len() as u64);
             epoll::add(&epoll, &stream, token, epoll::EventFlags::IN).map_err(failed("epoll"))?;
-            let first = workload.requests() * number as u64 / shape.connections as u64;
+            let first = workload.first_of(number, shape.connections);
             connections.push(Connection {
                 stream,
                 check: Check::new(&workload.expected, first),
-                first_byte: first * workload.request_bytes(),
+                first_byte: workload.bytes_until(first),
                 sent: 0,
                 released: 0,
                 base: 0,
@@ -241,10 +241,14 @@ impl Run<'_> {
         }
     }
 
-    /// Closed loop: lets connection `at` go on.
+    /// Closed loop: lets connection `at` go on. Requests that take turns end with the last of them.
     fn next_batch(&mut self, at: usize, now: Instant) -> Result<(), LoadError> {
+        let released = self.lane.connections[at].released;
         match self.batch_len(now) {
-            0 => Ok(()),
+            0 => match self.workload.left_of_turn(released) {
+                0 => Ok(()),
+                left => self.release(at, left, now),
+            },
             len => self.release(at, len, now),
         }
     }
@@ -263,7 +267,7 @@ impl Run<'_> {
     /// Sends what connection `at` may send.
     fn flush(&mut self, at: usize) -> Result<(), LoadError> {
         let connection = &mut self.lane.connections[at];
-        let end = connection.released * self.workload.request_bytes();
+        let end = self.workload.bytes_until(connection.released);
         let mut is_blocked = false;
         while connection.sent < end && !is_blocked {
             let position = connection.first_byte + connection.sent;

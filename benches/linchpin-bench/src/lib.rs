@@ -11,6 +11,7 @@
 //!
 //! compare       servers started, pinned, loaded in turn, weighed     compare/
 //! durability    the same with logs and snapshots on a disk         durability/
+//! locks         locks taken, given back, and waited for             locks/
 //! hit_ratio     recorded traces through bounded servers              hit_ratio/
 //! stalls        how long a busy server keeps a PING waiting          stalls.rs
 //! reclaim       whether memory comes back when keys go              reclaim.rs
@@ -37,6 +38,7 @@ mod fleet;
 pub mod hit_ratio;
 mod keys;
 mod lane;
+pub mod locks;
 pub mod process;
 pub mod reclaim;
 pub mod report;

@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use linchpin_bench::compare::{CompareOptions, compare};
 use linchpin_bench::durability::{DurabilityOptions, durability};
 use linchpin_bench::hit_ratio::{HitRatioOptions, hit_ratio};
+use linchpin_bench::locks::{LockOptions, locks};
 use linchpin_bench::reclaim::{ReclaimOptions, reclaim};
 use linchpin_bench::stalls::{StallOptions, stalls};
 use linchpin_bench::{
@@ -138,6 +139,9 @@ struct CompareArgs {
     /// Compare what keeping data on disk costs instead: policies, snapshots, restarts.
     #[arg(long, conflicts_with_all = ["valkey", "workers"])]
     durability: bool,
+    /// Compare locks instead: taken and given back, and waited for by many.
+    #[arg(long, conflicts_with_all = ["valkey", "workers", "durability"])]
+    locks: bool,
     /// Where the servers of --durability keep it [default: the system's temporary directory].
     #[arg(long, value_name = "PATH", requires = "durability")]
     dir: Option<PathBuf>,
@@ -222,6 +226,16 @@ fn side_by_side(args: CompareArgs) -> anyhow::Result<String> {
             seed: args.seed,
         };
         return durability(&options, &say);
+    }
+    if args.locks {
+        let options = LockOptions {
+            linchpin: args.linchpin,
+            rounds: args.rounds,
+            time,
+            is_quick: args.quick,
+            seed: args.seed,
+        };
+        return locks(&options, &say);
     }
     let options = CompareOptions {
         linchpin: args.linchpin,

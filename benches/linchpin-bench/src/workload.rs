@@ -1,8 +1,8 @@
 //! What is sent, made before the clock starts: a ring of requests, and the replies they must get.
 //!
-//! All requests of a workload have one length, and so have the replies of most, so a batch of any
-//! size is a slice of the ring and is sent as it lies there. Neither sending nor checking makes
-//! bytes.
+//! All requests of a workload have one length, or take turns with those of another, and so have the
+//! replies of most, so a batch of any size is a slice of the ring and is sent as it lies there.
+//! Neither sending nor checking makes bytes.
 //!
 //! Cost: the ring holds up to [`REQUESTS_MAX`] requests, which is about 150 MiB for SET with 16
 //! bytes of value.
@@ -13,7 +13,7 @@
 
 use linchpin_protocol::encode_command;
 
-use crate::check::Expected;
+use crate::check::{Expected, Line};
 use crate::keys::{Draw, Kind, Pattern, name, write_value};
 
 /// Requests in a ring: enough for a small key space to be drawn from many times over.
@@ -33,6 +33,8 @@ enum Word {
     Counter,
     /// The value of the key drawn last.
     Value,
+    /// The key drawn last.
+    SameKey,
 }
 
 /// What the reply to a command must be.
@@ -42,12 +44,16 @@ enum Answer {
     ValueOfKey,
     Integer,
     NoError,
+    /// These lines, over and over.
+    Lines(&'static [Line]),
 }
 
-/// A command whose keys are drawn anew for every request.
+/// A command whose keys are drawn anew for every request, or two that take turns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
     words: Vec<Word>,
+    /// What is sent next, before another key is drawn.
+    then: Option<Vec<Word>>,
     answer: Answer,
 }
 
@@ -72,7 +78,11 @@ impl Command {
         let with = |args: &[Word], answer| {
             let mut words = vec![Word::Literal(name.clone().into_bytes())];
             words.extend_from_slice(args);
-            Ok(Self { words, answer })
+            Ok(Self {
+                words,
+                then: None,
+                answer,
+            })
         };
         match name.as_str() {
             "GET" => with(&[Word::Key], Answer::ValueOfKey),
@@ -84,6 +94,7 @@ impl Command {
             }
             _ => Ok(Self {
                 words: parse(words)?,
+                then: None,
                 answer: Answer::NoError,
             }),
         }
@@ -103,8 +114,27 @@ impl Command {
         }
         Self {
             words,
+            then: None,
             answer: Answer::Ok,
         }
+    }
+
+    /// Two commands that take turns: `{key}` is drawn in the first, and is the same in the second.
+    /// Their replies have to be `lines`, over and over.
+    pub(crate) fn pair(
+        first: &[&str],
+        second: &[&str],
+        lines: &'static [Line],
+    ) -> Result<Self, UnknownPlaceholder> {
+        let mut then = parse(second)?;
+        for word in then.iter_mut().filter(|word| **word == Word::Key) {
+            *word = Word::SameKey;
+        }
+        Ok(Self {
+            words: parse(first)?,
+            then: Some(then),
+            answer: Answer::Lines(lines),
+        })
     }
 
     /// Whether its replies can only be right once every key has its value.
@@ -163,7 +193,11 @@ pub struct WorkloadOptions {
 #[derive(Debug)]
 pub struct Workload {
     requests: Vec<u8>,
-    request_bytes: usize,
+    /// Bytes of the requests that take turns: of the first, and of all.
+    first_bytes: usize,
+    turn_bytes: usize,
+    /// Requests that take turns, one or two.
+    turn: u64,
     pub(crate) expected: Expected,
 }
 
@@ -187,41 +221,40 @@ impl Workload {
         Self::ring(&options, to - from)
     }
 
-    fn ring(options: &WorkloadOptions, requests: u64) -> Self {
+    /// A ring of so many requests, or pairs of them.
+    fn ring(options: &WorkloadOptions, turns: u64) -> Self {
         let mut draw = Draw::new(options.pattern, options.keys, options.seed);
         let (mut bytes, mut replies) = (Vec::new(), Vec::new());
         let mut args: Vec<Vec<u8>> = Vec::new();
-        for _ in 0..requests {
-            args.clear();
+        let mut first_bytes = 0;
+        for _ in 0..turns {
             let mut drawn = 0;
-            for word in &options.command.words {
-                let mut arg = Vec::new();
-                match word {
-                    Word::Literal(text) => arg.extend_from_slice(text),
-                    Word::Value => write_value(&mut arg, drawn, options.value_bytes),
-                    Word::Key | Word::Counter => {
-                        drawn = draw.next();
-                        let is_key = *word == Word::Key;
-                        let kind = if is_key { Kind::Text } else { Kind::Counter };
-                        arg.extend_from_slice(&name(kind, drawn));
-                    }
+            let command = &options.command;
+            for words in std::iter::once(&command.words).chain(&command.then) {
+                args.clear();
+                for word in words {
+                    args.push(arg(word, &mut draw, &mut drawn, options.value_bytes));
                 }
-                args.push(arg);
+                encode_command(&mut bytes, &args);
+                if first_bytes == 0 {
+                    first_bytes = bytes.len();
+                }
             }
-            encode_command(&mut bytes, &args);
-            match options.command.answer {
+            match command.answer {
                 Answer::Ok => replies.extend_from_slice(b"+OK\r\n"),
                 Answer::ValueOfKey => {
                     replies.extend_from_slice(format!("${}\r\n", options.value_bytes).as_bytes());
                     write_value(&mut replies, drawn, options.value_bytes);
                     replies.extend_from_slice(b"\r\n");
                 }
-                Answer::Integer | Answer::NoError => {}
+                Answer::Integer | Answer::NoError | Answer::Lines(_) => {}
             }
         }
-        let reply_bytes = replies.len() / requests as usize;
+        let reply_bytes = replies.len() / turns as usize;
         Self {
-            request_bytes: bytes.len() / requests as usize,
+            first_bytes,
+            turn_bytes: bytes.len() / turns as usize,
+            turn: 1 + u64::from(options.command.then.is_some()),
             requests: bytes,
             expected: match options.command.answer {
                 Answer::Ok | Answer::ValueOfKey => Expected::Exact {
@@ -230,6 +263,7 @@ impl Workload {
                 },
                 Answer::Integer => Expected::Integer,
                 Answer::NoError => Expected::NoError,
+                Answer::Lines(lines) => Expected::Lines(lines),
             },
         }
     }
@@ -237,13 +271,27 @@ impl Workload {
     /// Number of requests in the ring.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        (self.requests.len() / self.request_bytes) as u64
+        (self.requests.len() / self.turn_bytes) as u64 * self.turn
     }
 
-    /// Bytes of each request.
+    /// Bytes of so many requests of the endless stream, from its beginning.
     #[must_use]
-    pub fn request_bytes(&self) -> u64 {
-        self.request_bytes as u64
+    pub fn bytes_until(&self, requests: u64) -> u64 {
+        let is_amid = !requests.is_multiple_of(self.turn);
+        let begun = if is_amid { self.first_bytes as u64 } else { 0 };
+        requests / self.turn * self.turn_bytes as u64 + begun
+    }
+
+    /// Requests that are to follow so many until all that take turns have been sent.
+    pub(crate) fn left_of_turn(&self, requests: u64) -> u64 {
+        requests.next_multiple_of(self.turn) - requests
+    }
+
+    /// Where in the ring one of so many connections begins, in requests: with the first of those
+    /// that take turns.
+    pub(crate) fn first_of(&self, number: usize, connections: usize) -> u64 {
+        let first = self.requests() * number as u64 / connections as u64;
+        first - first % self.turn
     }
 
     /// The bytes of an endless stream of requests, from `position` up to `len` further on or to the
@@ -253,6 +301,23 @@ impl Workload {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         &self.requests[at..at + len.min(self.requests.len() - at)]
     }
+}
+
+/// A word as it is sent; `drawn` is the number of the key drawn last.
+fn arg(word: &Word, draw: &mut Draw, drawn: &mut u64, value_bytes: usize) -> Vec<u8> {
+    let mut arg = Vec::new();
+    match word {
+        Word::Literal(text) => arg.extend_from_slice(text),
+        Word::Value => write_value(&mut arg, *drawn, value_bytes),
+        Word::SameKey => arg.extend_from_slice(&name(Kind::Text, *drawn)),
+        Word::Key | Word::Counter => {
+            *drawn = draw.next();
+            let is_key = *word == Word::Key;
+            let kind = if is_key { Kind::Text } else { Kind::Counter };
+            arg.extend_from_slice(&name(kind, *drawn));
+        }
+    }
+    arg
 }
 
 #[cfg(test)]
@@ -272,7 +337,7 @@ mod tests {
     #[track_caller]
     fn check_first(words: &[&str], request: &str) {
         let workload = workload(words);
-        let first = workload.slice(0, workload.request_bytes());
+        let first = workload.slice(0, workload.bytes_until(1));
         assert_eq!(String::from_utf8_lossy(first), request);
     }
 
@@ -294,7 +359,7 @@ mod tests {
     #[test]
     fn mset_sets_ten_keys() {
         let workload = workload(&["mset"]);
-        let first = workload.slice(0, workload.request_bytes());
+        let first = workload.slice(0, workload.bytes_until(1));
         assert!(first.starts_with(b"*21\r\n$4\r\nMSET\r\n$16\r\nkey:000000000041\r\n"));
         assert!(first.windows(16).any(|at| at == b"key:000000000050"));
     }
@@ -317,9 +382,30 @@ mod tests {
     }
 
     #[test]
+    fn pairs_share_a_key_and_take_turns() {
+        let pair = Command::pair(&["SET", "{key}", "1"], &["DEL", "{key}"], &[]);
+        let workload = Workload::new(&WorkloadOptions {
+            command: pair.expect("placeholders are known"),
+            keys: 1_000,
+            pattern: Pattern::Sequential(41),
+            value_bytes: 3,
+            seed: 1,
+        });
+        let set = "*3\r\n$3\r\nSET\r\n$16\r\nkey:000000000041\r\n$1\r\n1\r\n";
+        let del = "*2\r\n$3\r\nDEL\r\n$16\r\nkey:000000000041\r\n";
+        let (one, two) = (workload.bytes_until(1), workload.bytes_until(2));
+        assert_eq!(workload.slice(0, one), set.as_bytes());
+        assert_eq!(workload.slice(one, two - one), del.as_bytes());
+        assert_eq!(workload.bytes_until(5), 2 * two + one);
+        assert_eq!(workload.requests(), 2 * REQUESTS_MIN);
+        assert_eq!(workload.first_of(1, 3) % 2, 0);
+        assert_eq!((workload.left_of_turn(4), workload.left_of_turn(5)), (0, 1));
+    }
+
+    #[test]
     fn slices_end_with_the_ring() {
         let workload = workload(&["GET"]);
-        let (one, all) = (workload.request_bytes(), workload.requests());
+        let (one, all) = (workload.bytes_until(1), workload.requests());
         let last = workload.slice((all - 1) * one, 2 * one);
         assert_eq!(last.len() as u64, one);
         assert_eq!(workload.slice(all * one, one), workload.slice(0, one));

@@ -2,8 +2,9 @@
 //!
 //! `QUIT` answers OK and closes the connection. `RESET` gives up a transaction and what is watched,
 //! goes back to database 0, protocol version 2 and replies to everything, takes the connection's
-//! name away and, under `requirepass`, its authentication. The library's name and version stay: the
-//! library behind the connection is still the same.
+//! name away and, under `requirepass`, its authentication. What lives by the connection alone ends,
+//! as if it had closed. The library's name and version stay: the library behind the connection is
+//! still the same.
 
 use super::auth::FLAGS;
 use super::client;
@@ -34,7 +35,10 @@ pub const SPECS: &[Spec] = &[
     )
     .group(Group::Connection)
     .since("6.2.0")
-    .doc("Makes the connection as it was when it opened.", "O(1)"),
+    .doc(
+        "Makes the connection as it was when it opened.",
+        "O(N) with N locks that live with the connection",
+    ),
 ];
 
 fn run_quit(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {

@@ -556,6 +556,7 @@ impl Turn<'_> {
             }
             Life::Session { number } => self.live_by(number, id, fence),
         }
+        self.state.note_hold(id, &hold.owner, 1);
         let name = self.state.objects[id as usize].name.clone();
         self.emit(&hold.as_effect(&name));
         if let Some(held) = self.state.objects[id as usize].held_mut() {

@@ -60,6 +60,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use wheel::Wheel;
 
+/// Larger numbers JavaScript does not tell apart.
+const FENCE_MAX: u64 = (1 << 53) - 1;
 /// Waiting requests, unless told otherwise.
 const WAITERS_MAX: usize = 100_000;
 /// For how long after a restart or a stall nothing ends, unless told otherwise.
@@ -148,8 +150,10 @@ struct State {
     sids: HashMap<Box<[u8]>, u64>,
     /// What connections have here, by their number.
     conns: HashMap<u64, Conn>,
-    /// Requests of owners that wait for a lock.
+    /// Requests of owners that stand in queues.
     waiting: HashMap<Box<[u8]>, Vec<u32>>,
+    /// How many holds owners have of locks that somebody waits for.
+    blocking: HashMap<Box<[u8]>, u32>,
     /// Requests that wait for something to be there, by its name.
     observers: HashMap<Name, Vec<u32>>,
     /// Keys tied to sessions that have ended, and objects that are gone: their entries are of no
@@ -209,6 +213,7 @@ impl Coordinator {
             sids: HashMap::new(),
             conns: HashMap::new(),
             waiting: HashMap::new(),
+            blocking: HashMap::new(),
             observers: HashMap::new(),
             loose: BTreeSet::new(),
             returned: Vec::new(),
@@ -217,7 +222,7 @@ impl Coordinator {
             bounds: Bounds::default(),
             fence: 0,
             session: 0,
-            fence_max: (1 << 53) - 1,
+            fence_max: FENCE_MAX,
             lost_ms: None,
             resumed_ms: 0,
             frame: 0,
@@ -297,7 +302,7 @@ impl Coordinator {
 
     /// Fences up to here may be given out.
     pub(crate) fn allow_fences(&self, fence_max: u64) {
-        self.0.lock().fence_max = fence_max;
+        self.0.lock().fence_max = fence_max.min(FENCE_MAX);
     }
 
     /// No fence up to here is given out again.

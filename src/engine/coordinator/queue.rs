@@ -4,16 +4,17 @@
 //! who share it up to the next who does not. A request for several locks stands in all their queues
 //! and is granted when it heads them all; until then it holds nothing.
 //!
-//! Cost: granting and ending a wait cost O(1) for each queue, leaving one from its middle O(queue).
-//! The look for a circle is O(requests in the way), and is made only when a call begins to wait.
+//! Cost: beginning a wait, granting it and ending it cost O(1) for each queue, leaving one from its
+//! middle O(queue). The look for a circle is O(requests in the way), and is made only when a call
+//! begins to wait whose owner itself is in somebody's way.
 
-use super::State;
 use super::object::{Held, Hold, Name, Object};
 use super::turn::{Outcome, Ticket, Turn};
 use super::wheel::TimerId;
+use super::{Kind, State};
 use crate::engine::effect::{Life, Share};
 use crate::seeded::{self, Bug};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// A call that waits.
 #[derive(Debug)]
@@ -98,11 +99,12 @@ impl Turn<'_> {
         request.timer = Some(self.state.waits.insert(until_ms, id));
         self.state.text_bytes += request.text_bytes();
         for &object in request.objects() {
+            self.state.note_queue(object, 1);
             let object = &mut self.state.objects[object as usize];
             object.queue.push_back(id);
             object.contention.waits += 1;
         }
-        if matches!(request.share(), Some(Share::Exclusive | Share::Shared)) {
+        if !request.objects().is_empty() {
             let of_owner = self.state.waiting.entry(request.owner.clone());
             of_owner.or_default().push(id);
         }
@@ -131,6 +133,7 @@ impl Turn<'_> {
             if queue.is_empty() {
                 queue.shrink_to_fit();
             }
+            self.state.note_queue(object, -1);
             self.to_pump.push(object);
         }
         if let Some(of_owner) = self.state.waiting.get_mut(&request.owner) {
@@ -260,9 +263,12 @@ impl Turn<'_> {
 
     /// The request of an owner in the queue of an object.
     pub(super) fn queued(&self, object: u32, owner: &[u8]) -> Option<u32> {
-        let object = self.state.objects.get(object as usize)?;
-        let of_owner = |id: &&u32| *self.state.requests[**id as usize].owner == *owner;
-        object.queue.iter().find(of_owner).copied()
+        let of_owner = self.state.waiting.get(owner)?;
+        let is_here = |id: &&u32| {
+            let request = &self.state.requests[**id as usize];
+            request.objects().contains(&object)
+        };
+        of_owner.iter().find(is_here).copied()
     }
 
     /// Whether a request for this share, with so many before it, would overtake one of them that
@@ -289,14 +295,18 @@ impl Turn<'_> {
         share: Share,
     ) -> Option<Vec<Box<[u8]>>> {
         let state = &*self.state;
+        if !state.waiting.contains_key(owner) && !state.blocking.contains_key(owner) {
+            return None;
+        }
         let mut seen: HashSet<&[u8]> = HashSet::new();
+        // Where the requests in a queue stand, found once for each queue.
+        let mut orders: HashMap<u32, HashMap<u32, usize>> = HashMap::new();
         // Each with the place in `path` of who waits for it.
         let mut path: Vec<(&[u8], usize)> = vec![(owner, 0)];
         let mut next: Vec<(&[u8], usize)> = Vec::new();
         for &object in objects {
             let queue = &state.objects[object as usize].queue;
-            let is_own = |id: &u32| *state.requests[*id as usize].owner == *owner;
-            let before = queue.iter().position(is_own).unwrap_or(queue.len());
+            let before = self.place(object, owner).unwrap_or(queue.len());
             state.in_the_way(object, share, before, &mut |other| next.push((other, 0)));
         }
         while let Some((other, waits)) = next.pop() {
@@ -318,11 +328,15 @@ impl Turn<'_> {
             let here = path.len() - 1;
             for &id in state.waiting.get(other).into_iter().flatten() {
                 let request = &state.requests[id as usize];
-                let share = request.share().unwrap_or(Share::Exclusive);
+                let Some(share @ (Share::Exclusive | Share::Shared)) = request.share() else {
+                    continue;
+                };
                 for &object in request.objects() {
-                    let queue = &state.objects[object as usize].queue;
-                    let before = queue.iter().position(|other| *other == id);
-                    let before = before.unwrap_or(queue.len());
+                    let order = orders.entry(object).or_insert_with(|| {
+                        let queue = state.objects[object as usize].queue.iter().copied();
+                        queue.zip(0..).collect()
+                    });
+                    let before = order.get(&id).copied().unwrap_or(order.len());
                     state.in_the_way(object, share, before, &mut |owner| {
                         next.push((owner, here));
                     });
@@ -366,12 +380,14 @@ impl Turn<'_> {
 
     /// The places that an owner has at these objects: how many stand before it.
     pub(super) fn places(&self, objects: &[u32], owner: &[u8]) -> Vec<(u32, usize)> {
-        let place = |&object: &u32| {
-            let queue = &self.state.objects[object as usize].queue;
-            let is_own = |id: &u32| *self.state.requests[*id as usize].owner == *owner;
-            Some((object, queue.iter().position(is_own)?))
-        };
+        let place = |&object: &u32| Some((object, self.place(object, owner)?));
         objects.iter().filter_map(place).collect()
+    }
+
+    fn place(&self, object: u32, owner: &[u8]) -> Option<usize> {
+        let own = self.queued(object, owner)?;
+        let queue = &self.state.objects[object as usize].queue;
+        queue.iter().position(|id| *id == own)
     }
 
     /// An owner asks again for objects it waits for: the earlier calls are refused.
@@ -401,6 +417,28 @@ impl Turn<'_> {
 }
 
 impl State {
+    /// Notes that an object's queue, which is empty, begins (1) or has come to its end (-1): whoever
+    /// holds it comes to be in the way of somebody, or no longer is.
+    fn note_queue(&mut self, object: u32, step: i32) {
+        let object = &self.objects[object as usize];
+        let Some(held) = object.held().filter(|_| object.queue.is_empty()) else {
+            return;
+        };
+        if held.limit.is_none() {
+            for hold in &held.holds {
+                note_blocking(&mut self.blocking, &hold.owner, step);
+            }
+        }
+    }
+
+    /// Notes that somebody came to hold an object (1), or no longer does (-1).
+    pub(super) fn note_hold(&mut self, object: u32, owner: &[u8], step: i32) {
+        let object = &self.objects[object as usize];
+        if !object.queue.is_empty() && object.kind() == Kind::Lock {
+            note_blocking(&mut self.blocking, owner, step);
+        }
+    }
+
     /// Tells the owners of what is in the way of a request at an object where so many stand
     /// before it: those of holds, and of the request just ahead.
     fn in_the_way<'s>(
@@ -428,5 +466,18 @@ impl State {
                 self.observers.remove(name);
             }
         }
+    }
+}
+
+fn note_blocking(blocking: &mut HashMap<Box<[u8]>, u32>, owner: &[u8], step: i32) {
+    let Some(holds) = blocking.get_mut(owner) else {
+        if step > 0 {
+            blocking.insert(owner.into(), 1);
+        }
+        return;
+    };
+    *holds = holds.saturating_add_signed(step);
+    if *holds == 0 {
+        blocking.remove(owner);
     }
 }

@@ -65,6 +65,7 @@ impl Bench {
         self.settled.extend(left.settled);
         self.lost.extend(left.lost);
         check_invariants(&self.coordinator, self.now);
+        check_blocking(&self.coordinator);
         answer
     }
 
@@ -224,6 +225,23 @@ impl Found {
             self.text_bytes += delay.owner.len();
         }
     }
+}
+
+/// What is known of owners is what their holds and requests say.
+fn check_blocking(coordinator: &Coordinator) {
+    let state = coordinator.0.lock();
+    let mut blocking = std::collections::HashMap::new();
+    for (_, object) in &state.objects {
+        if object.kind() == Kind::Lock && !object.queue.is_empty() {
+            for hold in object.held().into_iter().flat_map(|held| &held.holds) {
+                *blocking.entry(hold.owner.clone()).or_insert(0) += 1;
+            }
+        }
+    }
+    assert_eq!(state.blocking, blocking);
+    let listed = state.waiting.values().flatten().count();
+    let in_queues = |(_, request): &(usize, &Request)| !request.objects().is_empty();
+    assert_eq!(listed, state.requests.iter().filter(in_queues).count());
 }
 
 #[test]
@@ -735,6 +753,38 @@ enum Op {
         owner: u8,
     },
     Pass(u16),
+}
+
+/// Joining a line must not cost a look at all who stand in it: that took a second each for ten
+/// thousand. Whoever closes a circle behind all of them is found out.
+#[test]
+fn a_long_line_is_joined_and_looked_through_fast() {
+    let coordinator = coordinator();
+    let mut turn = coordinator.turn(at(1_000), None);
+    let mut join = |key: &str, owner: &str, conn| {
+        let ticket = Ticket { conn, call: 1 };
+        let wait_ms = 1_000;
+        let claim = Claim {
+            ticket,
+            wait_ms,
+            ..claim(owner)
+        };
+        turn.acquire(&name(key), &claim)
+    };
+    assert!(matches!(join("x", "a", 1), Ok(Claimed::Granted { .. })));
+    assert!(matches!(join("y", "b", 2), Ok(Claimed::Granted { .. })));
+    for conn in 3..20_000 {
+        assert_eq!(join("x", &format!("o{conn}"), conn), Ok(Claimed::Parked));
+    }
+    assert_eq!(join("y", "o3", 20_000), Ok(Claimed::Parked));
+    assert_eq!(join("x", "b", 2), Err(Refusal::Deadlock(circle_of_b())));
+}
+
+fn circle_of_b() -> Vec<Box<[u8]>> {
+    let line = (3..20_000).rev().map(|conn| format!("o{conn}"));
+    let line = std::iter::once("b".to_owned()).chain(line);
+    let line = line.chain(["b".to_owned()]);
+    line.map(|owner| owner.into_bytes().into()).collect()
 }
 
 const OWNERS: [&str; 4] = ["a", "b", "c", "d"];

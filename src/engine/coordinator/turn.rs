@@ -340,6 +340,7 @@ impl Turn<'_> {
             }
             Life::Session { number } => self.live_by(number, id, fence),
         }
+        self.state.note_hold(id, &hold.owner, 1);
         let object = &mut self.state.objects[id as usize];
         object.contention.grants += 1;
         let name = object.name.clone();
@@ -523,6 +524,7 @@ impl State {
         let at = held.of_fence(fence)?;
         let hold = held.holds.remove(at);
         self.text_bytes -= hold.heap_bytes();
+        self.note_hold(id, &hold.owner, -1);
         if let Some(timer) = hold.timer {
             self.lives.remove(timer);
         }

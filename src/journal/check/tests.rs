@@ -160,7 +160,7 @@ fn look_and_repair(disk: &SimDisk) -> (Report, Report, Result<(u64, u64), u8>) {
     (looked, repaired, after)
 }
 
-/// Whatever is missing of the end, what is left is sound in itself; without all of it there is none.
+/// Whatever is missing of the end, what is left is sound in itself.
 #[test]
 fn a_log_that_ends_before_it_was_closed_is_damaged_until_that_is_accepted() {
     let cut_last = |disk: &SimDisk, by: u64| {

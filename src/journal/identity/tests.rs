@@ -25,6 +25,7 @@ fn the_bytes_are_these() {
         run: 3,
         engine_ms: 258,
         closed_at: 772,
+        fence_max: 1_029,
         ..Identity::new(Random::FIXED, SHAPE)
     };
     let bytes = identity.encode();
@@ -34,17 +35,19 @@ fn the_bytes_are_these() {
     assert_eq!(
         rest,
         "02000000abababababababababababababababababababab0400000002000000887766554433\
-         22110700000000000000030000000000000002010000000000000403000000000000"
+         22110700000000000000030000000000000002010000000000000403000000000000\
+         0504000000000000"
     );
     assert_eq!(Identity::parse(&bytes), Ok(identity));
     assert_eq!(identity.history_text(), "ab".repeat(20));
 }
 
-/// Version 1 said nothing of where the log was closed.
+/// Version 1 said nothing of where the log was closed, nor of fencing tokens.
 #[test]
 fn an_older_format_is_read() {
     let identity = Identity {
         closed_at: 772,
+        fence_max: 1_029,
         ..Identity::new(Random::FIXED, SHAPE)
     };
     let mut bytes = identity.encode();

@@ -1077,6 +1077,40 @@ fn the_threads_write_sync_and_close() {
     std::fs::remove_dir_all(&path).unwrap();
 }
 
+/// Whoever waits for a call that does not come back can tell since when: for a sync beside the
+/// writing only those who need it.
+#[test]
+fn a_call_that_hangs_is_told_of_while_it_hangs() {
+    for (policy, is_written_late) in [(Policy::Always, true), (Policy::EverySecond, false)] {
+        let mut rig = Rig::new(SEGMENT_BYTES_DEFAULT);
+        rig.log.set_policy(policy);
+        let begun_us = rig.clock.mono_us();
+        let (log, clock) = (Arc::clone(&rig.log), Arc::clone(&rig.clock));
+        let seen = Arc::new(Mutex::new(None));
+        let see = Arc::clone(&seen);
+        rig.disk.during_sync(move || {
+            clock.advance_ms(30_000);
+            let needs = [Needs::written(2), Needs::synced(2)];
+            *see.lock() = Some(needs.map(|needs| log.waits_since_us(needs)));
+        });
+        rig.commit_and_ask(0, &payload(1), policy == Policy::Always);
+        rig.settle();
+        rig.clock.advance_ms(1_000);
+        let begun_us = match is_written_late {
+            true => begun_us,
+            false => rig.clock.mono_us(),
+        };
+        rig.writer.shared.sync_if_due();
+        let written = is_written_late.then_some(begun_us);
+        assert_eq!(*seen.lock(), Some([written, Some(begun_us)]), "{policy:?}");
+        assert_eq!(
+            rig.log.waits_since_us(Needs::synced(2)),
+            None,
+            "it came back"
+        );
+    }
+}
+
 /// What was queued behind the failure would go to a new segment.
 #[test]
 fn a_broken_log_is_left_alone_when_it_is_closed() {
@@ -1138,7 +1172,7 @@ fn a_small_write_claims_nothing_while_there_is_plenty() {
 }
 
 /// After a failed sync the pages count as clean, and a later sync succeeds without saving them. A
-/// start that reads them must not vouch for them, or what is acknowledged next is cut off with them.
+/// start that reads them must not vouch for them, or what is acknowledged next is cut off as well.
 #[test]
 fn a_start_saves_again_what_a_failed_sync_may_have_lost() {
     for seed in 0..32 {

@@ -65,14 +65,14 @@ pub(super) fn trials() -> Vec<Trial> {
 }
 
 /// A wall clock for servers.
-struct Wall {
+pub(crate) struct Wall {
     library: String,
     folder: TempDir,
 }
 
 impl Wall {
     /// One that is right.
-    fn new() -> Result<Wall, Failed> {
+    pub(crate) fn new() -> Result<Wall, Failed> {
         // The program knows where its library is.
         let words = ["-m", "-f", "+0", "printenv", "LD_PRELOAD"];
         let output = Command::new(Program::Faketime.name())
@@ -91,14 +91,14 @@ impl Wall {
     }
 
     /// Puts it so far ahead of the true one, or behind.
-    fn put(&self, offset_s: i64) -> Result<(), Failed> {
+    pub(crate) fn put(&self, offset_s: i64) -> Result<(), Failed> {
         self.folder.write("new", &format!("{offset_s:+}\n"))?;
         // At once, for the server looks at any moment.
         let path = |name| self.folder.path().join(name);
         Ok(std::fs::rename(path("new"), path("offset"))?)
     }
 
-    fn start(&self, data: &Data) -> Result<Server, Failed> {
+    pub(crate) fn start(&self, data: &Data) -> Result<Server, Failed> {
         let file = self.folder.path().join("offset");
         let file = file.to_str().ok_or("the path is not UTF-8")?;
         let launch = data

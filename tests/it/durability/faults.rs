@@ -27,6 +27,7 @@ const CASES: &[Case] = &[
     ("a_slow_sync_under_always", slow_sync),
     ("a_slow_sync_of_the_second", slow_lazy_sync),
     ("no_room_at_a_write_is_waited_for", no_room_at_a_write),
+    ("a_disk_that_does_not_come_back", hanging),
     ("replies_that_are_left_out_while_others_wait", silenced),
     ("clients_of_a_server_that_reads_slowly", loading),
 ];
@@ -105,6 +106,45 @@ fn sync_fails() -> Result<(), Failed> {
 
 fn lazy_sync_fails() -> Result<(), Failed> {
     expect_end("everysec", "fdatasync", 3, (4, 8)).map(drop)
+}
+
+/// Who waits for a sync or a write that does not come back is told so after half a minute; whoever
+/// needs nothing of the disk goes on, and so does everybody once it has come back.
+fn hanging() -> Result<(), Failed> {
+    const HANGS_US: u32 = 33_000_000;
+    const STUCK: Duration = Duration::from_secs(30);
+    // Behind the calls of the start.
+    const NTH: usize = 40;
+    let hang = |(policy, call): (&'static str, &'static str)| -> Result<(), Failed> {
+        let data = Data::new(policy, 2)?;
+        let injection = format!("delay_enter={HANGS_US}:when={NTH}");
+        let server = start(&data, call, &injection)?;
+        let mut reader = Client::connect(server.port())?;
+        let mut writer = Client::connect(server.port())?;
+        writer.stream().set_read_timeout(Some(STUCK * 2))?;
+        for _ in 0..2 * NTH {
+            let begun = Instant::now();
+            let reply = writer.call("SET key value")?;
+            let took = begun.elapsed();
+            if reply != "+OK" {
+                let is_so = reply.starts_with("-UNKNOWN ") && took > STUCK - STUCK / 10;
+                check(is_so, || format!("{reply} after {took:?}"))?;
+                reader.expect("GET other", "$-1")?;
+                eventually("the disk comes back", STUCK, || {
+                    Ok((writer.call("SET key value")? == "+OK").then_some(()))
+                })?;
+                return kill(server);
+            }
+            check(took < STUCK, || format!("acknowledged after {took:?}"))?;
+        }
+        Err(format!("{call} hung nowhere").into())
+    };
+    let cases = [("always", "fdatasync"), ("everysec", "pwrite64")];
+    std::thread::scope(|scope| {
+        let hanging = cases.map(|case| scope.spawn(move || hang(case)));
+        let joined = hanging.map(|thread| thread.join().expect("a case does not panic"));
+        joined.into_iter().collect()
+    })
 }
 
 /// Who writes waits for the disk; who reads what is safe already does not.

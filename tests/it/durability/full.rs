@@ -1,6 +1,11 @@
 //! A full disk: a small one of memory, in a name space of its own, so that nobody else sees it and
 //! it goes with its holder.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "keys end, and reads are slow, in real time"
+)]
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -80,7 +80,7 @@ pub(super) fn idle_connections(
     launches: &[Launch],
     say: &dyn Fn(&str),
 ) -> anyhow::Result<Vec<IdleRow>> {
-    let connections = connections_allowed()?;
+    let connections = raise_connections(IDLE_CONNECTIONS)?;
     let mut rows = Vec::new();
     for launch in launches {
         say(&format!("{connections} idle connections: {}", launch.name));
@@ -104,9 +104,9 @@ pub(super) fn idle_connections(
     Ok(rows)
 }
 
-/// As many connections as the limit on file descriptors allows, after raising it as far as it goes.
-/// The servers inherit it.
-fn connections_allowed() -> anyhow::Result<usize> {
+/// As many of `wanted` connections as the limit on file descriptors allows, after raising it as far
+/// as it goes. The servers inherit it.
+pub(crate) fn raise_connections(wanted: usize) -> anyhow::Result<usize> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit)?;
@@ -114,7 +114,7 @@ fn connections_allowed() -> anyhow::Result<usize> {
         .maximum
         .unwrap_or(u64::MAX)
         .saturating_sub(FDS_RESERVED);
-    Ok(IDLE_CONNECTIONS.min(usize::try_from(allowed).unwrap_or(usize::MAX)))
+    Ok(wanted.min(usize::try_from(allowed).unwrap_or(usize::MAX)))
 }
 
 fn ping(stream: &mut TcpStream) -> anyhow::Result<()> {

@@ -23,6 +23,7 @@ use anyhow::Context as _;
 use crate::cores;
 use crate::process::Launch;
 use crate::report::{self, Cell, CellRounds, IdleRow, MemoryRow};
+pub(crate) use memory::raise_connections;
 use servers::REFERENCE;
 pub(crate) use servers::linchpin;
 
