@@ -417,8 +417,8 @@ impl Turn<'_> {
 }
 
 impl State {
-    /// Notes that an object's queue, which is empty, begins (1) or has come to its end (-1): whoever
-    /// holds it comes to be in the way of somebody, or no longer is.
+    /// Notes that an object's queue, which is empty, begins (1) or has come to its end (-1):
+    /// whoever holds it comes to be in the way of somebody, or no longer is.
     fn note_queue(&mut self, object: u32, step: i32) {
         let object = &self.objects[object as usize];
         let Some(held) = object.held().filter(|_| object.queue.is_empty()) else {
