@@ -2,9 +2,9 @@
 //!
 //! `QUIT` answers OK and closes the connection. `RESET` gives up a transaction and what is watched,
 //! goes back to database 0, protocol version 2 and replies to everything, takes the connection's
-//! name away and, under `requirepass`, its authentication. What lives with the connection ends, as
-//! if it had closed: holds are lost, sessions bound to it are left to their grace. The library's
-//! name and version stay: the library behind the connection is still the same.
+//! name away and, under `requirepass`, its authentication. What lives by the connection alone ends,
+//! as if it had closed; sessions bound to it stay. The library's name and version stay: the library
+//! behind the connection is still the same.
 
 use super::auth::FLAGS;
 use super::client;
@@ -51,7 +51,7 @@ fn run_reset(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
     watch::unwatch_all(cx);
     if cx.conn.is_coordinated {
         let conn = cx.conn.id;
-        cx.step.coordinate(|turn| turn.disconnect(conn));
+        cx.step.coordinate(|turn| turn.end_own_session(conn));
     }
     let authenticated = cx.host.settings().requirepass.is_none();
     let conn = &mut *cx.conn;

@@ -173,6 +173,8 @@ struct State {
     session: u64,
     /// No fence above this may be given out.
     fence_max: u64,
+    /// The latest time of any turn.
+    latest: Now,
     /// Monotonic time that did not count as engine time, as last seen.
     lost_ms: Option<u64>,
     /// Engine time of the last restart or stall.
@@ -225,6 +227,7 @@ impl Coordinator {
             fence: 0,
             session: 0,
             fence_max: FENCE_MAX,
+            latest: Now::default(),
             lost_ms: None,
             resumed_ms: 0,
             frame: 0,

@@ -280,6 +280,14 @@ impl Turn<'_> {
         }
     }
 
+    /// Ends what lives by a connection alone, as its end would.
+    pub fn end_own_session(&mut self, conn: u64) {
+        let of_conn = self.state.conns.get(&conn);
+        if let Some(own) = of_conn.and_then(|of_conn| of_conn.own) {
+            self.lose_session(own);
+        }
+    }
+
     /// Ends all that lives by a connection, and leaves what is bound to it to its grace.
     pub(super) fn end_sessions_of(&mut self, conn: u64) {
         let Some(of_conn) = self.state.conns.remove(&conn) else {

@@ -522,6 +522,25 @@ fn depths_are_named_and_repeats_change_nothing() {
     bench.check_replay();
 }
 
+/// Two batches read the time and take their turns the other way round. Goes round for ever where
+/// the earlier time counts.
+#[test]
+fn time_does_not_fall_from_turn_to_turn() {
+    let mut bench = Bench::new();
+    bench.acquire("k", &claim("o")).unwrap();
+    bench.pass(1_000);
+    let early = at(bench.now.engine_ms - 900);
+    bench.acquire("k", &claim("o")).unwrap();
+    bench.now = early;
+    let short = Claim {
+        life: Wanted::Lease(50),
+        ..claim("p")
+    };
+    bench.acquire("l", &short).unwrap();
+    bench.turn(|turn| assert_eq!(turn.now().engine_ms, 2_000));
+    assert_eq!(bench.lost.len(), 1, "the first of k: {:?}", bench.lost);
+}
+
 #[test]
 fn a_step_of_the_wall_clock_ends_no_lease() {
     let mut bench = Bench::new();

@@ -161,6 +161,7 @@ impl Coordinator {
         frame: Option<&'c mut Vec<u8>>,
     ) -> Turn<'c> {
         let mut turn = self.turn_without_time(now, frame);
+        turn.keep_time();
         turn.notice_stall();
         for (names, fence) in std::mem::take(&mut turn.state.returned) {
             for name in names {
@@ -246,6 +247,15 @@ impl<'c> Turn<'c> {
 
     pub(super) fn emit(&mut self, change: &Coordination<'_>) {
         self.effects.emit(change);
+    }
+
+    /// Time does not fall from turn to turn, though a batch may have read it before another did that
+    /// came first: what is not due at an earlier time may be over already.
+    fn keep_time(&mut self) {
+        let latest = &mut self.state.latest;
+        self.now.engine_ms = self.now.engine_ms.max(latest.engine_ms);
+        self.now.mono_us = self.now.mono_us.max(latest.mono_us);
+        *latest = self.now;
     }
 
     /// A stall of the server does not end what lives on engine time.
