@@ -108,10 +108,10 @@ const START_CALLS_MAX: u64 = 6;
 
 /// What a snapshot that is killed is made of, one call for every four keys or less; how often one
 /// is killed in a usual run, and at which call first: one that nothing else reaches.
-const SNAPSHOT_KEYS: u64 = 40;
+const SNAPSHOT_KEYS: u64 = 120;
 const SNAPSHOT_VALUE_BYTES: usize = 300_000;
 const SNAPSHOT_POINTS: u64 = 3;
-const SNAPSHOT_NTH_MIN: u64 = 4;
+const SNAPSHOT_NTH_MIN: u64 = 12;
 
 /// All trials of this module.
 pub(super) fn trials() -> Vec<Trial> {
@@ -331,7 +331,7 @@ fn snapshot() -> Result<(), Failed> {
         let mut calm = loaded(data.start()?)?;
         calm.signal(rustix::process::Signal::TERM)?;
         calm.exit_within(LIFE_MAX)?;
-        let nth = SNAPSHOT_NTH_MIN + dice.below(SNAPSHOT_KEYS / 5);
+        let nth = SNAPSHOT_NTH_MIN + dice.below(SNAPSHOT_KEYS / 10);
         let words = strace("pwrite64", &format!("signal=KILL:when={nth}"));
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let mut server = loaded(data.launch(&[])?.under(&words).start()?)?;

@@ -211,8 +211,8 @@ fn sigterm() -> Result<(), Failed> {
     let by_session = ask_for(&mut holder, &format!("LOCK.ACQUIRE s me SESSION {sid}"), 1)?;
     ask_for(&mut holder, "SEM.ACQUIRE sem me LIMIT 1 PX 60000", 1)?;
     let parked = [
-        "LOCK.ACQUIRE l other PX 1000 WAIT 60000",
-        "LOCK.ACQUIRE c other PX 1000 WAIT 60000",
+        "LOCK.ACQUIRE l first PX 1000 WAIT 60000",
+        "LOCK.ACQUIRE c second PX 1000 WAIT 60000",
         "LOCK.MACQUIRE 2 l c another PX 1000 WAIT 60000",
         "SEM.ACQUIRE sem other LIMIT 1 PX 1000 WAIT 60000",
         "LATCH.AWAIT latch WAIT 60000",
