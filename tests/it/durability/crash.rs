@@ -16,7 +16,7 @@ use libtest_mimic::{Failed, Trial};
 use super::writers::{self, Writer};
 use super::{Data, LOAD_MAX, kill, loaded, stop};
 use crate::chance::{self, Dice};
-use crate::client::{Client, check};
+use crate::client::{Client, check, eventually};
 use crate::need::{self, Program};
 
 /// A kind of system call to be killed at.
@@ -352,7 +352,10 @@ fn snapshot() -> Result<(), Failed> {
         let len = format!(":{SNAPSHOT_VALUE_BYTES}");
         client.expect(&format!("STRLEN large{key}"), &len)?;
     }
-    client.expect("SAVE", "+OK")?;
+    // The log has grown, so that one may be under way by itself.
+    eventually("a snapshot", LIFE_MAX, || {
+        Ok((client.call("SAVE")? == "+OK").then_some(()))
+    })?;
     kill(server)?;
     let left = data.files("snapshot-")?;
     check(left.len() == 1, || format!("{left:?}"))
