@@ -249,8 +249,8 @@ impl<'c> Turn<'c> {
         self.effects.emit(change);
     }
 
-    /// Time does not fall from turn to turn, though a batch may have read it before another did that
-    /// came first: what is not due at an earlier time may be over already.
+    /// Time does not fall from turn to turn, though a batch may have read it before another did
+    /// that came first: what is not due at an earlier time may be over already.
     fn keep_time(&mut self) {
         let latest = &mut self.state.latest;
         self.now.engine_ms = self.now.engine_ms.max(latest.engine_ms);
