@@ -49,9 +49,9 @@ impl Coordinator {
     pub(in crate::engine) fn resume(&self, now: Now) {
         let mut state = self.0.lock();
         let state = &mut *state;
-        state.resumed_ms = now.engine_ms;
+        state.resumed_ms = now.engine_ms_up();
         state.lost_ms = Some((now.mono_us / 1_000).wrapping_sub(now.engine_ms));
-        let end_ms = now.engine_ms.saturating_add(state.bounds.lease_grace_ms);
+        let end_ms = state.resumed_ms + state.bounds.lease_grace_ms;
         for (&number, session) in &mut state.sessions {
             if session.end_ms.is_none() {
                 session.end_ms = Some(end_ms);

@@ -149,7 +149,7 @@ impl Turn<'_> {
         }
         let index = owners.len() as u64;
         owners.push(last.owner.into());
-        let until_ms = self.now.engine_ms.saturating_add(REMEMBERED_MS);
+        let until_ms = self.in_ms(REMEMBERED_MS);
         let name = self.state.objects[id as usize].name.clone();
         self.emit(&Coordination::Trip {
             db: name.db,

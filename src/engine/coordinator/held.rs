@@ -8,6 +8,7 @@ use super::object::{Body, Held, Hold, Limit, Name};
 use super::queue::{Asked, Request, Wants};
 use super::turn::{End, Ticket, Turn};
 use super::{Refusal, State};
+use crate::clock::Now;
 use crate::engine::effect::{Coordination, Life, Share};
 use crate::seeded::{self, Bug};
 
@@ -257,7 +258,7 @@ impl Turn<'_> {
             return Err(Refusal::LivesWith(keeper));
         }
         let fence = hold.fence;
-        let end_ms = self.now.engine_ms.saturating_add(lease_ms);
+        let end_ms = self.in_ms(lease_ms);
         self.change_hold(id, fence, |hold| {
             hold.life = Life::Lease { end_ms };
             hold.ttl_ms = lease_ms;
@@ -582,7 +583,7 @@ impl Turn<'_> {
             let Some(held) = state.objects[id as usize].held() else {
                 continue;
             };
-            if let Some(refused) = state.refusal_by(held, share, self.now.engine_ms, index) {
+            if let Some(refused) = state.refusal_by(held, share, self.now, index) {
                 return refused;
             }
         }
@@ -611,7 +612,7 @@ impl State {
     }
 
     /// What of one object stands in the way, but for its queue.
-    fn refusal_by(&self, held: &Held, share: Share, now_ms: u64, index: usize) -> Option<Claimed> {
+    fn refusal_by(&self, held: &Held, share: Share, now: Now, index: usize) -> Option<Claimed> {
         if held.admits(share) {
             return None;
         }
@@ -621,7 +622,7 @@ impl State {
             let ends_ms = self.hold_ends_ms(longest);
             return Some(Claimed::Refused {
                 fence: longest.fence,
-                ttl_ms: ends_ms.map(|ends| ends.saturating_sub(now_ms)),
+                ttl_ms: ends_ms.map(|ends| now.left_ms(ends)),
                 owner: longest.owner.clone(),
                 index,
                 is_delayed: false,
@@ -631,7 +632,7 @@ impl State {
         let ends_ms = self.at_least(delay.until_ms, delay.ms);
         Some(Claimed::Refused {
             fence: delay.fence,
-            ttl_ms: Some(ends_ms.saturating_sub(now_ms)),
+            ttl_ms: Some(now.left_ms(ends_ms)),
             owner: delay.owner.clone(),
             index,
             is_delayed: true,

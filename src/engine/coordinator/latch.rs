@@ -18,7 +18,7 @@ impl Turn<'_> {
             Some(Kind::Latch) => return Ok(false),
             Some(_) => return Err(Refusal::WrongKind),
         }
-        let end_ms = self.now.engine_ms.saturating_add(lease_ms);
+        let end_ms = self.in_ms(lease_ms);
         self.put_latch(name, count, end_ms);
         self.emit(&Coordination::Latch {
             db: name.db,
@@ -117,7 +117,7 @@ impl Turn<'_> {
         let Body::Latch(latch) = &self.state.objects[id as usize].body else {
             return Ok(None);
         };
-        let left_ms = latch.end_ms.saturating_sub(self.now.engine_ms);
+        let left_ms = self.now.left_ms(latch.end_ms);
         Ok(Some((latch.remaining, latch.counted.len(), left_ms)))
     }
 

@@ -259,7 +259,8 @@ impl Coordinator {
     pub(super) fn ttl_ms(&self, db: u32, key: &[u8], now: Now) -> Option<u64> {
         let state = self.0.lock();
         let id = state.find(db, key)?;
-        state.ends_ms(id)?.checked_sub(now.engine_ms)
+        let ends_ms = state.ends_ms(id)?;
+        (ends_ms > now.engine_ms).then(|| now.left_ms(ends_ms))
     }
 
     /// Whether a lock is held or in delay, or a semaphore has holders: it cannot be deleted.

@@ -166,7 +166,6 @@ impl Turn<'_> {
         let Some(held) = object.held() else {
             return Err(Refusal::WrongKind);
         };
-        let now_ms = self.now.engine_ms;
         let delay = held.delay.as_ref();
         let delay_ends = delay.map(|delay| self.state.at_least(delay.until_ms, delay.ms));
         let waiters = object.queue.iter();
@@ -176,7 +175,7 @@ impl Turn<'_> {
             free: held.free(),
             holds: held.holds.iter().map(|hold| self.describe(hold)).collect(),
             waiters: waiters.filter_map(|id| self.waiter(*id)).collect(),
-            delay_ms: delay_ends.map(|ends| ends.saturating_sub(now_ms)),
+            delay_ms: delay_ends.map(|ends| self.now.left_ms(ends)),
             contention: object.contention,
         }))
     }
@@ -235,16 +234,15 @@ impl Turn<'_> {
     }
 
     fn describe(&self, hold: &Hold) -> HoldInfo {
-        let now_ms = self.now.engine_ms;
         let ends_ms = self.state.hold_ends_ms(hold);
         HoldInfo {
             owner: hold.owner.clone(),
             fence: hold.fence,
             share: hold.share,
             depth: hold.depth,
-            ttl_ms: ends_ms.map(|ends| ends.saturating_sub(now_ms)),
+            ttl_ms: ends_ms.map(|ends| self.now.left_ms(ends)),
             session: self.state.named_session(hold),
-            age_ms: now_ms.saturating_sub(hold.since_ms),
+            age_ms: self.now.engine_ms.saturating_sub(hold.since_ms),
             value: hold.value.clone(),
             conn: hold.conn,
         }

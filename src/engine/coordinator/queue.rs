@@ -94,7 +94,7 @@ impl Turn<'_> {
     /// of its objects.
     pub(super) fn park(&mut self, mut request: Request, wait_ms: u64) -> u32 {
         let ticket = request.ticket;
-        let until_ms = request.since_ms.saturating_add(wait_ms);
+        let until_ms = self.now.mono_ms_up().saturating_add(wait_ms);
         let id = self.state.requests.vacant_key() as u32;
         request.timer = Some(self.state.waits.insert(until_ms, id));
         self.state.text_bytes += request.text_bytes();
@@ -255,7 +255,7 @@ impl Turn<'_> {
     pub(super) fn life(&self, asked: Asked) -> Life {
         match asked {
             Asked::Lease(ms) => Life::Lease {
-                end_ms: self.now.engine_ms.saturating_add(ms),
+                end_ms: self.in_ms(ms),
             },
             Asked::Session(number) => Life::Session { number },
         }

@@ -88,7 +88,7 @@ impl Turn<'_> {
         self.state.session += 1;
         let number = self.state.session;
         let bound = open.is_bound.then_some(open.conn);
-        let end_ms = self.now.engine_ms.saturating_add(open.ttl_ms);
+        let end_ms = self.in_ms(open.ttl_ms);
         let session = Session {
             sid: open.sid.into(),
             name: open.name.into(),
@@ -126,17 +126,17 @@ impl Turn<'_> {
     /// Where there is no such session.
     pub fn keep_alive(&mut self, sid: &[u8], conn: u64) -> Result<Option<u64>, Refusal> {
         let number = self.state.number_of(sid)?;
+        let now_ms = self.in_ms(0);
         if let Some(session) = self.state.sessions.get_mut(&number) {
             session.conn = conn;
             if session.bound.is_none() {
-                let end_ms = self.now.engine_ms.saturating_add(session.ttl_ms);
-                session.end_ms = Some(end_ms);
+                session.end_ms = Some(now_ms.saturating_add(session.ttl_ms));
                 session.given_ms = session.ttl_ms;
             }
         }
         self.set_session_end(number);
         let ends_ms = self.state.session_ends_ms(number);
-        Ok(ends_ms.map(|ends| ends.saturating_sub(self.now.engine_ms)))
+        Ok(ends_ms.map(|ends| self.now.left_ms(ends)))
     }
 
     /// Binds a session to a connection: it lives as long as that, and its grace.
@@ -191,7 +191,7 @@ impl Turn<'_> {
             number,
             name: session.name.clone(),
             ttl_ms: session.ttl_ms,
-            left_ms: ends_ms.map(|ends| ends.saturating_sub(self.now.engine_ms)),
+            left_ms: ends_ms.map(|ends| self.now.left_ms(ends)),
             grace_ms: session.grace_ms,
             delay_ms: session.delay_ms,
             bound: session.bound,
@@ -226,7 +226,7 @@ impl Turn<'_> {
 
     /// Something was granted to live by it: that is a sign of life.
     pub(super) fn renew(&mut self, number: u64) {
-        let now_ms = self.now.engine_ms;
+        let now_ms = self.in_ms(0);
         let Some(session) = self.state.sessions.get_mut(&number) else {
             return;
         };
@@ -296,7 +296,7 @@ impl Turn<'_> {
         if let Some(own) = of_conn.own {
             self.lose_session(own);
         }
-        let now_ms = self.now.engine_ms;
+        let now_ms = self.in_ms(0);
         for number in of_conn.bound {
             let Some(session) = self.state.sessions.get_mut(&number) else {
                 continue;

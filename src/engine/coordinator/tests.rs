@@ -364,6 +364,66 @@ fn time_ends_leases_waits_and_delays() {
     bench.check_replay();
 }
 
+/// Goes red when a time is counted from the millisecond that has begun before.
+#[test]
+fn nothing_ends_before_its_time() {
+    let mut bench = Bench::new();
+    let at_us = |us: u64| Now {
+        mono_us: us,
+        ..at(us / 1_000)
+    };
+    bench.now = at_us(1_000_900);
+    let short = |owner| Claim {
+        life: Wanted::Lease(5),
+        delay_ms: 5,
+        ..claim(owner)
+    };
+    let open = Open {
+        sid: b"s",
+        name: b"n",
+        ttl_ms: 5,
+        grace_ms: 5,
+        delay_ms: 0,
+        is_bound: false,
+        conn: 1,
+    };
+    bench.acquire("k", &short("a")).unwrap();
+    bench.acquire("l", &claim("a")).unwrap();
+    bench.wait("l", "b", 2, 5);
+    bench.turn(|turn| turn.open_session(&open));
+    let left = |bench: &mut Bench| bench.turn(|turn| turn.hold(&name("k"), 1)?.ttl_ms);
+    assert_eq!(left(&mut bench), Some(5));
+    bench.now = at_us(1_005_899);
+    assert_eq!(left(&mut bench), Some(1), "it had 4.999 ms");
+    assert!(bench.settled.is_empty(), "{:?}", bench.settled);
+    let again = bench.turn(|turn| turn.keep_alive(b"s", 1));
+    assert_eq!(again, Ok(Some(5)));
+    bench.now = at_us(1_006_000);
+    assert_eq!(left(&mut bench), None);
+    assert_eq!(bench.settled.len(), 1);
+    bench.now = at_us(1_010_999);
+    let delayed = bench.acquire("k", &short("b"));
+    assert!(
+        matches!(
+            delayed,
+            Ok(Claimed::Refused {
+                ttl_ms: Some(1),
+                is_delayed: true,
+                ..
+            })
+        ),
+        "{delayed:?}"
+    );
+    bench.now = at_us(1_011_000);
+    assert!(bench.turn(|turn| turn.session(b"s")).is_err());
+    let granted = bench.acquire("k", &short("b"));
+    assert!(
+        matches!(granted, Ok(Claimed::Granted { .. })),
+        "{granted:?}"
+    );
+    bench.check_replay();
+}
+
 #[test]
 fn all_or_none_of_several_locks() {
     let mut bench = Bench::new();

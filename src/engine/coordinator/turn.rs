@@ -199,6 +199,11 @@ impl<'c> Turn<'c> {
         self.now
     }
 
+    /// The engine time that so many milliseconds will have passed at: nothing is given less.
+    pub(super) fn in_ms(&self, ms: u64) -> u64 {
+        self.now.engine_ms_up().saturating_add(ms)
+    }
+
     /// The entry of this key is held by whoever takes the turn, and is seen to after it.
     pub(in crate::engine) fn hold_key(&mut self, key: Option<(u32, &'c [u8])>) {
         self.key = key;
@@ -271,7 +276,7 @@ impl<'c> Turn<'c> {
             // A reading that is older than the last.
             self.state.lost_ms = Some(seen_ms);
         } else if since_ms > 0 {
-            self.state.resumed_ms = self.now.engine_ms;
+            self.state.resumed_ms = self.now.engine_ms_up();
         }
     }
 
@@ -436,7 +441,7 @@ impl<'c> Turn<'c> {
 
     /// Keeps others out of a lock; a delay that lasts longer stays.
     fn begin_delay(&mut self, id: u32, lost: &Hold, delay_ms: u64) {
-        let until_ms = self.now.engine_ms.saturating_add(delay_ms);
+        let until_ms = self.in_ms(delay_ms);
         let held = self.state.objects[id as usize].held();
         let old = held.and_then(|held| held.delay.as_ref());
         let admits_shared = lost.share == Share::Shared;
