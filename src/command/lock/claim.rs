@@ -297,7 +297,7 @@ pub fn run_one(
     let (db, name) = (cx.db(), Name::new(cx.step.db_id(cx.db()), key));
     let names = [name];
     let told = {
-        let mut locked = cx.step.lock_any(db, key);
+        let mut locked = cx.step.lock_object(db, key);
         let mut slot = locked.slot(db, key);
         slot.coordinate(|turn| {
             let claimed = turn.acquire(&names[0], claim)?;
@@ -378,7 +378,7 @@ pub fn on_object<R>(
     act: impl FnOnce(&mut Turn<'_>, &Name) -> R,
 ) -> Result<R, ReplyError> {
     let (db, name) = (cx.db(), Name::new(cx.step.db_id(cx.db()), key));
-    let mut locked = cx.step.lock_any(db, key);
+    let mut locked = cx.step.lock_object(db, key);
     let mut slot = locked.slot(db, key);
     slot.coordinate(|turn| {
         if turn.kind(&name).is_some_and(|kind| !kinds.contains(&kind)) {

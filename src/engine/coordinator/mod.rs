@@ -245,6 +245,22 @@ impl Coordinator {
         Some(state.objects[id as usize].kind())
     }
 
+    /// Whether something is over at this time that no turn has ended yet. May say so once where
+    /// nothing is. A shard may be held. O(1).
+    pub(super) fn is_behind(&self, now: Now) -> bool {
+        let state = self.0.lock();
+        if !state.returned.is_empty() {
+            return true;
+        }
+        let (now_ms, mono_ms) = (now.engine_ms, now.mono_us / 1_000);
+        let seen = state.latest;
+        if now_ms <= seen.engine_ms && mono_ms <= seen.mono_us / 1_000 {
+            return false;
+        }
+        let (life_ms, wait_ms) = state.next_due();
+        life_ms <= now_ms || wait_ms <= mono_ms
+    }
+
     /// Whether a session has not ended.
     pub(super) fn is_open(&self, session: u64) -> bool {
         self.0.lock().sessions.contains_key(&session)
