@@ -395,3 +395,46 @@ fn what_time_has_ended_has_changed_for_who_watches() {
         server.check_replay();
     }
 }
+
+/// Goes red when the answer is looked up when it is written, and there is nobody by then.
+#[test]
+fn who_was_seen_to_hold_a_lock_is_told_of_though_it_was_for_a_moment() {
+    let mut server = server(2);
+    let waits = "LOCK.OBSERVE lock AFTER 0 WAIT 1000\n";
+    assert_eq!(ask(&mut server, 1, waits), "");
+    ask(
+        &mut server,
+        0,
+        "LOCK.ACQUIRE lock o PX 100\nLOCK.RELEASE lock o\n",
+    );
+    assert_eq!(
+        answers(&mut server, 1),
+        "*4\n:1\n$1\no\n$-1\n:0\n",
+        "decision 23: the first hold that it sees"
+    );
+}
+
+/// Goes red when an error names every owner of a circle.
+#[test]
+fn the_error_of_a_long_circle_is_short() {
+    const OWNERS: usize = 40;
+    let mut server = server(OWNERS);
+    let owner = |number: usize| format!("{number:0250}");
+    for number in 0..OWNERS {
+        let line = format!("LOCK.ACQUIRE k{number} {} PX 9000\n", owner(number));
+        assert!(ask(&mut server, number, &line).starts_with("*4\n:1\n"));
+    }
+    let wait = |number: usize| {
+        let next = (number + 1) % OWNERS;
+        format!("LOCK.ACQUIRE k{next} {} PX 9000 WAIT 9000\n", owner(number))
+    };
+    for number in 0..OWNERS - 1 {
+        assert_eq!(ask(&mut server, number, &wait(number)), "");
+    }
+    let refused = ask(&mut server, OWNERS - 1, &wait(OWNERS - 1));
+    let shown = [OWNERS - 1, 0, 1, 2, 3, 4, 5, 6].map(owner).join(" -> ");
+    let first = owner(OWNERS - 1);
+    let cycle = format!("{shown} -> ... -> {first}, {OWNERS} owners");
+    let expected = format!("-DEADLOCK waiting would close the cycle {cycle}\n");
+    assert_eq!(refused, expected);
+}

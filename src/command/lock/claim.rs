@@ -348,9 +348,15 @@ pub fn refused(refusal: &Refusal) -> ReplyError {
         Refusal::Upgrade => error::LOCK_UPGRADE,
         Refusal::LivesWith(keeper) => ReplyError::err(format!("lock lives with its {keeper}")),
         Refusal::Deadlock(circle) => {
-            let names: Vec<_> = circle.iter().map(|o| String::from_utf8_lossy(o)).collect();
-            let circle = names.join(" -> ");
-            let text = format!("waiting would close the cycle {circle}");
+            let shown = circle.shown.iter();
+            let names: Vec<_> = shown.map(|owner| String::from_utf8_lossy(owner)).collect();
+            let (first, names) = (&names[0], names.join(" -> "));
+            let text = if circle.owners == circle.shown.len() {
+                format!("waiting would close the cycle {names} -> {first}")
+            } else {
+                let owners = circle.owners;
+                format!("waiting would close the cycle {names} -> ... -> {first}, {owners} owners")
+            };
             ReplyError::with_code("DEADLOCK", text)
         }
         Refusal::Limit(limit) => {

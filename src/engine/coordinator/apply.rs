@@ -1,6 +1,6 @@
 //! The coordinator's state from effects, as effects, and as a hash.
 
-use super::object::{Barrier, Body, Delay, Held, Hold, Limit, Name};
+use super::object::{Barrier, Body, Delay, Held, Hold, Limit, Line, Name};
 use super::sessions::Session;
 use super::turn::Turn;
 use super::{Coordinator, Due, State};
@@ -317,7 +317,7 @@ impl Turn<'_> {
             conn: 0,
             holds: HashSet::new(),
             keys: BTreeSet::new(),
-            waiting: Vec::new(),
+            waiting: Line::new(),
         });
         if let Some(timer) = session.timer.take() {
             state.lives.remove(timer);

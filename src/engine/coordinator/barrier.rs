@@ -81,9 +81,10 @@ impl Turn<'_> {
             session: None,
             timer: None,
             since_ms: self.now.mono_us / 1_000,
+            place: 0,
+            inherited: places,
         };
-        let request = self.park(request, arrive.wait_ms);
-        self.move_up(request, &places);
+        self.park(request, arrive.wait_ms);
         Ok(None)
     }
 
@@ -136,11 +137,8 @@ impl Turn<'_> {
     /// All are there: they go on together.
     fn trip(&mut self, id: u32, last: &Arrive<'_>) -> Result<Outcome, Refusal> {
         let generation = self.next_fence().ok_or(Refusal::NotReserved)?;
-        let waiting: Vec<u32> = self.state.objects[id as usize]
-            .queue
-            .iter()
-            .copied()
-            .collect();
+        let waiting = self.state.objects[id as usize].queue.values();
+        let waiting: Vec<u32> = waiting.copied().collect();
         let mut owners = Vec::new();
         for (index, request) in (0..).zip(waiting) {
             let request = self.take_request(request);

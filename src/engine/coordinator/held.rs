@@ -315,7 +315,7 @@ impl Turn<'_> {
         self.end_delay(id, true);
         let object = &self.state.objects[id as usize];
         if object.kind() == Kind::Barrier {
-            let waiting: Vec<u32> = object.queue.iter().copied().collect();
+            let waiting: Vec<u32> = object.queue.values().copied().collect();
             waiting.into_iter().for_each(|party| self.refuse(party));
         }
         if self.state.objects[id as usize].has_state() {
@@ -385,7 +385,8 @@ impl Turn<'_> {
                     return Err(Refusal::Limit(has.permits));
                 }
                 // Who has them already may have more than there are now.
-                if count > has.permits && held.of_owner(owner).is_none() {
+                let is_new = held.of_owner(owner).is_none();
+                if count > limit || (count > has.permits && is_new) {
                     return Err(Refusal::TooMany);
                 }
                 Ok(Some(id))
@@ -444,7 +445,7 @@ impl Turn<'_> {
         let places = self.places(ids, claim.owner);
         let before = |id: u32| {
             let place = places.iter().find(|(object, _)| *object == id);
-            place.map_or(usize::MAX, |(_, at)| *at)
+            place.map_or(u64::MAX, |(_, at)| *at)
         };
         let is_free = |id: &u32| {
             let held = self.state.objects[*id as usize].held();
@@ -486,9 +487,10 @@ impl Turn<'_> {
             session: asked.session(),
             timer: None,
             since_ms: self.now.mono_us / 1_000,
+            place: 0,
+            inherited: places,
         };
-        let id = self.park(request, claim.wait_ms);
-        self.move_up(id, &places);
+        self.park(request, claim.wait_ms);
         Ok(Claimed::Parked)
     }
 
@@ -588,8 +590,8 @@ impl Turn<'_> {
             }
         }
         let head = |(index, id): (usize, &u32)| {
-            let head = state.objects[*id as usize].queue.front()?;
-            Some((index, state.requests[*head as usize].owner.clone()))
+            let head = state.objects[*id as usize].head()?;
+            Some((index, state.requests[head as usize].owner.clone()))
         };
         let (index, owner) = objects
             .iter()

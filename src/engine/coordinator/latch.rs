@@ -160,13 +160,13 @@ impl Turn<'_> {
             session: None,
             timer: None,
             since_ms: self.now.mono_us / 1_000,
+            place: 0,
+            inherited: Vec::new(),
         };
         let id = self.park(request, wait_ms);
-        self.state
-            .observers
-            .entry(name.clone())
-            .or_default()
-            .push(id);
+        let place = self.state.requests[id as usize].place;
+        let observers = self.state.observers.entry(name.clone()).or_default();
+        observers.insert(place, id);
     }
 
     /// Answers those who wait for what becomes of a name, as far as `answer` says.
@@ -180,7 +180,7 @@ impl Turn<'_> {
         };
         let requests = &self.state.requests;
         let answers: Vec<(u32, Outcome)> = ids
-            .iter()
+            .values()
             .filter_map(|id| Some((*id, answer(&requests[*id as usize].wants)?)))
             .collect();
         for (id, outcome) in answers {

@@ -46,6 +46,7 @@ pub use barrier::{Arrive, BarrierInfo};
 pub use held::{Break, Claim, Claimed, Extended, Released, Wanted};
 pub use object::{Contention, Name};
 pub use observe::{HoldInfo, Info, Listed, WaiterInfo};
+pub use queue::Circle;
 pub use sessions::{Open, SessionInfo};
 pub use turn::{Callers, Lost, Outcome, Settled, Ticket, Turn};
 
@@ -54,7 +55,7 @@ use super::ledger::{Ledger, Share as Room};
 use crate::clock::Now;
 use crate::sync::{Mutex, Wake};
 use hashbrown::HashTable;
-use object::Object;
+use object::{Line, Object};
 use queue::Request;
 use sessions::Session;
 use slab::Slab;
@@ -85,7 +86,7 @@ pub enum Refusal {
     /// The lock lives with its session, or its connection.
     LivesWith(&'static str),
     /// Waiting would close a circle of these owners.
-    Deadlock(Vec<Box<[u8]>>),
+    Deadlock(Circle),
     /// The object has another limit, or number of parties.
     Limit(u32),
     /// More was asked for than there can ever be.
@@ -153,11 +154,11 @@ struct State {
     /// What connections have here, by their number.
     conns: HashMap<u64, Conn>,
     /// Requests of owners that stand in queues.
-    waiting: HashMap<Box<[u8]>, Vec<u32>>,
+    waiting: HashMap<Box<[u8]>, Line>,
     /// How many holds owners have of locks that somebody waits for.
     blocking: HashMap<Box<[u8]>, u32>,
     /// Requests that wait for something to be there, by its name.
-    observers: HashMap<Name, Vec<u32>>,
+    observers: HashMap<Name, Line>,
     /// Keys tied to sessions that have ended, and objects that are gone: their entries are of no
     /// use any more.
     loose: BTreeSet<Name>,
@@ -171,6 +172,7 @@ struct State {
     /// The last that were given out.
     fence: u64,
     session: u64,
+    place: u64,
     /// No fence above this may be given out.
     fence_max: u64,
     /// The latest time of any turn.
@@ -226,6 +228,7 @@ impl Coordinator {
             bounds: Bounds::default(),
             fence: 0,
             session: 0,
+            place: 0,
             fence_max: FENCE_MAX,
             latest: Now::default(),
             lost_ms: None,

@@ -3,7 +3,7 @@
 use super::wheel::TimerId;
 use crate::engine::effect::{Life, Share};
 use crate::engine::extras::Kind;
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 /// A key of a database, which is named by its identity.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,6 +29,10 @@ impl Name {
     }
 }
 
+/// Requests in order, by the places they took. O(log n) to join, to leave and to look before a
+/// place.
+pub(super) type Line = BTreeMap<u64, u32>;
+
 /// One key and all that is known of it.
 #[derive(Debug)]
 pub(super) struct Object {
@@ -36,7 +40,7 @@ pub(super) struct Object {
     pub(super) hash: u64,
     pub(super) body: Body,
     /// Requests in their order. Those of a latch or barrier have no order of their own.
-    pub(super) queue: VecDeque<u32>,
+    pub(super) queue: Line,
     /// Grants made, requests that had to wait, and those that went without: since it came to be.
     pub(super) contention: Contention,
 }
@@ -163,6 +167,11 @@ impl Object {
             Body::Latch(_) => true,
             Body::Barrier(barrier) => barrier.tripped.is_some(),
         }
+    }
+
+    /// The request that comes next.
+    pub(super) fn head(&self) -> Option<u32> {
+        self.queue.first_key_value().map(|(_, id)| *id)
     }
 
     pub(super) fn held(&self) -> Option<&Held> {

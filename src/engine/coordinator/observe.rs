@@ -7,6 +7,7 @@ use super::queue::Wants;
 use super::turn::{Outcome, Ticket, Turn};
 use super::{Refusal, State};
 use crate::engine::effect::{Life, Share};
+use std::sync::Arc;
 
 /// What is told of a hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,8 +146,16 @@ impl Turn<'_> {
 
     /// A hold has come to be: those who wait to see it are told.
     pub(super) fn wake_observers(&mut self, name: &Name, fence: u64) {
+        if !self.state.observers.contains_key(name) {
+            return;
+        }
+        let Some(seen) = self.hold(name, fence).map(Arc::new) else {
+            return;
+        };
         self.answer_observers(name, |wants| match wants {
-            Wants::Observe(name, after) if fence > *after => Some(Outcome::Observed(name.clone())),
+            Wants::Observe(name, after) if fence > *after => {
+                Some(Outcome::Observed(name.clone(), Arc::clone(&seen)))
+            }
             _ => None,
         });
     }
@@ -168,7 +177,7 @@ impl Turn<'_> {
         };
         let delay = held.delay.as_ref();
         let delay_ends = delay.map(|delay| self.state.at_least(delay.until_ms, delay.ms));
-        let waiters = object.queue.iter();
+        let waiters = object.queue.values();
         Ok(Some(Info {
             kind,
             limit: held.limit.map(|limit| (limit.permits, limit.is_pinned)),

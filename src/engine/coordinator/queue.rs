@@ -4,17 +4,20 @@
 //! who share it up to the next who does not. A request for several locks stands in all their queues
 //! and is granted when it heads them all; until then it holds nothing.
 //!
-//! Cost: beginning a wait, granting it and ending it cost O(1) for each queue, leaving one from its
-//! middle O(queue). The look for a circle is O(requests in the way), and is made only when a call
+//! Cost: beginning a wait, granting it and ending it cost O(log n) for each queue, wherever it
+//! stands. The look for a circle is O(requests in the way), and is made only when a call
 //! begins to wait whose owner itself is in somebody's way.
 
-use super::object::{Held, Hold, Name, Object};
+use super::object::{Held, Hold, Line, Name, Object};
 use super::turn::{Outcome, Ticket, Turn};
 use super::wheel::TimerId;
 use super::{Kind, State};
 use crate::engine::effect::{Life, Share};
 use crate::seeded::{self, Bug};
 use std::collections::{HashMap, HashSet};
+
+/// So many owners of a circle are named.
+const CIRCLE_SHOWN_MAX: usize = 8;
 
 /// A call that waits.
 #[derive(Debug)]
@@ -28,6 +31,19 @@ pub(super) struct Request {
     pub(super) timer: Option<TimerId>,
     /// Monotonic time at which it began to wait.
     pub(super) since_ms: u64,
+    /// Where it stands, given when it is parked: behind all that were parked before.
+    pub(super) place: u64,
+    /// Places that an earlier request of its owner had at these objects, and left to it.
+    pub(super) inherited: Vec<(u32, u64)>,
+}
+
+/// Owners of whom each waits for the next, and the last for the first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Circle {
+    /// The first of them, beginning with the one that asked.
+    pub shown: Vec<Box<[u8]>>,
+    /// How many there are.
+    pub owners: usize,
 }
 
 #[derive(Debug)]
@@ -73,6 +89,13 @@ impl Request {
         }
     }
 
+    /// Where it stands at one of its objects.
+    fn place_at(&self, object: u32) -> u64 {
+        let mut inherited = self.inherited.iter();
+        let own = inherited.find(|(other, _)| *other == object);
+        own.map_or(self.place, |(_, place)| *place)
+    }
+
     fn share(&self) -> Option<Share> {
         match &self.wants {
             Wants::Hold { share, .. } => Some(*share),
@@ -89,27 +112,44 @@ impl Request {
     }
 }
 
+impl Circle {
+    /// That of the first on a path, who waits for the one at `last`: each comes with the place of
+    /// who waits for it.
+    fn of(path: &[(&[u8], usize)], last: usize) -> Self {
+        let waits_for = |at: &usize| Some(path[*at].1).filter(|_| *at > 0);
+        let mut circle: Vec<usize> = std::iter::successors(Some(last), waits_for).collect();
+        circle.reverse();
+        let shown = circle.iter().take(CIRCLE_SHOWN_MAX);
+        Self {
+            shown: shown.map(|at| path[*at].0.into()).collect(),
+            owners: circle.len(),
+        }
+    }
+}
+
 impl Turn<'_> {
     /// Parks a call until its wait is over, at most `wait_ms`; it stands at the end of the queues
-    /// of its objects.
+    /// of its objects, but where it has inherited a place.
     pub(super) fn park(&mut self, mut request: Request, wait_ms: u64) -> u32 {
         let ticket = request.ticket;
         let until_ms = self.now.mono_ms_up().saturating_add(wait_ms);
         let id = self.state.requests.vacant_key() as u32;
+        self.state.place += 1;
+        request.place = self.state.place;
         request.timer = Some(self.state.waits.insert(until_ms, id));
         self.state.text_bytes += request.text_bytes();
-        for &object in request.objects() {
-            self.state.note_queue(object, 1);
-            let object = &mut self.state.objects[object as usize];
-            object.queue.push_back(id);
+        for &object_id in request.objects() {
+            self.state.note_queue(object_id, 1);
+            let object = &mut self.state.objects[object_id as usize];
+            object.queue.insert(request.place_at(object_id), id);
             object.contention.waits += 1;
         }
         if !request.objects().is_empty() {
             let of_owner = self.state.waiting.entry(request.owner.clone());
-            of_owner.or_default().push(id);
+            of_owner.or_default().insert(request.place, id);
         }
         if let Some(session) = request.session {
-            self.keep_alive_while_parked(session, id);
+            self.keep_alive_while_parked(session, request.place, id);
         }
         self.state.requests.insert(request);
         self.conn(ticket.conn).request = Some(id);
@@ -124,29 +164,22 @@ impl Turn<'_> {
             self.state.waits.remove(timer);
         }
         for &object in request.objects() {
-            let queue = &mut self.state.objects[object as usize].queue;
-            if queue.front() == Some(&id) {
-                queue.pop_front();
-            } else {
-                queue.retain(|other| *other != id);
-            }
-            if queue.is_empty() {
-                queue.shrink_to_fit();
-            }
+            let place = request.place_at(object);
+            self.state.objects[object as usize].queue.remove(&place);
             self.state.note_queue(object, -1);
             self.to_pump.push(object);
         }
         if let Some(of_owner) = self.state.waiting.get_mut(&request.owner) {
-            of_owner.retain(|other| *other != id);
+            of_owner.remove(&request.place);
             if of_owner.is_empty() {
                 self.state.waiting.remove(&request.owner);
             }
         }
         if let Wants::Latch(name) | Wants::Observe(name, _) = &request.wants {
-            self.state.forget_observer(name, id);
+            self.state.forget_observer(name, request.place);
         }
         if let Some(session) = request.session {
-            self.leave_session(session, id);
+            self.leave_session(session, request.place);
         }
         let conn = request.ticket.conn;
         if let Some(conn) = self.state.conns.get_mut(&conn)
@@ -200,12 +233,12 @@ impl Turn<'_> {
     /// The head of a queue, if it can have all that it wants.
     fn grantable_head(&self, object: u32) -> Option<u32> {
         let state = &*self.state;
-        let head = *state.objects.get(object as usize)?.queue.front()?;
+        let head = state.objects.get(object as usize)?.head()?;
         let request = state.requests.get(head as usize)?;
         let share = request.share()?;
         let is_free = |object: &u32| {
             let object = &state.objects[*object as usize];
-            object.queue.front() == Some(&head)
+            object.head() == Some(head)
                 && (object.held().is_some_and(|held| held.admits(share))
                     || seeded::has(Bug::GrantWithoutRecheck))
         };
@@ -268,14 +301,14 @@ impl Turn<'_> {
             let request = &self.state.requests[**id as usize];
             request.objects().contains(&object)
         };
-        of_owner.iter().find(is_here).copied()
+        of_owner.values().find(is_here).copied()
     }
 
-    /// Whether a request for this share, with so many before it, would overtake one of them that
-    /// it conflicts with.
-    pub(super) fn overtakes(&self, object: u32, share: Share, before: usize) -> bool {
+    /// Whether a request for this share that stands at this place would overtake one that it
+    /// conflicts with.
+    pub(super) fn overtakes(&self, object: u32, share: Share, place: u64) -> bool {
         let queue = &self.state.objects[object as usize].queue;
-        let mut queue = queue.iter().take(before);
+        let mut queue = queue.range(..place).map(|(_, id)| id);
         if share != Share::Shared {
             return queue.next().is_some();
         }
@@ -286,58 +319,37 @@ impl Turn<'_> {
         queue.any(conflicts)
     }
 
-    /// The owners of the circle that waiting for these locks would close, if there is one: it
-    /// begins and ends with `owner`.
-    pub(super) fn circle(
-        &self,
-        owner: &[u8],
-        objects: &[u32],
-        share: Share,
-    ) -> Option<Vec<Box<[u8]>>> {
+    /// The circle that waiting for these locks would close, if there is one.
+    pub(super) fn circle(&self, owner: &[u8], objects: &[u32], share: Share) -> Option<Circle> {
         let state = &*self.state;
         if !state.waiting.contains_key(owner) && !state.blocking.contains_key(owner) {
             return None;
         }
         let mut seen: HashSet<&[u8]> = HashSet::new();
-        // Where the requests in a queue stand, found once for each queue.
-        let mut orders: HashMap<u32, HashMap<u32, usize>> = HashMap::new();
         // Each with the place in `path` of who waits for it.
         let mut path: Vec<(&[u8], usize)> = vec![(owner, 0)];
         let mut next: Vec<(&[u8], usize)> = Vec::new();
         for &object in objects {
-            let queue = &state.objects[object as usize].queue;
-            let before = self.place(object, owner).unwrap_or(queue.len());
-            state.in_the_way(object, share, before, &mut |other| next.push((other, 0)));
+            let place = self.place(object, owner).unwrap_or(u64::MAX);
+            state.in_the_way(object, share, place, &mut |other| next.push((other, 0)));
         }
         while let Some((other, waits)) = next.pop() {
             if other == owner {
-                let mut circle = vec![owner.into()];
-                let mut at = waits;
-                while at > 0 {
-                    circle.push(path[at].0.into());
-                    at = path[at].1;
-                }
-                circle.push(owner.into());
-                circle.reverse();
-                return Some(circle);
+                return Some(Circle::of(&path, waits));
             }
             if !seen.insert(other) {
                 continue;
             }
             path.push((other, waits));
             let here = path.len() - 1;
-            for &id in state.waiting.get(other).into_iter().flatten() {
+            for &id in state.waiting.get(other).into_iter().flat_map(Line::values) {
                 let request = &state.requests[id as usize];
                 let Some(share @ (Share::Exclusive | Share::Shared)) = request.share() else {
                     continue;
                 };
                 for &object in request.objects() {
-                    let order = orders.entry(object).or_insert_with(|| {
-                        let queue = state.objects[object as usize].queue.iter().copied();
-                        queue.zip(0..).collect()
-                    });
-                    let before = order.get(&id).copied().unwrap_or(order.len());
-                    state.in_the_way(object, share, before, &mut |owner| {
+                    let place = request.place_at(object);
+                    state.in_the_way(object, share, place, &mut |owner| {
                         next.push((owner, here));
                     });
                 }
@@ -378,16 +390,15 @@ impl Turn<'_> {
         self.end_sessions_of(conn);
     }
 
-    /// The places that an owner has at these objects: how many stand before it.
-    pub(super) fn places(&self, objects: &[u32], owner: &[u8]) -> Vec<(u32, usize)> {
+    /// The places that an owner has at these objects.
+    pub(super) fn places(&self, objects: &[u32], owner: &[u8]) -> Vec<(u32, u64)> {
         let place = |&object: &u32| Some((object, self.place(object, owner)?));
         objects.iter().filter_map(place).collect()
     }
 
-    fn place(&self, object: u32, owner: &[u8]) -> Option<usize> {
+    fn place(&self, object: u32, owner: &[u8]) -> Option<u64> {
         let own = self.queued(object, owner)?;
-        let queue = &self.state.objects[object as usize].queue;
-        queue.iter().position(|id| *id == own)
+        Some(self.state.requests[own as usize].place_at(object))
     }
 
     /// An owner asks again for objects it waits for: the earlier calls are refused.
@@ -400,19 +411,8 @@ impl Turn<'_> {
     }
 
     /// Whether one more may wait, that gives up these places.
-    pub(super) fn has_room_to_wait(&self, places: &[(u32, usize)]) -> bool {
+    pub(super) fn has_room_to_wait(&self, places: &[(u32, u64)]) -> bool {
         !places.is_empty() || self.state.requests.len() < self.state.bounds.waiters
-    }
-
-    /// Moves a request, which stands last, to the places that were left to it.
-    pub(super) fn move_up(&mut self, id: u32, places: &[(u32, usize)]) {
-        for &(object, at) in places {
-            let queue = &mut self.state.objects[object as usize].queue;
-            if queue.back() == Some(&id) {
-                queue.pop_back();
-                queue.insert(at, id);
-            }
-        }
     }
 }
 
@@ -439,13 +439,13 @@ impl State {
         }
     }
 
-    /// Tells the owners of what is in the way of a request at an object where so many stand
-    /// before it: those of holds, and of the request just ahead.
+    /// Tells the owners of what is in the way of a request at an object where it stands at this
+    /// place: those of holds, and of the request just ahead.
     fn in_the_way<'s>(
         &'s self,
         object: u32,
         share: Share,
-        before: usize,
+        place: u64,
         tell: &mut dyn FnMut(&'s [u8]),
     ) {
         let object = &self.objects[object as usize];
@@ -453,15 +453,14 @@ impl State {
         for hold in holds.iter().filter(|hold| Held::blocks(hold, share)) {
             tell(&hold.owner);
         }
-        let ahead = before.checked_sub(1).and_then(|at| object.queue.get(at));
-        if let Some(&ahead) = ahead {
+        if let Some((_, &ahead)) = object.queue.range(..place).next_back() {
             tell(&self.requests[ahead as usize].owner);
         }
     }
 
-    pub(super) fn forget_observer(&mut self, name: &Name, id: u32) {
+    pub(super) fn forget_observer(&mut self, name: &Name, place: u64) {
         if let Some(ids) = self.observers.get_mut(name) {
-            ids.retain(|other| *other != id);
+            ids.remove(&place);
             if ids.is_empty() {
                 self.observers.remove(name);
             }

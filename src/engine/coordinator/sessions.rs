@@ -3,6 +3,7 @@
 //! A session lives by signs of life, or, bound, by its connection and a time of grace after that.
 //! A connection has one of its own as well, without grace, that nobody can name.
 
+use super::object::Line;
 use super::turn::{End, Lost, Outcome, Turn};
 use super::wheel::TimerId;
 use super::{Due, Name, Refusal, State};
@@ -29,7 +30,7 @@ pub(super) struct Session {
     pub(super) holds: HashSet<(u32, u64)>,
     pub(super) keys: BTreeSet<Name>,
     /// Requests that wait to live by it.
-    pub(super) waiting: Vec<u32>,
+    pub(super) waiting: Line,
 }
 
 /// How a session is opened.
@@ -102,7 +103,7 @@ impl Turn<'_> {
             conn: open.conn,
             holds: HashSet::new(),
             keys: BTreeSet::new(),
-            waiting: Vec::new(),
+            waiting: Line::new(),
         };
         if !open.sid.is_empty() {
             self.state.sids.insert(open.sid.into(), number);
@@ -238,18 +239,18 @@ impl Turn<'_> {
     }
 
     /// A request waits to live by it.
-    pub(super) fn keep_alive_while_parked(&mut self, number: u64, request: u32) {
+    pub(super) fn keep_alive_while_parked(&mut self, number: u64, place: u64, request: u32) {
         if let Some(session) = self.state.sessions.get_mut(&number) {
-            session.waiting.push(request);
+            session.waiting.insert(place, request);
         }
     }
 
-    /// A request does not wait any more.
-    pub(super) fn leave_session(&mut self, number: u64, request: u32) {
+    /// The request with this place does not wait any more.
+    pub(super) fn leave_session(&mut self, number: u64, place: u64) {
         let Some(session) = self.state.sessions.get_mut(&number) else {
             return;
         };
-        session.waiting.retain(|other| *other != request);
+        session.waiting.remove(&place);
         if session.waiting.is_empty() {
             self.renew(number);
         }
@@ -368,7 +369,7 @@ impl Turn<'_> {
         for (id, fence) in holds {
             self.end_hold(id, fence, end);
         }
-        for request in std::mem::take(&mut session.waiting) {
+        for request in std::mem::take(&mut session.waiting).into_values() {
             let request = self.take_request(request);
             self.settle(request.ticket, Outcome::NoSession);
         }

@@ -3,11 +3,13 @@
 
 use super::Kind;
 use super::object::{Body, Delay, Hold, Name, Object};
+use super::observe::HoldInfo;
 use super::{Conn, Coordinator, Due, State};
 use crate::clock::Now;
 use crate::engine::effect::{Coordination, Effect, Life, Share};
 use crate::seeded::{self, Bug};
 use crate::sync::MutexGuard;
+use std::sync::Arc;
 
 /// Room for so many is never given back.
 const ROOM_KEPT: usize = 64;
@@ -42,8 +44,8 @@ pub enum Outcome {
     },
     /// The session it was to live by has ended.
     NoSession,
-    /// Somebody holds the lock that it watches.
-    Observed(Name),
+    /// Somebody came to hold the lock that it watches, like this.
+    Observed(Name, Arc<HoldInfo>),
     /// The latch is open.
     Opened,
     /// The parties of a barrier have met.
@@ -368,7 +370,7 @@ impl<'c> Turn<'c> {
             name: name.clone(),
             hash,
             body: body(),
-            queue: std::collections::VecDeque::new(),
+            queue: super::object::Line::new(),
             contention: super::Contention::default(),
         };
         let state = &mut *self.state;
