@@ -175,21 +175,22 @@ impl Turn<'_> {
         owners: Vec<Box<[u8]>>,
         until_ms: u64,
     ) {
-        let timer = self.state.lives.insert(until_ms, Due::Object(id));
-        self.state.text_bytes += owners.iter().map(|owner| owner.len()).sum::<usize>();
+        let state = &mut *self.state;
+        let timer = state.lives.insert(until_ms, Due::Object(id));
         let tripped = Tripped {
             generation,
             owners,
             until_ms,
             timer,
         };
-        let Body::Barrier(barrier) = &mut self.state.objects[id as usize].body else {
-            self.state.lives.remove(timer);
+        let Body::Barrier(barrier) = &mut state.objects[id as usize].body else {
+            state.lives.remove(timer);
             return;
         };
+        state.heap_bytes += tripped.heap_bytes();
         if let Some(old) = barrier.tripped.replace(tripped) {
-            self.state.lives.remove(old.timer);
-            self.state.text_bytes -= old.owners.iter().map(|owner| owner.len()).sum::<usize>();
+            state.lives.remove(old.timer);
+            state.heap_bytes -= old.heap_bytes();
         }
     }
 }

@@ -221,7 +221,7 @@ fn a_million_names_leave_nothing() {
         assert!(state.conns.is_empty() && state.sessions.is_empty() && state.sids.is_empty());
         assert!(state.waiting.is_empty() && state.observers.is_empty());
         assert!(state.table.is_empty() && state.loose.is_empty());
-        assert_eq!(state.text_bytes, 0);
+        assert_eq!(state.heap_bytes, 0);
         assert_eq!(state.next_due(), (u64::MAX, u64::MAX));
         drop(state);
         let held = ledger.total();

@@ -550,21 +550,10 @@ impl Turn<'_> {
             return;
         };
         change(&mut hold);
-        self.state.text_bytes += hold.heap_bytes();
         hold.timer = None;
-        match hold.life {
-            Life::Lease { end_ms } => {
-                let due = super::Due::Lease(id, fence);
-                hold.timer = Some(self.state.lives.insert(end_ms, due));
-            }
-            Life::Session { number } => self.live_by(number, id, fence),
-        }
-        self.state.note_hold(id, &hold.owner, 1);
         let name = self.state.objects[id as usize].name.clone();
         self.emit(&hold.as_effect(&name));
-        if let Some(held) = self.state.objects[id as usize].held_mut() {
-            held.holds.push(hold);
-        }
+        self.state.put_hold(id, hold);
     }
 
     /// A refusal of what is free, but cannot be entered as was asked.

@@ -3,6 +3,7 @@
 use super::Kind;
 use super::object::{Body, Latch, Name};
 use super::queue::{Request, Wants};
+use super::room::{join, push_text};
 use super::turn::{Outcome, Ticket, Turn};
 use super::{Due, Refusal};
 use crate::engine::effect::Coordination;
@@ -64,9 +65,8 @@ impl Turn<'_> {
             return Ok(Some(latch.remaining));
         }
         latch.remaining = latch.remaining.saturating_sub(count);
-        latch.counted.push(owner.into());
         let remaining = latch.remaining;
-        self.state.text_bytes += owner.len();
+        self.state.heap_bytes += push_text(&mut latch.counted, owner);
         self.emit(&Coordination::CountDown {
             db: name.db,
             key: &name.key,
@@ -128,8 +128,7 @@ impl Turn<'_> {
         // A lock that nobody holds is nothing.
         let nothing = Body::Held(super::object::Held::of_lock());
         if let Body::Latch(latch) = std::mem::replace(&mut object.body, nothing) {
-            let bytes: usize = latch.counted.iter().map(|owner| owner.len()).sum();
-            self.state.text_bytes -= bytes;
+            self.state.heap_bytes -= latch.heap_bytes();
         }
         self.answer_observers(&name, |wants| match wants {
             Wants::Latch(_) => Some(Outcome::Nothing),
@@ -166,7 +165,9 @@ impl Turn<'_> {
         let id = self.park(request, wait_ms);
         let place = self.state.requests[id as usize].place;
         let observers = self.state.observers.entry(name.clone()).or_default();
-        observers.insert(place, id);
+        let is_first = observers.is_empty();
+        let name_bytes = if is_first { name.heap_bytes() } else { 0 };
+        self.state.heap_bytes += join(observers, place, id) + name_bytes;
     }
 
     /// Answers those who wait for what becomes of a name, as far as `answer` says.

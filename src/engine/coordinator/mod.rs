@@ -8,6 +8,7 @@
 //!                 latches and barriers                   latch.rs, barrier.rs
 //!     Session     a number of holds that end together    session.rs
 //!     Wheel       deadlines, on engine and on monotonic time     wheel.rs
+//!     heap_bytes  what all that takes                    room.rs
 //! ```
 //!
 //! A multi-lock, a session's end and a look for cycles are thus one step each. Where the shard of a
@@ -37,6 +38,7 @@ mod latch;
 mod object;
 mod observe;
 mod queue;
+mod room;
 mod sessions;
 mod turn;
 mod wheel;
@@ -186,8 +188,9 @@ struct State {
     /// Woken when something becomes due before `sleeps_until`.
     sleeper: Option<Arc<dyn Wake>>,
     sleeps_until: (u64, u64),
-    /// Bytes of names, owners and values.
-    text_bytes: usize,
+    /// Bytes of all that hangs below the tables.
+    heap_bytes: usize,
+    tables: room::Tables,
     room: Room,
 }
 
@@ -236,7 +239,8 @@ impl Coordinator {
             frame: 0,
             sleeper: None,
             sleeps_until: (0, 0),
-            text_bytes: 0,
+            heap_bytes: 0,
+            tables: room::Tables::default(),
             room: Room::new(ledger),
         }))
     }
@@ -302,17 +306,22 @@ impl Coordinator {
     pub(super) fn untie(&self, db: u32, key: &[u8], session: u64) {
         let mut state = self.0.lock();
         let name = Name::new(db, key);
-        if let Some(session) = state.sessions.get_mut(&session) {
-            session.keys.remove(&name);
-        }
+        state.change_session(session, |session| {
+            if session.keys.remove(&name) {
+                session.key_bytes -= name.heap_bytes();
+            }
+        });
     }
 
     /// Something goes with a session from now on.
     pub(super) fn tie(&self, db: u32, key: &[u8], session: u64) {
-        let mut state = self.0.lock();
-        if let Some(session) = state.sessions.get_mut(&session) {
-            session.keys.insert(Name::new(db, key));
-        }
+        let (mut state, name) = (self.0.lock(), Name::new(db, key));
+        state.change_session(session, |session| {
+            let bytes = name.heap_bytes();
+            if session.keys.insert(name) {
+                session.key_bytes += bytes;
+            }
+        });
     }
 
     pub(super) fn note_frame(&self, frame: u64) {
@@ -425,16 +434,6 @@ impl State {
             self.sleeps_until = (0, 0);
             sleeper.wake();
         }
-    }
-
-    /// Tells the ledger what is held.
-    fn report(&mut self) {
-        let objects = self.objects.capacity() * (size_of::<Object>() + 8);
-        let requests = self.requests.capacity() * (size_of::<Request>() + 8);
-        let table = self.table.capacity() * 5;
-        let wheels = self.lives.heap_bytes() + self.waits.heap_bytes();
-        let bytes = objects + requests + table + wheels + self.text_bytes;
-        self.room.set(bytes);
     }
 
     /// When an object ends by itself, in engine milliseconds.

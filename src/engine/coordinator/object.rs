@@ -23,10 +23,6 @@ impl Name {
             key: key.into(),
         }
     }
-
-    pub(super) fn heap_bytes(&self) -> usize {
-        self.key.len()
-    }
 }
 
 /// Requests in order, by the places they took. O(log n) to join, to leave and to look before a

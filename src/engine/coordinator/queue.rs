@@ -9,6 +9,7 @@
 //! begins to wait whose owner itself is in somebody's way.
 
 use super::object::{Held, Hold, Line, Name, Object};
+use super::room::{join, leave, text_bytes};
 use super::turn::{Outcome, Ticket, Turn};
 use super::wheel::TimerId;
 use super::{Kind, State};
@@ -102,14 +103,6 @@ impl Request {
             _ => None,
         }
     }
-
-    fn text_bytes(&self) -> usize {
-        let value = match &self.wants {
-            Wants::Hold { value, .. } => value.as_ref().map_or(0, |value| value.len()),
-            _ => 0,
-        };
-        self.owner.len() + value
-    }
 }
 
 impl Circle {
@@ -133,20 +126,24 @@ impl Turn<'_> {
     pub(super) fn park(&mut self, mut request: Request, wait_ms: u64) -> u32 {
         let ticket = request.ticket;
         let until_ms = self.now.mono_ms_up().saturating_add(wait_ms);
-        let id = self.state.requests.vacant_key() as u32;
-        self.state.place += 1;
-        request.place = self.state.place;
-        request.timer = Some(self.state.waits.insert(until_ms, id));
-        self.state.text_bytes += request.text_bytes();
+        let state = &mut *self.state;
+        let id = state.requests.vacant_key() as u32;
+        state.place += 1;
+        request.place = state.place;
+        request.timer = Some(state.waits.insert(until_ms, id));
+        state.heap_bytes += request.heap_bytes();
         for &object_id in request.objects() {
-            self.state.note_queue(object_id, 1);
-            let object = &mut self.state.objects[object_id as usize];
-            object.queue.insert(request.place_at(object_id), id);
+            state.note_queue(object_id, 1);
+            let object = &mut state.objects[object_id as usize];
+            state.heap_bytes += join(&mut object.queue, request.place_at(object_id), id);
             object.contention.waits += 1;
         }
         if !request.objects().is_empty() {
-            let of_owner = self.state.waiting.entry(request.owner.clone());
-            of_owner.or_default().insert(request.place, id);
+            let of_owner = state.waiting.entry(request.owner.clone()).or_default();
+            if of_owner.is_empty() {
+                state.heap_bytes += text_bytes(&request.owner);
+            }
+            state.heap_bytes += join(of_owner, request.place, id);
         }
         if let Some(session) = request.session {
             self.keep_alive_while_parked(session, request.place, id);
@@ -158,21 +155,23 @@ impl Turn<'_> {
 
     /// Takes a request out of all that knows of it. Its objects may then go to others.
     pub(super) fn take_request(&mut self, id: u32) -> Request {
-        let request = self.state.requests.remove(id as usize);
-        self.state.text_bytes -= request.text_bytes();
+        let state = &mut *self.state;
+        let request = state.requests.remove(id as usize);
+        state.heap_bytes -= request.heap_bytes();
         if let Some(timer) = request.timer {
-            self.state.waits.remove(timer);
+            state.waits.remove(timer);
         }
         for &object in request.objects() {
-            let place = request.place_at(object);
-            self.state.objects[object as usize].queue.remove(&place);
-            self.state.note_queue(object, -1);
+            let queue = &mut state.objects[object as usize].queue;
+            state.heap_bytes -= leave(queue, request.place_at(object));
+            state.note_queue(object, -1);
             self.to_pump.push(object);
         }
-        if let Some(of_owner) = self.state.waiting.get_mut(&request.owner) {
-            of_owner.remove(&request.place);
+        if let Some(of_owner) = state.waiting.get_mut(&request.owner) {
+            state.heap_bytes -= leave(of_owner, request.place);
             if of_owner.is_empty() {
-                self.state.waiting.remove(&request.owner);
+                state.heap_bytes -= text_bytes(&request.owner);
+                state.waiting.remove(&request.owner);
             }
         }
         if let Wants::Latch(name) | Wants::Observe(name, _) = &request.wants {
@@ -426,7 +425,8 @@ impl State {
         };
         if held.limit.is_none() {
             for hold in &held.holds {
-                note_blocking(&mut self.blocking, &hold.owner, step);
+                let bytes = &mut self.heap_bytes;
+                note_blocking(&mut self.blocking, &hold.owner, step, bytes);
             }
         }
     }
@@ -435,7 +435,7 @@ impl State {
     pub(super) fn note_hold(&mut self, object: u32, owner: &[u8], step: i32) {
         let object = &self.objects[object as usize];
         if !object.queue.is_empty() && object.kind() == Kind::Lock {
-            note_blocking(&mut self.blocking, owner, step);
+            note_blocking(&mut self.blocking, owner, step, &mut self.heap_bytes);
         }
     }
 
@@ -460,23 +460,31 @@ impl State {
 
     pub(super) fn forget_observer(&mut self, name: &Name, place: u64) {
         if let Some(ids) = self.observers.get_mut(name) {
-            ids.remove(&place);
+            self.heap_bytes -= leave(ids, place);
             if ids.is_empty() {
+                self.heap_bytes -= name.heap_bytes();
                 self.observers.remove(name);
             }
         }
     }
 }
 
-fn note_blocking(blocking: &mut HashMap<Box<[u8]>, u32>, owner: &[u8], step: i32) {
+fn note_blocking(
+    blocking: &mut HashMap<Box<[u8]>, u32>,
+    owner: &[u8],
+    step: i32,
+    heap_bytes: &mut usize,
+) {
     let Some(holds) = blocking.get_mut(owner) else {
         if step > 0 {
+            *heap_bytes += text_bytes(owner);
             blocking.insert(owner.into(), 1);
         }
         return;
     };
     *holds = holds.saturating_add_signed(step);
     if *holds == 0 {
+        *heap_bytes -= text_bytes(owner);
         blocking.remove(owner);
     }
 }

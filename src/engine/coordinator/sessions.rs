@@ -29,6 +29,8 @@ pub(super) struct Session {
     pub(super) conn: u64,
     pub(super) holds: HashSet<(u32, u64)>,
     pub(super) keys: BTreeSet<Name>,
+    /// Bytes of their names.
+    pub(super) key_bytes: usize,
     /// Requests that wait to live by it.
     pub(super) waiting: Line,
 }
@@ -78,6 +80,26 @@ pub struct SessionInfo {
 }
 
 impl Session {
+    /// One that nothing lives by yet, with this end.
+    pub(super) fn new(open: &Open<'_>, end_ms: Option<u64>, given_ms: u64) -> Self {
+        Self {
+            sid: open.sid.into(),
+            name: open.name.into(),
+            ttl_ms: open.ttl_ms,
+            grace_ms: open.grace_ms,
+            delay_ms: open.delay_ms,
+            end_ms,
+            given_ms,
+            timer: None,
+            bound: open.is_bound.then_some(open.conn),
+            conn: open.conn,
+            holds: HashSet::new(),
+            keys: BTreeSet::new(),
+            key_bytes: 0,
+            waiting: Line::new(),
+        }
+    }
+
     fn is_of_connection(&self) -> bool {
         self.sid.is_empty()
     }
@@ -88,23 +110,9 @@ impl Turn<'_> {
     pub fn open_session(&mut self, open: &Open<'_>) -> u64 {
         self.state.session += 1;
         let number = self.state.session;
-        let bound = open.is_bound.then_some(open.conn);
-        let end_ms = self.in_ms(open.ttl_ms);
-        let session = Session {
-            sid: open.sid.into(),
-            name: open.name.into(),
-            ttl_ms: open.ttl_ms,
-            grace_ms: open.grace_ms,
-            delay_ms: open.delay_ms,
-            end_ms: bound.is_none().then_some(end_ms),
-            given_ms: open.ttl_ms,
-            timer: None,
-            bound,
-            conn: open.conn,
-            holds: HashSet::new(),
-            keys: BTreeSet::new(),
-            waiting: Line::new(),
-        };
+        let end_ms = (!open.is_bound).then(|| self.in_ms(open.ttl_ms));
+        let session = Session::new(open, end_ms, open.ttl_ms);
+        self.state.heap_bytes += session.heap_bytes();
         if !open.sid.is_empty() {
             self.state.sids.insert(open.sid.into(), number);
         }
@@ -218,13 +226,6 @@ impl Turn<'_> {
         })
     }
 
-    /// A hold lives by a session from now on.
-    pub(super) fn live_by(&mut self, number: u64, id: u32, fence: u64) {
-        if let Some(session) = self.state.sessions.get_mut(&number) {
-            session.holds.insert((id, fence));
-        }
-    }
-
     /// Something was granted to live by it: that is a sign of life.
     pub(super) fn renew(&mut self, number: u64) {
         let now_ms = self.in_ms(0);
@@ -240,18 +241,18 @@ impl Turn<'_> {
 
     /// A request waits to live by it.
     pub(super) fn keep_alive_while_parked(&mut self, number: u64, place: u64, request: u32) {
-        if let Some(session) = self.state.sessions.get_mut(&number) {
+        self.state.change_session(number, |session| {
             session.waiting.insert(place, request);
-        }
+        });
     }
 
     /// The request with this place does not wait any more.
     pub(super) fn leave_session(&mut self, number: u64, place: u64) {
-        let Some(session) = self.state.sessions.get_mut(&number) else {
-            return;
-        };
-        session.waiting.remove(&place);
-        if session.waiting.is_empty() {
+        self.state.change_session(number, |session| {
+            session.waiting.remove(&place);
+        });
+        let session = self.state.sessions.get(&number);
+        if session.is_some_and(|session| session.waiting.is_empty()) {
             self.renew(number);
         }
     }
@@ -358,6 +359,7 @@ impl Turn<'_> {
         let Some(mut session) = self.state.sessions.remove(&number) else {
             return 0;
         };
+        self.state.heap_bytes -= session.heap_bytes();
         if let Some(timer) = session.timer.take() {
             self.state.lives.remove(timer);
         }

@@ -150,7 +150,7 @@ fn check_invariants(coordinator: &Coordinator, now: Now) {
         let id = u32::try_from(id).unwrap();
         assert!(!object.is_empty(), "{:?} is empty", object.name);
         assert_eq!(state.find(object.name.db, &object.name.key), Some(id));
-        found.text_bytes += object.name.key.len();
+        found.heap_bytes += object.name.heap_bytes() + lines_bytes(&object.queue);
         let requests = object
             .queue
             .values()
@@ -168,21 +168,32 @@ fn check_invariants(coordinator: &Coordinator, now: Now) {
     assert_eq!(listed, found.session_holds);
     assert_eq!(state.lives.len(), found.timers);
     assert_eq!(state.waits.len(), state.requests.len());
-    let request_bytes = |(_, request): (usize, &Request)| {
-        let value = match &request.wants {
-            queue::Wants::Hold { value, .. } => value.as_ref().map_or(0, |value| value.len()),
-            _ => 0,
-        };
-        request.owner.len() + value
-    };
-    found.text_bytes += state.requests.iter().map(request_bytes).sum::<usize>();
-    assert_eq!(state.text_bytes, found.text_bytes);
+    let requests = state.requests.iter();
+    let requests = requests.map(|(_, request)| request.heap_bytes());
+    let sessions = state.sessions.values().map(Session::heap_bytes);
+    let waiting = state.waiting.iter();
+    let waiting = waiting.map(|(owner, line)| room::text_bytes(owner) + lines_bytes(line));
+    let blocking = state.blocking.keys().map(|owner| room::text_bytes(owner));
+    let observers = state.observers.iter();
+    let observers = observers.map(|(name, line)| name.heap_bytes() + lines_bytes(line));
+    let others = requests.chain(sessions).chain(waiting).chain(blocking);
+    found.heap_bytes += others.chain(observers).sum::<usize>();
+    assert_eq!(state.heap_bytes, found.heap_bytes);
+}
+
+/// Bytes that a line takes: what joining it took.
+fn lines_bytes(line: &Line) -> usize {
+    let mut other = Line::new();
+    let joins = line.iter();
+    joins
+        .map(|(place, id)| room::join(&mut other, *place, *id))
+        .sum()
 }
 
 /// What the objects add up to.
 #[derive(Default)]
 struct Found {
-    text_bytes: usize,
+    heap_bytes: usize,
     timers: usize,
     session_holds: HashSet<(u64, u32, u64)>,
 }
@@ -193,13 +204,12 @@ impl Found {
             Body::Held(held) => self.note_held(state, id, held, now),
             Body::Latch(latch) => {
                 self.timers += 1;
-                self.text_bytes += latch.counted.iter().map(|owner| owner.len()).sum::<usize>();
+                self.heap_bytes += latch.heap_bytes();
             }
             Body::Barrier(barrier) => {
-                let tripped = barrier.tripped.iter();
-                self.timers += tripped.clone().count();
-                let owners = tripped.flat_map(|tripped| &tripped.owners);
-                self.text_bytes += owners.map(|owner| owner.len()).sum::<usize>();
+                let tripped = barrier.tripped.as_ref();
+                self.timers += usize::from(tripped.is_some());
+                self.heap_bytes += tripped.map_or(0, object::Tripped::heap_bytes);
             }
         }
     }
@@ -210,8 +220,9 @@ impl Found {
         assert!(held.holds.iter().filter(is_exclusive).count() == 0 || is_alone);
         let owners: HashSet<&[u8]> = held.holds.iter().map(|hold| &*hold.owner).collect();
         assert_eq!(owners.len(), held.holds.len(), "two holds of one owner");
+        self.heap_bytes += held.slots_bytes();
         for hold in &held.holds {
-            self.text_bytes += hold.heap_bytes();
+            self.heap_bytes += hold.heap_bytes();
             let is_over = state
                 .hold_ends_ms(hold)
                 .is_some_and(|ends| ends <= now.engine_ms);
@@ -225,7 +236,7 @@ impl Found {
         }
         if let Some(delay) = &held.delay {
             self.timers += 1;
-            self.text_bytes += delay.owner.len();
+            self.heap_bytes += room::text_bytes(&delay.owner);
         }
     }
 }

@@ -2,8 +2,9 @@
 //! asked for, and what was freed goes to whoever waits for it.
 
 use super::Kind;
-use super::object::{Body, Delay, Hold, Name, Object};
+use super::object::{Body, Delay, Held, Hold, Name, Object, Tripped};
 use super::observe::HoldInfo;
+use super::room::text_bytes;
 use super::{Conn, Coordinator, Due, State};
 use crate::clock::Now;
 use crate::engine::effect::{Coordination, Effect, Life, Share};
@@ -351,7 +352,8 @@ impl<'c> Turn<'c> {
         if let Ok(place) = found {
             place.remove();
         }
-        self.state.text_bytes -= object.name.heap_bytes();
+        let slots_bytes = object.held().map_or(0, Held::slots_bytes);
+        self.state.heap_bytes -= object.name.heap_bytes() + slots_bytes;
         // An entry that is held is removed at once.
         if !is_key(self.key, &object.name) {
             self.state.loose.insert(object.name);
@@ -364,7 +366,7 @@ impl<'c> Turn<'c> {
         if let Some(id) = self.state.find_hash(hash, name.db, &name.key) {
             return id;
         }
-        self.state.text_bytes += name.heap_bytes();
+        self.state.heap_bytes += name.heap_bytes();
         self.state.loose.remove(name);
         let object = Object {
             name: name.clone(),
@@ -383,23 +385,12 @@ impl<'c> Turn<'c> {
     }
 
     /// Gives an object to an owner.
-    pub(super) fn grant(&mut self, id: u32, mut hold: Hold) {
+    pub(super) fn grant(&mut self, id: u32, hold: Hold) {
         let fence = hold.fence;
-        self.state.text_bytes += hold.heap_bytes();
-        match hold.life {
-            Life::Lease { end_ms } => {
-                let due = Due::Lease(id, fence);
-                hold.timer = Some(self.state.lives.insert(end_ms, due));
-            }
-            Life::Session { number } => self.live_by(number, id, fence),
-        }
-        self.state.note_hold(id, &hold.owner, 1);
         let object = &mut self.state.objects[id as usize];
         object.contention.grants += 1;
         self.effects.emit(&hold.as_effect(&object.name));
-        if let Some(held) = object.held_mut() {
-            held.holds.push(hold);
-        }
+        self.state.put_hold(id, hold);
         if !self.state.observers.is_empty() {
             let name = self.state.objects[id as usize].name.clone();
             self.wake_observers(&name, fence);
@@ -453,7 +444,7 @@ impl<'c> Turn<'c> {
         }
         self.end_delay(id, true);
         let timer = self.state.lives.insert(until_ms, Due::Delay(id));
-        self.state.text_bytes += lost.owner.len();
+        self.state.heap_bytes += text_bytes(&lost.owner);
         let delay = Delay {
             until_ms,
             ms: delay_ms,
@@ -481,7 +472,7 @@ impl<'c> Turn<'c> {
             db: object.name.db,
             key: &object.name.key,
         });
-        self.state.text_bytes -= delay.owner.len();
+        self.state.heap_bytes -= text_bytes(&delay.owner);
         if has_timer {
             self.state.lives.remove(delay.timer);
         }
@@ -490,14 +481,13 @@ impl<'c> Turn<'c> {
 
     /// Forgets a latch, the last meeting of a barrier, or that a semaphore was pinned.
     pub(super) fn forget(&mut self, id: u32, has_timer: bool) {
-        let mut owners_bytes = 0;
+        let mut bytes = 0;
         let object = &mut self.state.objects[id as usize];
         let (timer, is_latch) = match &mut object.body {
             Body::Latch(latch) => (Some(latch.timer), true),
             Body::Barrier(barrier) => {
                 let tripped = barrier.tripped.take();
-                let owners = tripped.iter().flat_map(|tripped| &tripped.owners);
-                owners_bytes = owners.map(|owner| owner.len()).sum();
+                bytes = tripped.as_ref().map_or(0, Tripped::heap_bytes);
                 (tripped.map(|tripped| tripped.timer), false)
             }
             Body::Held(held) => {
@@ -508,7 +498,7 @@ impl<'c> Turn<'c> {
             }
         };
         let name = object.name.clone();
-        self.state.text_bytes -= owners_bytes;
+        self.state.heap_bytes -= bytes;
         self.effects.emit(&Coordination::Forget {
             db: name.db,
             key: &name.key,
@@ -577,20 +567,44 @@ impl State {
         }
     }
 
+    /// Gives a hold, whose timer is not set, to its object, its session and the wheel.
+    pub(super) fn put_hold(&mut self, id: u32, mut hold: Hold) {
+        let fence = hold.fence;
+        match hold.life {
+            Life::Lease { end_ms } => {
+                hold.timer = Some(self.lives.insert(end_ms, Due::Lease(id, fence)));
+            }
+            Life::Session { number } => self.change_session(number, |session| {
+                session.holds.insert((id, fence));
+            }),
+        }
+        self.note_hold(id, &hold.owner, 1);
+        self.heap_bytes += hold.heap_bytes();
+        if let Some(held) = self.objects[id as usize].held_mut() {
+            let before = held.slots_bytes();
+            if held.holds.is_empty() {
+                // Most have one at a time.
+                held.holds.reserve_exact(1);
+            }
+            held.holds.push(hold);
+            self.heap_bytes += held.slots_bytes() - before;
+        }
+    }
+
     /// Takes a hold off its object, its session and the wheel.
     pub(super) fn take_hold(&mut self, id: u32, fence: u64) -> Option<Hold> {
         let held = self.objects.get_mut(id as usize)?.held_mut()?;
         let at = held.of_fence(fence)?;
         let hold = held.holds.remove(at);
-        self.text_bytes -= hold.heap_bytes();
+        self.heap_bytes -= hold.heap_bytes();
         self.note_hold(id, &hold.owner, -1);
         if let Some(timer) = hold.timer {
             self.lives.remove(timer);
         }
-        if let Life::Session { number } = hold.life
-            && let Some(session) = self.sessions.get_mut(&number)
-        {
-            session.holds.remove(&(id, fence));
+        if let Life::Session { number } = hold.life {
+            self.change_session(number, |session| {
+                session.holds.remove(&(id, fence));
+            });
         }
         Some(hold)
     }
@@ -654,6 +668,7 @@ impl State {
         shrink_map(&mut self.sids);
         shrink_map(&mut self.conns);
         shrink_map(&mut self.waiting);
+        shrink_map(&mut self.blocking);
         shrink_map(&mut self.observers);
     }
 }
@@ -670,10 +685,6 @@ fn shrink_map<K: Eq + std::hash::Hash, V>(map: &mut std::collections::HashMap<K,
 }
 
 impl Hold {
-    pub(super) fn heap_bytes(&self) -> usize {
-        self.owner.len() + self.value.as_ref().map_or(0, |value| value.len())
-    }
-
     pub(super) fn as_effect<'a>(&'a self, name: &'a Name) -> Coordination<'a> {
         Coordination::Hold {
             db: name.db,
