@@ -618,31 +618,11 @@ impl<'b> Step<'b> {
     /// [`WrongType`]: it is none.
     #[inline]
     pub fn lock(&mut self, db: u32, key: &[u8]) -> Result<Locked<'_>, WrongType> {
-        let hash = self.engine.hasher.hash(key);
-        let layout = self.view.layout();
-        let database = &layout[db as usize];
-        let number = database.shard_of(hash);
-        let shard = database.shards()[number].lock();
-        let (engine, held, ctx) = (
-            self.engine,
-            Held::One(shard, hash, (db, number)),
-            &mut self.ctx,
-        );
-        if held.has_extras() {
-            let locked = Locked {
-                engine,
-                layout,
-                held,
-                ctx,
-            };
+        let locked = self.lock_object(db, key);
+        if locked.has_extras() {
             return locked.if_string(db, key);
         }
-        Ok(Locked {
-            engine,
-            layout,
-            held,
-            ctx,
-        })
+        Ok(locked)
     }
 
     /// Locks the shard of one key of any type.

@@ -133,6 +133,23 @@ pub fn fence(words: &mut Words<'_>) -> u64 {
         .unsigned_abs()
 }
 
+/// Reads what is left of a call that waits for something behind a number: `AFTER` and `WAIT`.
+pub fn after_and_wait(words: &mut Words<'_>) -> (Option<u64>, Option<u64>) {
+    let (mut after, mut wait) = (None, None);
+    while words.more() {
+        if words.keyword("AFTER") {
+            let number = fence(words);
+            set_once(words, &mut after, number);
+        } else if words.keyword("WAIT") {
+            let ms = wait_ms(words);
+            set_once(words, &mut wait, ms);
+        } else {
+            words.reject();
+        }
+    }
+    (after, wait)
+}
+
 /// Names this call of the connection.
 pub fn ticket(cx: &mut Cx<'_>) -> Ticket {
     cx.conn.calls += 1;

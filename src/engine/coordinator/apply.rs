@@ -6,7 +6,7 @@ use super::sessions::{Open, Session};
 use super::turn::Turn;
 use super::{Coordinator, Due, State};
 use crate::clock::Now;
-use crate::engine::effect::{BadFrame, Coordination, Effect, Life, Share};
+use crate::engine::effect::{BadFrame, Coordination, Effect, Life};
 use crate::seeded::{self, Bug};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -224,12 +224,7 @@ impl Turn<'_> {
         else {
             return Err(BadFrame);
         };
-        let id = self.object(name, || {
-            Body::Held(match share {
-                Share::Permits { limit, .. } => Held::of_semaphore(limit),
-                Share::Exclusive | Share::Shared => Held::of_lock(),
-            })
-        });
+        let id = self.object(name, || Body::Held(Held::of_share(share)));
         if self.state.objects[id as usize].held().is_none() {
             return Err(BadFrame);
         }

@@ -164,7 +164,7 @@ impl Turn<'_> {
             });
         }
         self.put_tripped(id, generation, owners, until_ms);
-        self.touched.push(name);
+        self.touch(id);
         Ok(Outcome::Met { generation, index })
     }
 

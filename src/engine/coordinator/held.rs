@@ -44,6 +44,30 @@ pub struct Claim<'a> {
     pub wait_ms: u64,
 }
 
+/// What an owner is granted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms<'a> {
+    pub(super) owner: &'a [u8],
+    pub(super) conn: u64,
+    pub(super) share: Share,
+    pub(super) life: Asked,
+    pub(super) delay_ms: u64,
+    pub(super) value: Option<&'a [u8]>,
+}
+
+impl<'a> Claim<'a> {
+    fn terms(&self, life: Asked) -> Terms<'a> {
+        Terms {
+            owner: self.owner,
+            conn: self.ticket.conn,
+            share: self.share,
+            life,
+            delay_ms: self.delay_ms,
+            value: self.value,
+        }
+    }
+}
+
 /// What came of a request for a hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claimed {
@@ -112,7 +136,7 @@ impl Turn<'_> {
         let asked = self.asked(claim)?;
         let Some(id) = self.existing(name, claim.owner, claim.share)? else {
             if claim.depth.is_some_and(|depth| depth > 1) {
-                return Ok(self.free_refusal());
+                return Ok(self.refusal(&[], claim.share));
             }
             return self.grant_new(name, claim, asked);
         };
@@ -350,7 +374,7 @@ impl Turn<'_> {
             key: &name.key,
             limit: permits,
         });
-        self.touched.push(name.clone());
+        self.touch(id);
         self.to_pump.push(id);
         Ok(())
     }
@@ -403,34 +427,30 @@ impl Turn<'_> {
         asked: Asked,
     ) -> Result<Claimed, Refusal> {
         let fence = self.next_fence().ok_or(Refusal::NotReserved)?;
-        let id = self.object(name, || {
-            Body::Held(match claim.share {
-                Share::Permits { limit, .. } => Held::of_semaphore(limit),
-                Share::Exclusive | Share::Shared => Held::of_lock(),
-            })
-        });
-        self.grant_claim(&[id], claim, asked, fence);
+        let id = self.object(name, || Body::Held(Held::of_share(claim.share)));
+        self.grant_each(&[id], &claim.terms(asked), fence);
         Ok(Claimed::Granted { fence })
     }
 
-    fn grant_claim(&mut self, ids: &[u32], claim: &Claim<'_>, asked: Asked, fence: u64) {
+    /// Gives objects, which are free for it, to an owner.
+    pub(super) fn grant_each(&mut self, ids: &[u32], terms: &Terms<'_>, fence: u64) {
         for &id in ids {
             let hold = Hold {
-                owner: claim.owner.into(),
+                owner: terms.owner.into(),
                 fence,
-                share: claim.share,
+                share: terms.share,
                 depth: 1,
-                life: self.life(asked),
-                ttl_ms: if let Asked::Lease(ms) = asked { ms } else { 0 },
-                delay_ms: claim.delay_ms,
-                value: claim.value.map(Box::from),
+                life: self.life(terms.life),
+                ttl_ms: terms.life.lease_ms(),
+                delay_ms: terms.delay_ms,
+                value: terms.value.map(Box::from),
                 since_ms: self.now.engine_ms,
-                conn: claim.ticket.conn,
+                conn: terms.conn,
                 timer: None,
             };
             self.grant(id, hold);
         }
-        if let Some(session) = asked.session() {
+        if let Some(session) = terms.life.session() {
             self.renew(session);
         }
     }
@@ -463,7 +483,7 @@ impl Turn<'_> {
         if is_free {
             let fence = self.next_fence().ok_or(Refusal::NotReserved)?;
             self.take_over(ids, claim.owner);
-            self.grant_claim(ids, claim, asked, fence);
+            self.grant_each(ids, &claim.terms(asked), fence);
             return Ok(Claimed::Granted { fence });
         }
         self.take_over(ids, claim.owner);
@@ -535,8 +555,7 @@ impl Turn<'_> {
             }
         });
         if claim.value.is_some() {
-            let name = self.state.objects[id as usize].name.clone();
-            self.touched.push(name.clone());
+            self.touch(id);
         }
         if let Some(session) = asked.session() {
             self.renew(session);
@@ -556,18 +575,7 @@ impl Turn<'_> {
         self.state.put_hold(id, hold);
     }
 
-    /// A refusal of what is free, but cannot be entered as was asked.
-    fn free_refusal(&self) -> Claimed {
-        Claimed::Refused {
-            fence: 0,
-            ttl_ms: Some(0),
-            owner: Box::default(),
-            index: 0,
-            is_delayed: false,
-        }
-    }
-
-    /// What stands in the way of a request.
+    /// What stands in the way of a request; nothing of one that was only asked for wrongly.
     pub(super) fn refusal(&self, objects: &[u32], share: Share) -> Claimed {
         let state = &*self.state;
         for (index, &id) in objects.iter().enumerate() {

@@ -20,18 +20,18 @@ impl Turn<'_> {
             Some(_) => return Err(Refusal::WrongKind),
         }
         let end_ms = self.in_ms(lease_ms);
-        self.put_latch(name, count, end_ms);
+        let id = self.put_latch(name, count, end_ms);
         self.emit(&Coordination::Latch {
             db: name.db,
             key: &name.key,
             remaining: count,
             end_ms,
         });
-        self.touched.push(name.clone());
+        self.touch(id);
         Ok(true)
     }
 
-    pub(super) fn put_latch(&mut self, name: &Name, remaining: u32, end_ms: u64) {
+    pub(super) fn put_latch(&mut self, name: &Name, remaining: u32, end_ms: u64) -> u32 {
         // Its number is known before it is there.
         let id = self.state.objects.vacant_key() as u32;
         let timer = self.state.lives.insert(end_ms, Due::Object(id));
@@ -41,7 +41,7 @@ impl Turn<'_> {
             end_ms,
             timer,
         };
-        self.object(name, || Body::Latch(latch));
+        self.object(name, || Body::Latch(latch))
     }
 
     /// An owner counts a latch down by `count`, once; answers what remains, or none where there is
@@ -73,7 +73,7 @@ impl Turn<'_> {
             owner,
             remaining,
         });
-        self.touched.push(name.clone());
+        self.touch(id);
         if remaining == 0 {
             self.answer_observers(name, |wants| match wants {
                 Wants::Latch(_) => Some(Outcome::Opened),

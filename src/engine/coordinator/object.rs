@@ -205,6 +205,14 @@ impl Held {
         }
     }
 
+    /// What such a share can be had of.
+    pub(super) fn of_share(share: Share) -> Self {
+        match share {
+            Share::Permits { limit, .. } => Self::of_semaphore(limit),
+            Share::Exclusive | Share::Shared => Self::of_lock(),
+        }
+    }
+
     pub(super) fn of_owner(&self, owner: &[u8]) -> Option<&Hold> {
         self.holds.iter().find(|hold| &*hold.owner == owner)
     }

@@ -8,7 +8,8 @@
 //! stands. The look for a circle is O(requests in the way), and is made only when a call
 //! begins to wait whose owner itself is in somebody's way.
 
-use super::object::{Held, Hold, Line, Name, Object};
+use super::held::Terms;
+use super::object::{Held, Line, Name, Object};
 use super::room::{join, leave, text_bytes};
 use super::turn::{Outcome, Ticket, Turn};
 use super::wheel::TimerId;
@@ -73,6 +74,14 @@ pub(super) enum Asked {
 }
 
 impl Asked {
+    /// Of a lease, what it is given; 0 for what lives by something else.
+    pub(super) fn lease_ms(self) -> u64 {
+        match self {
+            Self::Lease(ms) => ms,
+            Self::Session(_) => 0,
+        }
+    }
+
     pub(super) fn session(self) -> Option<u64> {
         match self {
             Self::Lease(_) => None,
@@ -260,25 +269,15 @@ impl Turn<'_> {
         else {
             return;
         };
-        for &object in &objects {
-            let hold = Hold {
-                owner: request.owner.clone(),
-                fence,
-                share,
-                depth: 1,
-                life: self.life(life),
-                ttl_ms: if let Asked::Lease(ms) = life { ms } else { 0 },
-                delay_ms,
-                value: value.clone(),
-                since_ms: self.now.engine_ms,
-                conn: request.ticket.conn,
-                timer: None,
-            };
-            self.grant(object, hold);
-        }
-        if let Some(session) = life.session() {
-            self.renew(session);
-        }
+        let terms = Terms {
+            owner: &request.owner,
+            conn: request.ticket.conn,
+            share,
+            life,
+            delay_ms,
+            value: value.as_deref(),
+        };
+        self.grant_each(&objects, &terms, fence);
         let name = |id: &u32| self.state.objects[*id as usize].name.clone();
         let names = objects.iter().map(name).collect();
         self.settle(request.ticket, Outcome::Granted { names, fence });

@@ -1,7 +1,7 @@
 //! What the coordinator holds in memory.
 //!
 //! What hangs below objects, requests and sessions is added when it comes and taken off when it
-//! goes ([`State::heap_bytes`]); what the tables take follows from their capacities, and is added up
+//! goes (`State::heap_bytes`); what the tables take follows from their capacities, and is added up
 //! anew when one of those has changed.
 //!
 //! LIMITATIONS: how full the nodes of a tree are is not known, so that they are counted as a little

@@ -1,11 +1,10 @@
 //! One stay behind the coordinator's mutex: what time has ended ends first, then comes what was
 //! asked for, and what was freed goes to whoever waits for it.
 
-use super::Kind;
 use super::object::{Body, Delay, Held, Hold, Name, Object, Tripped};
-use super::observe::HoldInfo;
 use super::room::text_bytes;
 use super::{Conn, Coordinator, Due, State};
+use super::{HoldInfo, Kind};
 use crate::clock::Now;
 use crate::engine::effect::{Coordination, Effect, Life, Share};
 use crate::seeded::{self, Bug};
@@ -118,7 +117,7 @@ pub struct Turn<'c> {
     is_key_touched: bool,
     /// Objects to look at before the turn ends: something in their way may be gone.
     pub(super) to_pump: Vec<u32>,
-    /// Names whose watchers are to know.
+    /// Other names whose watchers are to know.
     pub(super) touched: Vec<Name>,
     pub(super) settled: Vec<Settled>,
     pub(super) lost: Vec<Lost>,
@@ -212,7 +211,7 @@ impl<'c> Turn<'c> {
         self.key = key;
     }
 
-    /// Notes that something was changed whose watchers are to know.
+    /// Notes that an object was changed whose watchers are to know.
     pub(super) fn touch(&mut self, id: u32) {
         let name = &self.state.objects[id as usize].name;
         if is_key(self.key, name) {
@@ -509,7 +508,7 @@ impl<'c> Turn<'c> {
         if is_latch {
             self.end_latch(id);
         }
-        self.touched.push(name);
+        self.touch(id);
         self.to_pump.push(id);
     }
 
