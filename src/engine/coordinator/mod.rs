@@ -25,7 +25,12 @@
 //! - every hold that lives by a session is in the session's list, and the other way round;
 //! - fences rise: a grant takes the next number, which no grant had before.
 //!
-//! LIMITATIONS: the whole state is copied in one turn for a snapshot, about 0.1 µs an object.
+//! LIMITATIONS: a turn has no bound but its work. The whole state is copied in one for a
+//! snapshot, 0.1 µs an object; all that is due at one moment ends in one, 0.5 µs a lease; a flush
+//! breaks all of a database in one, 1 µs a hold. For 100,000 locks that is 7, 50 and 90 ms, in
+//! which nobody else takes a turn. Ends are not dealt out over several turns because they come in
+//! one order, and one may hand over to whom the next would have ended: a turn that left some for
+//! later could not tell the truth about its own key without looking for them.
 
 mod apply;
 mod barrier;
