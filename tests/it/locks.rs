@@ -3,6 +3,7 @@
 
 mod connections;
 pub(crate) mod counter;
+mod decisions;
 mod histories;
 mod model;
 mod queues;
@@ -21,6 +22,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.extend(crate::trials_of("locks::counter", counter::CASES));
     trials.extend(crate::trials_of("locks::connections", connections::CASES));
     trials.extend(crate::trials_of("locks::histories", histories::CASES));
+    trials.extend(crate::trials_of("locks::decisions", decisions::CASES));
+    trials.extend(decisions::slow_trials());
     trials.extend(queues::trials());
     trials.extend(restart::clock_trials());
     trials
