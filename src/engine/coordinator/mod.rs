@@ -66,7 +66,7 @@ use std::sync::Arc;
 use wheel::Wheel;
 
 /// Larger numbers JavaScript does not tell apart.
-const FENCE_MAX: u64 = (1 << 53) - 1;
+pub(crate) const FENCE_MAX: u64 = (1 << 53) - 1;
 /// Waiting requests, unless told otherwise.
 const WAITERS_MAX: usize = 100_000;
 /// For how long after a restart or a stall nothing ends, unless told otherwise.

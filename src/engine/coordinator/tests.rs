@@ -438,6 +438,39 @@ fn nothing_ends_before_its_time() {
     bench.check_replay();
 }
 
+/// Whatever a late turn finds ended, it ends in the order in which it was due.
+#[test]
+fn decision_13_what_has_ended_ends_by_deadline() {
+    let mut bench = Bench::new();
+    for (key, lease_ms) in [("late", 40), ("early", 20)] {
+        let life = Wanted::Lease(lease_ms);
+        let claim = Claim { life, ..claim("a") };
+        bench.acquire(key, &claim).unwrap();
+    }
+    bench.wait("late", "b", 2, 1_000);
+    bench.wait("early", "c", 3, 30);
+    bench.wait("late", "d", 4, 30);
+    bench.pass(50);
+    // The lease of `early` ended before the wait for it did, and before the lease of `late`.
+    let outcomes = std::mem::take(&mut bench.settled);
+    let told: Vec<_> = outcomes
+        .iter()
+        .map(|settled| match &settled.outcome {
+            Outcome::Granted { fence, .. } => (settled.ticket.conn, Some(*fence)),
+            _ => (settled.ticket.conn, None),
+        })
+        .collect();
+    assert_eq!(told, [(3, Some(3)), (4, None), (2, Some(4))]);
+    // In one millisecond what frees comes before who gives up.
+    let life = Wanted::Lease(20);
+    let claim = Claim { life, ..claim("a") };
+    bench.acquire("k", &claim).unwrap();
+    bench.wait("k", "b", 5, 20);
+    bench.pass(20);
+    assert_eq!(bench.granted(), [(5, 6)]);
+    bench.check_replay();
+}
+
 #[test]
 fn all_or_none_of_several_locks() {
     let mut bench = Bench::new();
