@@ -55,6 +55,7 @@ impl Coordinator {
         for (&number, session) in &mut state.sessions {
             if session.end_ms.is_none() {
                 session.end_ms = Some(end_ms);
+                session.given_ms = state.bounds.lease_grace_ms;
                 session.timer = Some(state.lives.insert(end_ms, Due::Session(number)));
             }
         }
@@ -304,6 +305,14 @@ impl Turn<'_> {
         };
         let state = &mut *self.state;
         state.session = state.session.max(number);
+        // That of a connection has no time of its own but the grace after a restart, which a
+        // snapshot may have been cut in.
+        let is_of_connection = sid.is_empty();
+        let given_ms = if is_of_connection {
+            u64::MAX
+        } else {
+            ttl_ms.max(grace_ms)
+        };
         let session = state.sessions.entry(number).or_insert_with(|| Session {
             sid: sid.into(),
             name: name.into(),
@@ -311,7 +320,7 @@ impl Turn<'_> {
             grace_ms,
             delay_ms,
             end_ms,
-            given_ms: ttl_ms.max(grace_ms),
+            given_ms,
             timer: None,
             bound: None,
             conn: 0,
