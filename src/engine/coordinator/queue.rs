@@ -18,6 +18,7 @@ use std::collections::{HashMap, HashSet};
 
 /// A call that waits.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Request {
     pub(super) ticket: Ticket,
     pub(super) owner: Box<[u8]>,
@@ -31,6 +32,7 @@ pub(super) struct Request {
 }
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) enum Wants {
     /// To hold these objects, all at once.
     Hold {
