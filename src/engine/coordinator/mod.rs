@@ -34,6 +34,8 @@ mod crowd;
 mod double;
 mod held;
 mod latch;
+#[cfg(all(test, loom))]
+mod loom_tests;
 #[cfg(all(test, not(loom)))]
 mod model;
 mod object;
