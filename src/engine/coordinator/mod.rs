@@ -35,6 +35,10 @@ mod crowd;
 mod double;
 mod held;
 mod latch;
+#[cfg(all(test, loom))]
+mod loom_tests;
+#[cfg(all(test, not(loom)))]
+mod model;
 mod object;
 mod observe;
 mod queue;
@@ -146,6 +150,7 @@ enum Due {
 /// All coordination objects of an engine.
 pub(crate) struct Coordinator(Mutex<State>);
 
+#[cfg_attr(test, derive(Clone))]
 struct State {
     hasher: KeyHasher,
     table: HashTable<u32>,
@@ -196,6 +201,7 @@ struct State {
 
 /// What a connection has here.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 struct Conn {
     /// Its own session.
     own: Option<u64>,
