@@ -4,7 +4,7 @@
 //! order of arrival, or null.
 
 use crate::command::lock::claim;
-use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Spec};
+use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Repeat, Spec};
 use crate::command::words::Words;
 use crate::command::{Cx, Park, ReplyError, error};
 use crate::engine::coordinator::{Arrive, Kind};
@@ -40,7 +40,7 @@ pub const SPECS: &[Spec] = &[
             .optional(),
         Arg::new("wait", ArgKind::Integer).token("WAIT"),
     ])
-    .tips(&["linchpin:safe_to_repeat_with_after"]),
+    .repeat(Repeat::SafeWith("AFTER")),
     Spec::new(
         "barrier.info",
         2,

@@ -9,8 +9,6 @@ use crate::engine::coordinator::{
     Claim, Claimed, Kind, Name, Outcome, Refusal, Ticket, Turn, Wanted,
 };
 
-/// The hint of commands that may be repeated without a second effect.
-pub const REPEATABLE: &[&str] = &["linchpin:safe_to_repeat"];
 /// The longest name of an owner, in bytes.
 pub const OWNER_BYTES_MAX: usize = 256;
 /// The longest value that a holder proclaims, in bytes.

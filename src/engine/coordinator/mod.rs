@@ -40,6 +40,10 @@ mod crowd;
 mod double;
 mod held;
 mod latch;
+#[cfg(all(test, loom))]
+mod loom_tests;
+#[cfg(all(test, not(loom)))]
+mod model;
 mod object;
 mod observe;
 mod queue;
@@ -71,7 +75,7 @@ use std::sync::Arc;
 use wheel::Wheel;
 
 /// Larger numbers JavaScript does not tell apart.
-const FENCE_MAX: u64 = (1 << 53) - 1;
+pub(crate) const FENCE_MAX: u64 = (1 << 53) - 1;
 /// Waiting requests, unless told otherwise.
 const WAITERS_MAX: usize = 100_000;
 /// For how long after a restart or a stall nothing ends, unless told otherwise.
@@ -151,6 +155,7 @@ enum Due {
 /// All coordination objects of an engine.
 pub(crate) struct Coordinator(Mutex<State>);
 
+#[cfg_attr(test, derive(Clone))]
 struct State {
     hasher: KeyHasher,
     table: HashTable<u32>,
@@ -201,6 +206,7 @@ struct State {
 
 /// What a connection has here.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 struct Conn {
     /// Its own session.
     own: Option<u64>,

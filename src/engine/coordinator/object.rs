@@ -31,6 +31,7 @@ pub(super) type Line = BTreeMap<u64, u32>;
 
 /// One key and all that is known of it.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Object {
     pub(super) name: Name,
     pub(super) hash: u64,
@@ -53,6 +54,7 @@ pub struct Contention {
 }
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) enum Body {
     /// A lock or a semaphore.
     Held(Held),
@@ -62,6 +64,7 @@ pub(super) enum Body {
 
 /// What can be held.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Held {
     /// Of a semaphore.
     pub(super) limit: Option<Limit>,
@@ -78,6 +81,7 @@ pub(super) struct Limit {
 }
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Hold {
     pub(super) owner: Box<[u8]>,
     pub(super) fence: u64,
@@ -97,6 +101,7 @@ pub(super) struct Hold {
 
 /// What keeps others out after an unclean loss.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Delay {
     /// Engine time.
     pub(super) until_ms: u64,
@@ -111,6 +116,7 @@ pub(super) struct Delay {
 
 /// A count that has not reached zero, or has and is kept for those who come late.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Latch {
     pub(super) remaining: u32,
     /// Who has counted down.
@@ -122,6 +128,7 @@ pub(super) struct Latch {
 
 /// Those who have arrived are the requests in its queue.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Barrier {
     pub(super) parties: u32,
     pub(super) tripped: Option<Tripped>,
@@ -129,6 +136,7 @@ pub(super) struct Barrier {
 
 /// The last time all had arrived.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Tripped {
     pub(super) generation: u64,
     /// In the order of their arrival.

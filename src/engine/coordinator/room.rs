@@ -166,6 +166,7 @@ impl State {
 }
 
 /// What the tables took when their capacities added up to this.
+#[cfg_attr(test, derive(Clone))]
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     capacities: usize,

@@ -93,6 +93,20 @@ impl Bench {
         self.turn(|turn| turn.release(&name(key), owner.as_bytes(), None, None))
     }
 
+    /// Starts again from a snapshot.
+    fn restart(&mut self) {
+        let mut cut = Vec::new();
+        self.coordinator.cut(&mut cut);
+        self.coordinator = coordinator();
+        for effect in Effects::of(&cut) {
+            let Ok(Effect::Coordination(change)) = effect else {
+                panic!("{effect:?}");
+            };
+            self.coordinator.apply(&change).unwrap();
+        }
+        self.coordinator.resume(self.now);
+    }
+
     fn granted(&mut self) -> Vec<(u64, u64)> {
         let settled = std::mem::take(&mut self.settled);
         let granted = settled
@@ -438,6 +452,39 @@ fn nothing_ends_before_its_time() {
     bench.check_replay();
 }
 
+/// Whatever a late turn finds ended, it ends in the order in which it was due.
+#[test]
+fn decision_13_what_has_ended_ends_by_deadline() {
+    let mut bench = Bench::new();
+    for (key, lease_ms) in [("late", 40), ("early", 20)] {
+        let life = Wanted::Lease(lease_ms);
+        let claim = Claim { life, ..claim("a") };
+        bench.acquire(key, &claim).unwrap();
+    }
+    bench.wait("late", "b", 2, 1_000);
+    bench.wait("early", "c", 3, 30);
+    bench.wait("late", "d", 4, 30);
+    bench.pass(50);
+    // The lease of `early` ended before the wait for it did, and before the lease of `late`.
+    let outcomes = std::mem::take(&mut bench.settled);
+    let told: Vec<_> = outcomes
+        .iter()
+        .map(|settled| match &settled.outcome {
+            Outcome::Granted { fence, .. } => (settled.ticket.conn, Some(*fence)),
+            _ => (settled.ticket.conn, None),
+        })
+        .collect();
+    assert_eq!(told, [(3, Some(3)), (4, None), (2, Some(4))]);
+    // In one millisecond what frees comes before who gives up.
+    let life = Wanted::Lease(20);
+    let claim = Claim { life, ..claim("a") };
+    bench.acquire("k", &claim).unwrap();
+    bench.wait("k", "b", 5, 20);
+    bench.pass(20);
+    assert_eq!(bench.granted(), [(5, 6)]);
+    bench.check_replay();
+}
+
 #[test]
 fn all_or_none_of_several_locks() {
     let mut bench = Bench::new();
@@ -691,6 +738,30 @@ fn nothing_ends_soon_after_a_stall() {
     let extended = bench.turn(|turn| turn.extend(&name("short"), b"o", 50, None, 1));
     assert_eq!(extended, Ok(Extended::Done));
     bench.check_replay();
+}
+
+/// What a connection kept has the grace after a restart, also if the server then stands still, or
+/// starts a second time from a snapshot that was cut meanwhile.
+#[test]
+fn what_a_connection_kept_has_its_grace_after_a_restart() {
+    let mut bench = Bench::new();
+    let by_conn = Claim {
+        life: Wanted::Conn,
+        ..claim("o")
+    };
+    bench.acquire("k", &by_conn).unwrap();
+    bench.restart();
+    bench.now.engine_ms += LEASE_GRACE_MS;
+    bench.now.mono_us += (LEASE_GRACE_MS + 60_000) * 1_000;
+    bench.turn(|_| ());
+    assert!(bench.coordinator.is_in_use(0, b"k"), "lost after a stall");
+    bench.restart();
+    bench.turn(|_| ());
+    assert!(bench.coordinator.is_in_use(0, b"k"), "lost at once");
+    bench.now.engine_ms += LEASE_GRACE_MS;
+    bench.now.mono_us += LEASE_GRACE_MS * 1_000;
+    bench.turn(|_| ());
+    assert!(!bench.coordinator.is_in_use(0, b"k"), "nobody came back");
 }
 
 #[test]

@@ -282,20 +282,32 @@ impl<'c> Turn<'c> {
         }
     }
 
-    /// Ends what `now` has ended, in order.
+    /// Ends what `now` has ended, by deadline; what an end frees is handed over before the next one
+    /// comes. Leases and their like end on engine time and waits on monotonic time, so what is
+    /// compared is how long ago each was due. In one millisecond a wait ends last: what frees the
+    /// lock it is for is not kept from it.
     fn end_due(&mut self) {
         let now_ms = if seeded::has(Bug::WallClockLeases) {
             self.now.wall_ms
         } else {
             self.now.engine_ms
         };
+        let mono_ms = self.now.mono_us / 1_000;
         loop {
-            let due = self.state.lives.pop(now_ms);
-            let Some((at_ms, due)) = due else { break };
-            self.end_one(at_ms, due);
-        }
-        while let Some((_, request)) = self.state.waits.pop(self.now.mono_us / 1_000) {
-            self.time_out(request);
+            let life = self.state.lives.first_due_ms(now_ms);
+            let wait = self.state.waits.first_due_ms(mono_ms);
+            let life_ago_ms = life.map(|at| now_ms.saturating_sub(at));
+            let wait_ago_ms = wait.map(|at| mono_ms.saturating_sub(at));
+            // None is less than any time that has passed.
+            if life_ago_ms >= wait_ago_ms {
+                let Some((at_ms, due)) = self.state.lives.pop(now_ms) else {
+                    break;
+                };
+                self.end_one(at_ms, due);
+            } else if let Some((_, request)) = self.state.waits.pop(mono_ms) {
+                self.time_out(request);
+            }
+            self.pump_all();
         }
         self.pump_all();
     }
