@@ -69,6 +69,9 @@ const WAITERS_MAX: usize = 100_000;
 /// For how long after a restart or a stall nothing ends, unless told otherwise.
 const LEASE_GRACE_MS: u64 = 10_000;
 
+/// What is held is reported in steps of so many bytes.
+const REPORT_STEP_BYTES: usize = 4 << 10;
+
 /// Why something was not done, where that is no ordinary answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -158,6 +161,8 @@ struct State {
     blocking: HashMap<Box<[u8]>, u32>,
     /// Requests that wait for something to be there, by its name.
     observers: HashMap<Name, Vec<u32>>,
+    /// Room for the objects that a turn is to look at, lent to one turn after the other.
+    to_pump: Vec<u32>,
     /// Keys tied to sessions that have ended, and objects that are gone: their entries are of no
     /// use any more.
     loose: BTreeSet<Name>,
@@ -219,6 +224,7 @@ impl Coordinator {
             waiting: HashMap::new(),
             blocking: HashMap::new(),
             observers: HashMap::new(),
+            to_pump: Vec::new(),
             loose: BTreeSet::new(),
             returned: Vec::new(),
             lives: Wheel::new(),
@@ -387,7 +393,7 @@ impl State {
     }
 
     /// The next times at which something is due, on engine and on monotonic time.
-    fn next_due(&self) -> (u64, u64) {
+    fn next_due(&mut self) -> (u64, u64) {
         let never = u64::MAX;
         let life = self.lives.next_ms().unwrap_or(never);
         (life, self.waits.next_ms().unwrap_or(never))
@@ -398,7 +404,7 @@ impl State {
             // It is awake, or will be.
             return;
         }
-        let (life, wait) = self.next_due();
+        let (life, wait) = (self.lives.not_before_ms(), self.waits.not_before_ms());
         if (life < self.sleeps_until.0 || wait < self.sleeps_until.1)
             && let Some(sleeper) = &self.sleeper
         {
@@ -407,14 +413,14 @@ impl State {
         }
     }
 
-    /// Tells the ledger what is held.
+    /// Tells the ledger what is held, in steps: most turns change little, and all share the sum.
     fn report(&mut self) {
         let objects = self.objects.capacity() * (size_of::<Object>() + 8);
         let requests = self.requests.capacity() * (size_of::<Request>() + 8);
         let table = self.table.capacity() * 5;
         let wheels = self.lives.heap_bytes() + self.waits.heap_bytes();
         let bytes = objects + requests + table + wheels + self.text_bytes;
-        self.room.set(bytes);
+        self.room.set(bytes.next_multiple_of(REPORT_STEP_BYTES));
     }
 
     /// When an object ends by itself, in engine milliseconds.
