@@ -14,6 +14,9 @@
 //! A connection that has executed what it read gives way to the others that are ready, once, before
 //! it sends: see `docs/decisions/0015-replies.md`.
 //!
+//! One that has handed a lock over gives way as well: whoever has it now, and is ready to go on,
+//! learns of it before its last holder learns that it gave it back.
+//!
 //! With a journal, replies leave once what they tell is in it (`session/held.rs`). Requests go on
 //! being executed meanwhile, up to a bound.
 //!
@@ -117,6 +120,8 @@ pub(super) struct Connection {
     runnable: bool,
     /// What is in `input` was read by the poll before this one.
     announced: bool,
+    /// What ran told others to go on, who go first.
+    gives_way: bool,
     /// Nothing more will be read.
     draining: bool,
     /// A reply did not fit: what there is of it is not sent.
@@ -176,6 +181,7 @@ impl Connection {
             runnable: false,
             announced: false,
             introduced: false,
+            gives_way: false,
             draining: false,
             overflowed: false,
             quiet_since_ms: None,
@@ -194,6 +200,10 @@ impl Connection {
             }
             if self.overflowed {
                 return Poll::Ready(End::OutputLimit);
+            }
+            if std::mem::take(&mut self.gives_way) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             if self.send(cx).is_err() {
                 return Poll::Ready(End::Broken);
@@ -522,6 +532,7 @@ impl Connection {
         let mut worker = self.local.worker.borrow_mut();
         let ran = self.session.run(input, &mut self.output, &mut worker);
         drop(worker);
+        self.gives_way = ran.has_settled;
         self.hold(start, ran.replies, ran.needs);
         ran
     }
