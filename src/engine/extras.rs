@@ -20,8 +20,8 @@
 //! says something, or is not there; a shard without extras has no table for them.
 //!
 //! Cost: a shard without extras pays one look at a pointer for each key opened. With extras, each
-//! key that is there costs a comparison of hashes, and where there are several extras one probe of a
-//! hash table by the hash that is known already; 64 bytes and the key for each extra.
+//! key that is there costs a comparison of hashes, and where there are several extras one probe of
+//! a hash table by the hash that is known already; 64 bytes and the key for each extra.
 
 use super::coordinator::Coordinator;
 use super::ledger::usable;

@@ -236,20 +236,10 @@ impl Connection {
                 continue;
             }
             match self.read(cx) {
-                Poll::Pending => {
-                    if stop_ms.is_none() {
-                        return Poll::Pending;
-                    }
-                    // What is on its way is waited for: the tick wakes this task. Only looks at
-                    // the socket count; since the last read a busy machine may have let any time
-                    // pass.
-                    let now_ms = self.local.read_clock();
-                    let since_ms = *self.quiet_since_ms.get_or_insert(now_ms);
-                    if now_ms.saturating_sub(since_ms) < STOP_QUIET_MS {
-                        return Poll::Pending;
-                    }
-                    self.draining = true;
+                Poll::Pending if stop_ms.is_none() || self.may_hear_more() => {
+                    return Poll::Pending;
                 }
+                Poll::Pending => self.draining = true,
                 Poll::Ready(Err(end)) => return Poll::Ready(end),
                 Poll::Ready(Ok(())) => {
                     self.quiet_since_ms = None;
@@ -263,6 +253,15 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Whether, while the server stops, the socket has not been silent for long: what is on its way
+    /// is waited for, and the tick wakes this task. Only looks at the socket count; since the last
+    /// read a busy machine may have let any time pass.
+    fn may_hear_more(&mut self) -> bool {
+        let now_ms = self.local.read_clock();
+        let since_ms = *self.quiet_since_ms.get_or_insert(now_ms);
+        now_ms.saturating_sub(since_ms) < STOP_QUIET_MS
     }
 
     /// Takes what others posted; answers whether the connection is to end.
