@@ -171,6 +171,8 @@ struct State {
     blocking: HashMap<Box<[u8]>, u32>,
     /// Requests that wait for something to be there, by its name.
     observers: HashMap<Name, Line>,
+    /// Room for the objects that a turn is to look at, lent to one turn after the other.
+    to_pump: Vec<u32>,
     /// Keys tied to sessions that have ended, and objects that are gone: their entries are of no
     /// use any more.
     loose: BTreeSet<Name>,
@@ -235,6 +237,7 @@ impl Coordinator {
             waiting: HashMap::new(),
             blocking: HashMap::new(),
             observers: HashMap::new(),
+            to_pump: Vec::new(),
             loose: BTreeSet::new(),
             returned: Vec::new(),
             lives: Wheel::new(),
@@ -275,8 +278,7 @@ impl Coordinator {
         if now_ms <= seen.engine_ms && mono_ms <= seen.mono_us / 1_000 {
             return false;
         }
-        let (life_ms, wait_ms) = state.next_due();
-        life_ms <= now_ms || wait_ms <= mono_ms
+        state.lives.not_before_ms() <= now_ms || state.waits.not_before_ms() <= mono_ms
     }
 
     /// Whether a session has not ended.
@@ -427,7 +429,7 @@ impl State {
     }
 
     /// The next times at which something is due, on engine and on monotonic time.
-    fn next_due(&self) -> (u64, u64) {
+    fn next_due(&mut self) -> (u64, u64) {
         let never = u64::MAX;
         let life = self.lives.next_ms().unwrap_or(never);
         (life, self.waits.next_ms().unwrap_or(never))
@@ -438,7 +440,7 @@ impl State {
             // It is awake, or will be.
             return;
         }
-        let (life, wait) = self.next_due();
+        let (life, wait) = (self.lives.not_before_ms(), self.waits.not_before_ms());
         if (life < self.sleeps_until.0 || wait < self.sleeps_until.1)
             && let Some(sleeper) = &self.sleeper
         {
