@@ -58,18 +58,7 @@ fn run_await(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let mut words = Words::new(args.skip(2));
     let parties = claim::count(&mut words);
     let owner = claim::owner(&mut words);
-    let (mut after, mut wait) = (None, None);
-    while words.more() {
-        if words.keyword("AFTER") {
-            let generation = claim::fence(&mut words);
-            claim::set_once(&mut words, &mut after, generation);
-        } else if words.keyword("WAIT") {
-            let ms = claim::wait_ms(&mut words);
-            claim::set_once(&mut words, &mut wait, ms);
-        } else {
-            words.reject();
-        }
-    }
+    let (after, wait) = claim::after_and_wait(&mut words);
     words.finish()?;
     let wait_ms = wait.ok_or(error::SYNTAX)?;
     let ticket = claim::ticket(cx);

@@ -25,7 +25,7 @@ pub const SPECS: &[Spec] = &[
     .since("linchpin 0.1.0")
     .doc(
         "Gives back what an owner holds of a lock, or withdraws its request.",
-        "O(1); O(Q) with Q requests waiting to withdraw one of them",
+        "O(1); O(log Q) with Q requests waiting to withdraw one of them",
     )
     .args(&[
         Arg::key("key"),

@@ -3,7 +3,7 @@
 use super::wheel::TimerId;
 use crate::engine::effect::{Life, Share};
 use crate::engine::extras::Kind;
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 /// A key of a database, which is named by its identity.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,20 +23,21 @@ impl Name {
             key: key.into(),
         }
     }
-
-    pub(super) fn heap_bytes(&self) -> usize {
-        self.key.len()
-    }
 }
+
+/// Requests in order, by the places they took. O(log n) to join, to leave and to look before a
+/// place.
+pub(super) type Line = BTreeMap<u64, u32>;
 
 /// One key and all that is known of it.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Object {
     pub(super) name: Name,
     pub(super) hash: u64,
     pub(super) body: Body,
     /// Requests in their order. Those of a latch or barrier have no order of their own.
-    pub(super) queue: VecDeque<u32>,
+    pub(super) queue: Line,
     /// Grants made, requests that had to wait, and those that went without: since it came to be.
     pub(super) contention: Contention,
 }
@@ -53,6 +54,7 @@ pub struct Contention {
 }
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) enum Body {
     /// A lock or a semaphore.
     Held(Held),
@@ -62,6 +64,7 @@ pub(super) enum Body {
 
 /// What can be held.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Held {
     /// Of a semaphore.
     pub(super) limit: Option<Limit>,
@@ -78,6 +81,7 @@ pub(super) struct Limit {
 }
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Hold {
     pub(super) owner: Box<[u8]>,
     pub(super) fence: u64,
@@ -97,6 +101,7 @@ pub(super) struct Hold {
 
 /// What keeps others out after an unclean loss.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Delay {
     /// Engine time.
     pub(super) until_ms: u64,
@@ -111,6 +116,7 @@ pub(super) struct Delay {
 
 /// A count that has not reached zero, or has and is kept for those who come late.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Latch {
     pub(super) remaining: u32,
     /// Who has counted down.
@@ -122,6 +128,7 @@ pub(super) struct Latch {
 
 /// Those who have arrived are the requests in its queue.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Barrier {
     pub(super) parties: u32,
     pub(super) tripped: Option<Tripped>,
@@ -129,6 +136,7 @@ pub(super) struct Barrier {
 
 /// The last time all had arrived.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Tripped {
     pub(super) generation: u64,
     /// In the order of their arrival.
@@ -165,6 +173,11 @@ impl Object {
         }
     }
 
+    /// The request that comes next.
+    pub(super) fn head(&self) -> Option<u32> {
+        self.queue.first_key_value().map(|(_, id)| *id)
+    }
+
     pub(super) fn held(&self) -> Option<&Held> {
         match &self.body {
             Body::Held(held) => Some(held),
@@ -197,6 +210,14 @@ impl Held {
         Self {
             limit: Some(limit),
             ..Self::of_lock()
+        }
+    }
+
+    /// What such a share can be had of.
+    pub(super) fn of_share(share: Share) -> Self {
+        match share {
+            Share::Permits { limit, .. } => Self::of_semaphore(limit),
+            Share::Exclusive | Share::Shared => Self::of_lock(),
         }
     }
 

@@ -34,6 +34,7 @@ const DUE: usize = LEVELS;
 pub(super) struct TimerId(u32);
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Wheel<T> {
     timers: Slab<Timer<T>>,
     slots: Box<[[List; SLOTS]; LEVELS]>,
@@ -47,6 +48,7 @@ pub(super) struct Wheel<T> {
 }
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 struct Timer<T> {
     at_ms: u64,
     arrival: u64,

@@ -220,8 +220,8 @@ type Start = fn(&[(String, String)]) -> Result<Server, String>;
 /// Runs in RESP2, then in RESP3, each against a fresh server.
 fn check_over_tcp(transcript: &Transcript, mode: Mode, start: Start) -> Result<(), Failed> {
     for protocol in run::protocols(transcript) {
-        let mut target = Tcp::new(start(&transcript.settings)?);
-        run::check(transcript, &mut target, Mode { protocol, ..mode })?;
+        let mode = Mode { protocol, ..mode };
+        run::check_over_tcp(transcript, mode, || start(&transcript.settings))?;
     }
     Ok(())
 }
