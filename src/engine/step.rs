@@ -429,10 +429,11 @@ impl Context {
                 Outcome::Granted { names, fence } => Some((names.clone(), *fence)),
                 _ => None,
             };
+            let conn = settled.ticket.conn;
             if !callers.settle(settled, frame)
                 && let Some((names, fence)) = grant
             {
-                engine.coordinator.return_grant(names, fence);
+                engine.coordinator.return_grant(conn, names, fence);
             }
         }
         for lost in news.lost {

@@ -172,7 +172,7 @@ impl Session {
         batch.step().coordinate(|turn| {
             for (names, fence) in returned {
                 for name in names {
-                    turn.give_back(&name, fence);
+                    turn.give_back(&name, fence, conn);
                 }
             }
             if server.stopping_since_ms().is_some() {
@@ -377,7 +377,9 @@ mod loom_tests {
             self.turn(worker, NOW, |turn| {
                 for outcome in outcomes {
                     if let Outcome::Granted { names, fence } = outcome {
-                        names.iter().for_each(|name| turn.give_back(name, fence));
+                        names
+                            .iter()
+                            .for_each(|name| turn.give_back(name, fence, GOES));
                     }
                 }
                 turn.disconnect(GOES);
@@ -411,7 +413,7 @@ mod loom_tests {
                 && is_current(fence)
             {
                 assert!(self.boxes[1].take().is_empty(), "two have the lock");
-                self.turn(0, NOW, |turn| turn.give_back(&Self::key(), fence));
+                self.turn(0, NOW, |turn| turn.give_back(&Self::key(), fence, GOES));
             }
             self.check_next();
             told.remove(0)

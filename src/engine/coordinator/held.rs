@@ -348,9 +348,14 @@ impl Turn<'_> {
         self.to_pump.push(id);
     }
 
-    /// Gives back a grant that nobody was told of: its connection is gone.
-    pub fn give_back(&mut self, name: &Name, fence: u64) {
-        if let Some(id) = self.find(name) {
+    /// Gives back a grant that a connection was to be told of, which is gone. Where its owner has
+    /// asked for it again on another, that one was told, and the hold stays.
+    pub fn give_back(&mut self, name: &Name, fence: u64, conn: u64) {
+        let Some(id) = self.find(name) else {
+            return;
+        };
+        let hold = self.state.hold_mut(id, fence);
+        if hold.is_some_and(|hold| hold.conn == conn) {
             self.end_hold(id, fence, End::Clean);
         }
     }

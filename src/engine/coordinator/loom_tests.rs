@@ -97,7 +97,7 @@ fn a_grant_that_comes_back_wakes_the_task() {
         assert_eq!(granted, Ok(Claimed::Granted { fence: 1 }));
         let returning = {
             let (stage, name) = (Arc::clone(&stage), name.clone());
-            thread::spawn(move || stage.coordinator.return_grant(vec![name], 1))
+            thread::spawn(move || stage.coordinator.return_grant(1, vec![name], 1))
         };
         while stage.coordinator.is_in_use(0, b"k") {
             stage.turn(|_| ());

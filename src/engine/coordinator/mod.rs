@@ -177,7 +177,7 @@ struct State {
     /// use any more.
     loose: BTreeSet<Name>,
     /// Grants that found nobody to be told of them.
-    returned: Vec<(Vec<Name>, u64)>,
+    returned: Vec<Returned>,
     /// On engine time.
     lives: Wheel<Due>,
     /// On monotonic time: requests by their place.
@@ -204,6 +204,15 @@ struct State {
     heap_bytes: usize,
     tables: room::Tables,
     room: Room,
+}
+
+/// A grant that this connection was to be told of, and was not.
+#[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
+struct Returned {
+    conn: u64,
+    names: Vec<Name>,
+    fence: u64,
 }
 
 /// What a connection has here.
@@ -393,10 +402,10 @@ impl Coordinator {
         life.into_iter().chain(wait).min()
     }
 
-    /// Nobody can be told of a grant: it is given back by the next turn, which comes soon.
-    pub(crate) fn return_grant(&self, names: Vec<Name>, fence: u64) {
+    /// A connection cannot be told of a grant: it is given back by the next turn, which comes soon.
+    pub(crate) fn return_grant(&self, conn: u64, names: Vec<Name>, fence: u64) {
         let mut state = self.0.lock();
-        state.returned.push((names, fence));
+        state.returned.push(Returned { conn, names, fence });
         if let Some(sleeper) = &state.sleeper {
             sleeper.wake();
         }

@@ -231,9 +231,9 @@ impl<'c> Turn<'c> {
     /// Gives back grants that found nobody to be told of them.
     #[cold]
     fn take_returned(&mut self) {
-        for (names, fence) in std::mem::take(&mut self.state.returned) {
-            for name in names {
-                self.give_back(&name, fence);
+        for returned in std::mem::take(&mut self.state.returned) {
+            for name in returned.names {
+                self.give_back(&name, returned.fence, returned.conn);
             }
         }
     }

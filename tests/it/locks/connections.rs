@@ -23,6 +23,10 @@ use crate::resp;
 pub(super) const CASES: &[Case] = &[
     ("a_waiter_that_is_gone_is_skipped", skipped),
     ("decision_06_a_grant_that_is_not_read_is_given_back", unread),
+    (
+        "decision_04_a_repeat_elsewhere_keeps_what_was_not_read",
+        repeated,
+    ),
     ("what_lives_with_a_connection_ends_with_it", conn_ends),
     ("crashed_owners_are_freed_by_their_lease", crashed),
     (
@@ -118,6 +122,15 @@ fn skipped() -> Result<(), Failed> {
     Ok(())
 }
 
+/// A connection that asks for something and does not read the reply, which stands behind others.
+fn ask_unread(port: u16, line: &str) -> Result<Client, Failed> {
+    let mut client = Client::connect_deaf(port)?;
+    for line in ["GET big", line] {
+        client.send_raw(&resp::encode(&resp::words(line)?))?;
+    }
+    Ok(client)
+}
+
 /// The reply stands behind others that the client does not read: nobody was told of the grant, and
 /// it ends at once, without lock-delay, though its lease is long.
 fn unread() -> Result<(), Failed> {
@@ -125,14 +138,7 @@ fn unread() -> Result<(), Failed> {
     let mut admin = Client::connect(server.port())?;
     admin.expect(r#"SET big "\*8000000{v}""#, "+OK")?;
     for ending in [Ending::Fin, Ending::Reset, Ending::Killed] {
-        let mut gone = Client::connect_deaf(server.port())?;
-        let calls = ["GET big", "LOCK.ACQUIRE l gone PX 60000 DELAY 60000"];
-        let calls: Result<Vec<_>, _> = calls.iter().map(|line| resp::words(line)).collect();
-        let calls: Vec<u8> = calls?
-            .iter()
-            .flat_map(|words| resp::encode(words))
-            .collect();
-        gone.send_raw(&calls)?;
+        let gone = ask_unread(server.port(), "LOCK.ACQUIRE l gone PX 60000 DELAY 60000")?;
         eventually("it is held", REPLY_MAX, || {
             Ok((admin.call("EXISTS l")? == ":1").then_some(()))
         })?;
@@ -144,6 +150,32 @@ fn unread() -> Result<(), Failed> {
         check(told.starts_with("*4 :1 "), || format!("{ending:?}: {told}"))?;
         next.expect("LOCK.RELEASE l next", ":1")?;
         admin.expect("EXISTS l", ":0")?;
+    }
+    Ok(())
+}
+
+/// The same, but the owner has asked again on another connection and was told that it holds the
+/// lock: the first connection takes nothing with it.
+fn repeated() -> Result<(), Failed> {
+    let server = server()?;
+    let mut admin = Client::connect(server.port())?;
+    admin.expect(r#"SET big "\*8000000{v}""#, "+OK")?;
+    let calls = [
+        "LOCK.ACQUIRE l owner PX 60000",
+        "LOCK.MACQUIRE 1 l owner PX 60000",
+        "SEM.ACQUIRE l owner LIMIT 1 PX 60000",
+    ];
+    for call in calls {
+        let gone = ask_unread(server.port(), call)?;
+        eventually("it is held", REPLY_MAX, || {
+            Ok((admin.call("EXISTS l")? == ":1").then_some(()))
+        })?;
+        ask_for(&mut admin, call, 2)?;
+        let address = gone.stream().local_addr()?;
+        admin.expect(&format!("CLIENT KILL ADDR {address}"), ":1")?;
+        admin.await_info("connected_clients", 1)?;
+        admin.expect("LOCK.EXTEND l owner PX 60000", ":1")?;
+        admin.expect("LOCK.RELEASE l owner", ":1")?;
     }
     Ok(())
 }
