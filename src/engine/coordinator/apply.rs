@@ -44,18 +44,19 @@ impl Coordinator {
         sum
     }
 
-    /// Engine time goes on after a restart: nothing ends soon, and what connections kept waits for
-    /// its owners as long.
+    /// Engine time goes on after a restart: nothing ends soon. What connections kept waits for its
+    /// owners as long, and a bound session for its grace if that is longer.
     pub(in crate::engine) fn resume(&self, now: Now) {
         let mut state = self.0.lock();
         let state = &mut *state;
         state.resumed_ms = now.engine_ms_up();
         state.lost_ms = Some((now.mono_us / 1_000).wrapping_sub(now.engine_ms));
-        let end_ms = state.resumed_ms + state.bounds.lease_grace_ms;
         for (&number, session) in &mut state.sessions {
             if session.end_ms.is_none() {
+                let given_ms = session.grace_ms.max(state.bounds.lease_grace_ms);
+                let end_ms = state.resumed_ms.saturating_add(given_ms);
                 session.end_ms = Some(end_ms);
-                session.given_ms = state.bounds.lease_grace_ms;
+                session.given_ms = given_ms;
                 session.timer = Some(state.lives.insert(end_ms, Due::Session(number)));
             }
         }

@@ -764,6 +764,43 @@ fn what_a_connection_kept_has_its_grace_after_a_restart() {
     assert!(!bench.coordinator.is_in_use(0, b"k"), "nobody came back");
 }
 
+/// A bound session has lost its connection to the restart: it lives for its grace from then on.
+#[test]
+fn decision_21_a_bound_session_has_its_own_grace_after_a_restart() {
+    for (grace_ms, left_ms) in [(60_000, 60_000), (0, LEASE_GRACE_MS)] {
+        let mut bench = Bench::new();
+        bench.turn(|turn| {
+            turn.open_session(&Open {
+                sid: b"sid",
+                name: b"",
+                ttl_ms: 1_000,
+                grace_ms,
+                delay_ms: 0,
+                is_bound: true,
+                conn: 1,
+            })
+        });
+        bench.restart();
+        let left = bench.turn(|turn| turn.session(b"sid").unwrap().left_ms);
+        assert_eq!(left, Some(left_ms));
+        bench.pass(left_ms - 1);
+        assert_eq!(bench.coordinator.totals().sessions, 1, "too early");
+        bench.pass(1);
+        assert_eq!(bench.coordinator.totals().sessions, 0, "nobody came back");
+    }
+}
+
+/// Between two milliseconds a lease begins with the next one, and no more is told than was given.
+#[test]
+fn decision_06_no_more_is_told_than_was_given() {
+    let mut bench = Bench::new();
+    bench.now.mono_us += 1;
+    let granted = bench.acquire("k", &claim("o"));
+    assert_eq!(granted, Ok(Claimed::Granted { fence: 1 }));
+    let kept = bench.turn(|turn| turn.kept(&name("k"), 1).map(|(_, left_ms)| left_ms));
+    assert_eq!(kept, Some(Some(1_000)));
+}
+
 #[test]
 fn a_semaphore_gives_out_its_permits_in_order() {
     let mut bench = Bench::new();
