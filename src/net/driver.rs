@@ -335,6 +335,8 @@ impl Connection {
         if self.session.may_resume(&self.local.worker.borrow()) {
             (self.parked, self.runnable) = (false, true);
             self.awaits = None;
+            // From now on it is the client's turn.
+            self.watch.active_ms.set(self.local.read_clock());
             return true;
         }
         if let Some(needs) = self.session.parked_needs()

@@ -35,7 +35,7 @@ pub(super) struct Watch {
 /// Which time-out ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expired {
-    /// `timeout` seconds without a command.
+    /// `timeout` seconds without a command, while it was the client's turn.
     Idle,
     /// No password in time.
     Unauthenticated,
@@ -96,7 +96,7 @@ impl Watch {
             .is_some_and(|at| past(at, soft_s * 1_000))
         {
             Some(Expired::SlowReader)
-        } else if idle_ms > 0 && past(self.active_ms.get(), idle_ms) {
+        } else if idle_ms > 0 && !self.waits.get() && past(self.active_ms.get(), idle_ms) {
             Some(Expired::Idle)
         } else {
             None
@@ -177,5 +177,7 @@ mod tests {
         watch.active_ms.set(100);
         assert_eq!(watch.check(&settings, 5_099), None);
         assert_eq!(watch.check(&settings, 5_100), Some(Expired::Idle));
+        watch.waits.set(true);
+        assert_eq!(watch.check(&settings, 5_100), None, "it is not its turn");
     }
 }
