@@ -529,13 +529,15 @@ pub static DIRECTIVES: &[Directive] = &[
         name: "tcp-keepalive",
         live: Live::Live,
         doc: "Seconds between probes that find out whether a silent peer is still there; 0 sends \
-              none. For connections made from then on.",
+              none. One that takes nothing of what was sent to it for twice as long is gone, too. \
+              For connections made from then on.",
         field: integer!(tcp_keepalive_s, 0, INT_MAX),
     },
     Directive {
         name: "timeout",
         live: Live::Live,
-        doc: "Seconds a client may idle before it is closed; 0 is forever.",
+        doc: "Seconds a client may idle before it is closed; 0 is forever. While it waits for the \
+              server it does not idle.",
         field: integer!(timeout_s, 0, INT_MAX),
     },
     Directive {

@@ -24,6 +24,10 @@ use tokio::task::JoinSet;
 const DESCRIPTORS_RESERVED: u32 = 64;
 /// How long accepting rests when there is no descriptor left.
 const BACK_OFF: Duration = Duration::from_millis(100);
+/// Probes of a silent peer before it is taken for gone, as Redis sends.
+const PROBES: u32 = 3;
+/// The kernel counts its bound in milliseconds of 31 bits.
+const USER_TIMEOUT_MAX: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// The longest answer a connection that is turned away gets to hear.
 const PROTECTED: &[u8] =
@@ -211,18 +215,22 @@ impl Acceptor {
     }
 }
 
+/// Ends the connection when its peer is silent for too long: by probes while nothing is on its way,
+/// and by a bound on what is, which probes would wait behind.
 fn keep_alive(stream: &tokio::net::TcpStream, settings: &Settings) -> io::Result<()> {
     if settings.tcp_keepalive_s == 0 {
         return Ok(());
     }
     let idle = Duration::from_secs(settings.tcp_keepalive_s);
-    // As Redis: three probes, a third of the idle time apart.
+    // As Redis: a third of the idle time apart.
     let interval = Duration::from_secs((settings.tcp_keepalive_s / 3).max(1));
     let keepalive = TcpKeepalive::new()
         .with_time(idle)
         .with_interval(interval)
-        .with_retries(3);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+        .with_retries(PROBES);
+    let socket = SockRef::from(stream);
+    socket.set_tcp_user_timeout(Some((idle + interval * PROBES).min(USER_TIMEOUT_MAX)))?;
+    socket.set_tcp_keepalive(&keepalive)
 }
 
 /// Rests after failed accepts: there may be no descriptor left, and asking again at once would

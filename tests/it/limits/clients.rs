@@ -24,6 +24,8 @@ pub(super) const CASES: &[Case] = &[
     ("client_kill", kill),
     ("client_kill_ends_a_client_that_does_not_read", kill_deaf),
     ("timeout_cuts_the_idle", timeout),
+    ("timeout_spares_who_waits", timeout_waiting),
+    ("decision_11_who_takes_nothing_is_gone", takes_nothing),
     ("half_open_clients_are_answered_to_the_end", half_open),
 ];
 
@@ -261,6 +263,31 @@ fn timeout() -> Result<(), Failed> {
     busy.expect("CONFIG SET timeout 0", "+OK")?;
     let watched = busy.info_field("total_watched_keys")?;
     check(watched == 0, || format!("{watched} watched"))
+}
+
+/// Who waits for the server is not idle, and has its time to itself when it was answered.
+fn timeout_waiting() -> Result<(), Failed> {
+    let server = Launch::on_free_port(&["--timeout", "1"])?.start()?;
+    let mut waiting = Client::connect(server.port())?;
+    waiting.send("LATCH.AWAIT l WAIT 2000")?;
+    let told = waiting.receive()?.lines().join(" ");
+    check(told == "$-1", || told)?;
+    waiting.expect("PING", "+PONG")
+}
+
+/// Probes come only while nothing is on its way: a peer that takes nothing of what was sent to it is
+/// gone after as long.
+fn takes_nothing() -> Result<(), Failed> {
+    let server = Launch::on_free_port(&["--tcp-keepalive", "1"])?.start()?;
+    let mut admin = Client::connect(server.port())?;
+    admin.expect(r#"SET big "\*8000000{v}""#, "+OK")?;
+    let mut deaf = Client::connect_deaf(server.port())?;
+    deaf.send("LOCK.ACQUIRE l gone CONN")?;
+    deaf.receive()?;
+    deaf.send("GET big")?;
+    admin.send("LOCK.ACQUIRE l next PX 60000 WAIT 30000")?;
+    let told = admin.receive()?.lines().join(" ");
+    check(told.starts_with("*4 :1 "), || told)
 }
 
 /// A client that says it has finished gets the answers to all it sent, then the end.
