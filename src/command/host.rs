@@ -355,6 +355,8 @@ pub struct ClientState {
     pub resp: Version,
     /// It is to be closed once its output is sent.
     pub closing: bool,
+    /// Its last call waits.
+    pub waits: bool,
 }
 
 impl Default for ClientState {
@@ -373,6 +375,7 @@ impl Default for ClientState {
             command: None,
             resp: Version::Resp2,
             closing: false,
+            waits: false,
         }
     }
 }

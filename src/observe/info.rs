@@ -197,7 +197,8 @@ fn clients(lines: &mut Lines, facts: &InfoFacts<'_>) {
     lines.field("client_recent_max_input_buffer", input);
     let output = largest(|client| client.state.output_bytes).unwrap_or(0);
     lines.field("client_recent_max_output_buffer", output);
-    lines.field("blocked_clients", 0);
+    let blocked = facts.clients.iter().filter(|client| client.state.waits);
+    lines.field("blocked_clients", blocked.count());
     lines.field("tracking_clients", 0);
     lines.field("pubsub_clients", 0);
     let watching = facts

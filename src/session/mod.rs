@@ -379,6 +379,7 @@ impl Session {
             command: self.command,
             resp: self.conn.resp,
             closing: self.conn.closing,
+            waits: self.parked.is_some(),
         };
         self.client.refresh(state, &mut self.conn);
         self.report(worker, buffers.held_bytes);

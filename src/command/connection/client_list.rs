@@ -224,6 +224,7 @@ fn write_line(text: &mut String, cx: &mut Cx<'_>, mut facts: ClientFacts, args: 
 fn flags(facts: &ClientFacts) -> String {
     let letters = [
         (facts.state.multi.is_some(), 'x'),
+        (facts.state.waits, 'b'),
         (facts.state.closing, 'c'),
         (facts.unix, 'U'),
         (facts.state.no_evict, 'e'),
