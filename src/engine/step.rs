@@ -933,7 +933,10 @@ impl<'b> Step<'b> {
                 .any(|(_, extra)| extra.kind == Some(Kind::Fence))
         };
         let mut shards = database.shards_in_use().iter();
-        self.engine.coordinator.is_used(database.id) || shards.any(|shard| has_kind(&shard.lock()))
+        let coordinator = &self.engine.coordinator;
+        coordinator.is_used(database.id)
+            || coordinator.is_watched(database.id)
+            || shards.any(|shard| has_kind(&shard.lock()))
     }
 
     /// Whether what the entry with this key has beside its value still stands.

@@ -324,6 +324,12 @@ impl Coordinator {
         state.objects.iter().any(|(_, object)| object.name.db == db)
     }
 
+    /// Whether anybody waits for something to be there in a database. O(names waited for).
+    pub(super) fn is_watched(&self, db: u32) -> bool {
+        let state = self.0.lock();
+        state.observers.keys().any(|name| name.db == db)
+    }
+
     /// Something was freed of its session, or is gone: it does not go with it.
     pub(super) fn untie(&self, db: u32, key: &[u8], session: u64) {
         let mut state = self.0.lock();
