@@ -32,6 +32,8 @@ pub struct Cx<'a> {
     pub parked: Option<Park>,
     /// The reply waits for the disk, though its command is not of the class durable.
     pub is_durable: bool,
+    /// Memory is short, and eviction did not help: nothing more may be made.
+    pub is_short: bool,
 }
 
 /// A command that ran on behalf of another.

@@ -361,6 +361,8 @@ bit_set! {
         /// May take memory that its arguments do not tell of: nothing may be held above the bound
         /// before it runs.
         UNFORESEEN = "",
+        /// Looks by itself whether it may take memory, once it knows whether it has to.
+        JUDGES_ROOM = "",
         /// Brings the value of its first key under another name or into another database: that
         /// goes into the journal, however short the arguments are.
         CARRIES = "",

@@ -497,6 +497,8 @@ struct Turn<'e> {
     batch_coarse: u64,
     /// Whether the request may change something, and was admitted to the journal.
     is_write: bool,
+    /// Memory is short for it.
+    is_short: bool,
     /// What the request has claimed of the journal's room.
     claimed_bytes: u64,
     /// From this on the output is to be sent before more is made.
@@ -538,6 +540,7 @@ impl<'e> Turn<'e> {
             batch_commands: 0,
             batch_coarse: 0,
             is_write: false,
+            is_short: false,
             claimed_bytes: 0,
             out_len_soft_max: usize::MAX,
             out_len_max: usize::MAX,
@@ -602,11 +605,9 @@ impl<'e> Turn<'e> {
             return Err(error::LOADING);
         }
         // What is being loaded is not evicted: later frames build on it.
-        if !self.is_loading
-            && self.server.engine().is_over_bound()
-            && !self.make_room(spec, args)
-            && needs_memory(conn, spec)
-        {
+        self.is_short =
+            !self.is_loading && self.server.engine().is_over_bound() && !self.make_room(spec, args);
+        if self.is_short && needs_memory(conn, spec) {
             return Err(error::OUT_OF_MEMORY);
         }
         let written = self.bytes_written(conn, spec, args);
@@ -698,7 +699,7 @@ impl<'e> Turn<'e> {
         }
         let (host, settings, state, resp) = (self.server, self.settings, self.state, conn.resp);
         let out_len_max = self.out_len_max;
-        let is_write = self.is_write;
+        let (is_write, is_short) = (self.is_write, self.is_short);
         let mut cx = Cx {
             step: self.batch(alone).step(),
             conn,
@@ -710,6 +711,7 @@ impl<'e> Turn<'e> {
             inner: Vec::new(),
             parked: None,
             is_durable: false,
+            is_short,
         };
         if !is_write {
             cx.step.only_look();
@@ -857,7 +859,7 @@ fn needs_memory(conn: &Conn, spec: &Spec) -> bool {
     if spec.flags.has(Flags::IMMEDIATE) {
         return spec.name == "exec" && queued.is_some_and(in_queue);
     }
-    queued.is_some() || spec.flags.has(Flags::DENYOOM)
+    queued.is_some() || spec.flags.has(Flags::DENYOOM) && !spec.flags.has(Flags::JUDGES_ROOM)
 }
 
 /// Queues a request inside `MULTI`; else it is to be run now.

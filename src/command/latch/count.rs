@@ -112,7 +112,11 @@ fn run_await(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     words.finish()?;
     let ticket = claim::ticket(cx);
     let wait_ms = if cx.is_in_exec() { 0 } else { wait_ms };
+    let is_short = cx.is_short;
     let open = on_latch(cx, &args[1], |turn, name| {
+        if is_short {
+            turn.deny_growth();
+        }
         turn.await_latch(name, ticket, wait_ms)
     })?;
     match open {

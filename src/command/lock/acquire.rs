@@ -14,6 +14,7 @@ use linchpin_protocol::Args;
 
 const FLAGS: Flags = Flags::WRITE
     .with(Flags::DENYOOM)
+    .with(Flags::JUDGES_ROOM)
     .with(Flags::BLOCKING)
     .with(Flags::FAST)
     .with(Flags::DURABLE);
@@ -129,8 +130,12 @@ fn run_all(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let claim = options.claim(cx, owner, Share::Exclusive)?;
     let (db, id) = (cx.db(), cx.step.db_id(cx.db()));
     let names: Vec<Name> = keys.iter().map(|key| Name::new(id, key)).collect();
+    let is_short = cx.is_short;
     let mut locked = cx.step.lock_any_all(db, keys.iter().copied());
     let answered = locked.coordinate(db, keys.iter().copied(), |turn| {
+        if is_short {
+            turn.deny_growth();
+        }
         let claimed = turn.acquire_all(&names, &claim)?;
         let out = &mut cx.out;
         Ok(claim::answer(turn, &names, &claimed, out, Form::Locks))

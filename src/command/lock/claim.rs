@@ -305,8 +305,12 @@ pub fn run_one(
 ) -> Result<(), ReplyError> {
     let db = cx.db();
     let names = vec![Name::new(cx.step.db_id(db), key)];
+    let is_short = cx.is_short;
     let mut locked = cx.step.lock_object(db, key);
     let answered = locked.coordinate_key(db, key, |turn| {
+        if is_short {
+            turn.deny_growth();
+        }
         let claimed = turn.acquire(&names[0], claim)?;
         Ok(answer(turn, &names, &claimed, &mut cx.out, form))
     });
@@ -389,6 +393,7 @@ pub fn refused(refusal: &Refusal) -> ReplyError {
         Refusal::Permits => error::OTHER_PERMITS,
         Refusal::HeldInPart => error::HELD_IN_PART,
         Refusal::NotReserved => error::FENCES_NOT_RESERVED,
+        Refusal::NoRoom => error::OUT_OF_MEMORY,
     }
 }
 

@@ -24,6 +24,7 @@ pub const SPECS: &[Spec] = &[
         -6,
         WRITE
             .with(Flags::DENYOOM)
+            .with(Flags::JUDGES_ROOM)
             .with(Flags::BLOCKING)
             .with(Flags::DURABLE),
         KEY,

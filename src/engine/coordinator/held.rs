@@ -138,6 +138,7 @@ impl Turn<'_> {
             if claim.depth.is_some_and(|depth| depth > 1) {
                 return Ok(self.refusal(&[], claim.share));
             }
+            self.check_room()?;
             return self.grant_new(name, claim, asked);
         };
         if self.state.hold_of(id, claim.owner).is_some() {
@@ -188,6 +189,7 @@ impl Turn<'_> {
         if distinct.iter().any(is_held) {
             return Err(Refusal::HeldInPart);
         }
+        self.check_room()?;
         if self.state.fence >= self.state.fence_max {
             return Err(Refusal::NotReserved);
         }
@@ -477,6 +479,9 @@ impl Turn<'_> {
             held.is_some_and(|held| held.admits(share)) && !self.overtakes(*id, share, before(*id))
         };
         let is_free = ids.iter().all(is_free);
+        if is_free || claim.wait_ms > 0 {
+            self.check_room()?;
+        }
         let may_wait = claim.wait_ms > 0 && self.has_room_to_wait(&places);
         if !is_free
             && may_wait

@@ -99,7 +99,11 @@ impl Turn<'_> {
         {
             return Ok(Some(true));
         }
-        if wait_ms == 0 || !self.has_room_to_wait(&[]) {
+        if wait_ms == 0 {
+            return Ok(Some(false));
+        }
+        self.check_room()?;
+        if !self.has_room_to_wait(&[]) {
             return Ok(Some(false));
         }
         self.park_observer(Wants::Latch(name.clone()), name, ticket, wait_ms);

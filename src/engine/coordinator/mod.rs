@@ -108,6 +108,8 @@ pub enum Refusal {
     HeldInPart,
     /// No number can be given out that is sure not to come again.
     NotReserved,
+    /// It would take memory, and there is none.
+    NoRoom,
 }
 
 /// Bounds that are settings.

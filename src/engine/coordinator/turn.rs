@@ -4,7 +4,7 @@
 use super::object::{Body, Delay, Held, Hold, Name, Object, Tripped};
 use super::room::text_bytes;
 use super::{Conn, Coordinator, Due, State};
-use super::{HoldInfo, Kind};
+use super::{HoldInfo, Kind, Refusal};
 use crate::clock::Now;
 use crate::engine::effect::{Coordination, Effect, Life, Share};
 use crate::seeded::{self, Bug};
@@ -116,6 +116,8 @@ pub struct Turn<'c> {
     /// The key whose entry is held, if there is one: what becomes of it is told by [`Left::key`].
     key: Option<(u32, &'c [u8])>,
     is_key_touched: bool,
+    /// Whether objects and waiters may be made.
+    may_grow: bool,
     /// The object that was found last: most turns ask for one, again and again.
     found: Cell<u32>,
     /// Objects to look at before the turn ends: something in their way may be gone.
@@ -189,6 +191,7 @@ impl Coordinator {
             effects: Effects { frame, count: 0 },
             key: None,
             is_key_touched: false,
+            may_grow: true,
             found: Cell::new(u32::MAX),
             to_pump,
             touched: Vec::new(),
@@ -213,6 +216,20 @@ impl<'c> Turn<'c> {
     /// The entry of this key is held by whoever takes the turn, and is seen to after it.
     pub(in crate::engine) fn hold_key(&mut self, key: Option<(u32, &'c [u8])>) {
         self.key = key;
+    }
+
+    /// Memory is short: what is asked for from now on gets what is there, and makes nothing.
+    pub fn deny_growth(&mut self) {
+        self.may_grow = false;
+    }
+
+    /// Nothing, where something may be made.
+    pub(super) fn check_room(&self) -> Result<(), Refusal> {
+        if self.may_grow {
+            Ok(())
+        } else {
+            Err(Refusal::NoRoom)
+        }
     }
 
     /// The object of this name, if there is one.
