@@ -165,8 +165,8 @@ fn run_break(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     for (owner, fence) in &broken {
         let by = cx.host.clients().find(cx.conn.id);
         tracing::warn!(
-            key = %String::from_utf8_lossy(&args[1]),
-            owner = %String::from_utf8_lossy(owner),
+            key = %args[1].escape_ascii(),
+            owner = %owner.escape_ascii(),
             fence,
             by = by.map_or_else(String::new, |by| by.addr.to_string()),
             "a hold was broken"

@@ -33,6 +33,7 @@ pub(super) const CASES: &[Case] = &[
         "decision_32_sigterm_answers_who_waits_and_ends_no_hold",
         sigterm,
     ),
+    ("who_broke_a_lock_and_whose_is_logged", broken),
     ("no_wake_up_is_lost_where_owners_come_and_go", churn),
 ];
 
@@ -281,6 +282,22 @@ fn sigterm() -> Result<(), Failed> {
     }
     ask_for(&mut client, "SEM.ACQUIRE sem other LIMIT 1 PX 1000", 0)?;
     kill(server)
+}
+
+/// One line tells key, owner, fencing token and address, whatever bytes the names have.
+fn broken() -> Result<(), Failed> {
+    let server = server()?;
+    let mut admin = Client::connect(server.port())?;
+    let fence = ask_for(
+        &mut admin,
+        r#"LOCK.ACQUIRE "k\r\n" "o\nowner=x" PX 60000"#,
+        1,
+    )?;
+    admin.expect(r#"LOCK.BREAK "k\r\n""#, ":1")?;
+    let line = server.log_line("a hold was broken")?;
+    let address = admin.stream().local_addr()?;
+    let told = format!(r#"key=k\r\n owner=o\nowner=x fence={fence} by="{address}""#);
+    check(line.ends_with(&told), || format!("{line:?}, not {told:?}"))
 }
 
 /// Owners that come, wait, hold and go at any moment. No lock stays with nobody, and nobody waits
