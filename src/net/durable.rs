@@ -11,6 +11,7 @@
 use super::NetError;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::SHARDS_DEFAULT;
+use crate::engine::coordinator::FENCE_MAX;
 use crate::journal::disk::Disk;
 use crate::journal::error::Error;
 use crate::journal::identity::{self, Identity, Owner, Random, Shape};
@@ -91,6 +92,15 @@ pub(super) fn close(running: Option<Running>, server: &Server) -> Result<(), Net
     }
 }
 
+/// The fence behind which a new directory begins: 2^20 for each second since 1970. One that was
+/// there before and got lost has given out lower ones, and resources remember them.
+fn fence_of_new(wall_ms: u64) -> u64 {
+    const FENCES_A_SECOND: u64 = 1 << 20;
+    let fence = (wall_ms / 1_000).saturating_mul(FENCES_A_SECOND);
+    // A clock that is centuries ahead leaves room to go on.
+    fence.min(FENCE_MAX / 2)
+}
+
 /// Puts what is in the directory into the server's engine, and from there on what happens in the
 /// engine into the directory. Takes as long as that takes.
 fn load(
@@ -107,7 +117,10 @@ fn load(
     identity.resume_at(found.engine_ms);
     // None that may have been given out before is given out again.
     let coordinator = server.engine().coordinator();
-    coordinator.skip_fences(identity.fence_max);
+    coordinator.skip_fences(match identity.fence_max {
+        0 => fence_of_new(clock.now().wall_ms),
+        fence_max => fence_max,
+    });
     identity.fence_max = coordinator.fences().0.saturating_add(FENCES_RESERVED);
     // Not before: a directory that is refused stays as it is.
     identity.store(&*disk)?;

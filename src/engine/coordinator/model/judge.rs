@@ -79,7 +79,7 @@ impl Seen {
                 (until_ms, delay.admits_shared)
             });
             let caller = |id: &u32| state.requests[*id as usize].ticket.conn as usize - 1;
-            seen.queue = object.queue.iter().map(caller).collect();
+            seen.queue = object.queue.values().map(caller).collect();
         }
         let number = state.sids.get(super::world::SID);
         seen.has_session = number.is_some();
