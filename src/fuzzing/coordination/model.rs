@@ -1,8 +1,8 @@
 //! What the specification says that coordination commands do, told in the simplest way.
 //!
 //! Everything that can end is looked at each millisecond, everybody who waits after each change.
-//! Where several things happen in one millisecond, what is over ends before waits do, and what was
-//! freed is handed over last.
+//! Where several things happen in one millisecond, what is over ends first, what that frees is
+//! handed over, and only then waits end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -487,7 +487,11 @@ impl Model {
             let mut holds = thing.in_the_way(share);
             match (holds.next(), holds.next(), thing.delay) {
                 (Some(only), None, _) => {
-                    (fence, left_ms) = (Fence::Known(only.fence), self.left_ms(only));
+                    left_ms = self.left_ms(only);
+                    // One that was granted in this step is not known yet.
+                    if only.fence > 0 {
+                        fence = Fence::Known(only.fence);
+                    }
                     owner = Some(only.owner);
                 }
                 (None, _, Some((until_ms, _))) => {
@@ -867,13 +871,14 @@ impl Model {
             self.latch = None;
             self.answer_latch(&Told::Null);
         }
-        let calls = self
-            .calls
-            .iter()
-            .filter(|(_, (_, until_ms))| *until_ms <= now_ms);
-        let calls: Vec<u64> = calls.map(|(id, _)| *id).collect();
-        calls.into_iter().for_each(|id| self.refuse(id));
         self.hand_over();
+        let calls = self.calls.iter();
+        let calls = calls.filter(|(_, (_, until_ms))| *until_ms <= now_ms);
+        let calls: Vec<u64> = calls.map(|(id, _)| *id).collect();
+        for id in calls {
+            self.refuse(id);
+            self.hand_over();
+        }
     }
 }
 
