@@ -9,6 +9,8 @@ mod disk;
 mod loading;
 #[cfg(all(test, not(loom)))]
 mod recovery;
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;
 #[cfg(all(test, not(loom)))]
 mod tests;
 

@@ -442,8 +442,7 @@ mod loom_tests {
         });
     }
 
-    /// The same while the time of the wait runs out as well. Goes red when a time-out leaves the
-    /// request in its queue.
+    /// The same while the time of the wait runs out as well. Goes red with the same faults.
     #[test]
     fn a_grant_between_time_out_and_disconnect_is_lost_to_nobody() {
         loom::model(|| {
@@ -476,7 +475,7 @@ mod loom_tests {
     }
 
     /// An operator ends the wait at the moment of the grant: who was answered that it was ended is
-    /// the one whose call was. Goes red when a grant leaves the request with its connection.
+    /// the one whose call was. Goes red when `unblock` answers so though nothing waited.
     #[test]
     fn a_wait_ends_by_grant_or_by_an_operator() {
         loom::model(|| {
