@@ -1106,6 +1106,9 @@ impl Locked<'_> {
         let mut slot = self.open(db, key);
         let mut extra = slot.extra_if_there();
         if !extra.is_marker() && slot.exists() {
+            if extra.is_coordinated() {
+                slot.ctx.keep_time(slot.engine, slot.layout);
+            }
             slot.remove_fallen();
             if slot.exists() {
                 return Err(WrongType);
