@@ -1,5 +1,6 @@
 //! The coordinator's state from effects, as effects, and as a hash.
 
+use super::namespace::{Numbers, codes_effect};
 use super::object::{Barrier, Body, Delay, Held, Hold, Limit, Name};
 use super::sessions::Session;
 use super::turn::Turn;
@@ -201,7 +202,7 @@ impl Turn<'_> {
                 self.state.text_bytes += owner.len();
                 Ok(())
             }
-            _ => Err(BadFrame),
+            _ => self.apply_to_namespace(change),
         }
     }
 
@@ -229,8 +230,10 @@ impl Turn<'_> {
             Body::Held(match share {
                 Share::Permits { limit, .. } => Held::of_semaphore(limit),
                 Share::Exclusive | Share::Shared => Held::of_lock(),
+                Share::Number { of, .. } => Held::of_pool(of),
             })
         });
+        self.apply_number(id, share)?;
         self.state.take_hold(id, fence);
         let timer = match life {
             Life::Lease { end_ms } => Some(self.state.lives.insert(end_ms, Due::Lease(id, fence))),
@@ -368,8 +371,16 @@ impl State {
 fn tell_object(object: &super::object::Object, tell: &mut dyn FnMut(&Coordination<'_>)) {
     let name = &object.name;
     let (db, key) = (name.db, &*name.key);
+    if let Body::Codes(codes) = &object.body {
+        tell(&codes_effect(name, codes.coder.scheme()));
+    }
+    if let Some(high) = object.numbers().map(Numbers::high).filter(|high| *high > 0) {
+        tell(&Coordination::Numbers { db, key, high });
+    }
     match &object.body {
+        Body::Range(_) | Body::Codes(_) => {}
         Body::Held(held) => {
+            held.tell_pool(name, tell);
             if let Some(limit) = held.limit.filter(|limit| limit.is_pinned) {
                 let limit = limit.permits;
                 tell(&Coordination::Pin { db, key, limit });

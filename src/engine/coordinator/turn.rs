@@ -6,6 +6,7 @@ use super::object::{Body, Delay, Hold, Name, Object};
 use super::{Conn, Coordinator, Due, State};
 use crate::clock::Now;
 use crate::engine::effect::{Coordination, Effect, Life, Share};
+use crate::engine::ids::{self, Block};
 use crate::seeded::{self, Bug};
 use crate::sync::MutexGuard;
 
@@ -57,6 +58,8 @@ pub enum Outcome {
     Nothing,
     /// An operator ended it.
     Unblocked,
+    /// It waited for IDs.
+    Ids(Result<Block, ids::Refusal>),
 }
 
 /// An outcome for a call that waited.
@@ -119,6 +122,8 @@ pub struct Turn<'c> {
     pub(super) touched: Vec<Name>,
     pub(super) settled: Vec<Settled>,
     pub(super) lost: Vec<Lost>,
+    /// The namespace that this turn reserves numbers of.
+    pub(super) reserving: Option<u32>,
 }
 
 /// Where effects go.
@@ -188,6 +193,7 @@ impl Coordinator {
             touched: Vec::new(),
             settled: Vec::new(),
             lost: Vec::new(),
+            reserving: None,
         }
     }
 }
@@ -230,6 +236,11 @@ impl<'c> Turn<'c> {
             && let Some(number) = commit(frame)
         {
             self.state.frame = self.state.frame.max(number);
+            let reserving = self.reserving.map(|id| id as usize);
+            let object = reserving.and_then(|id| self.state.objects.get_mut(id));
+            if let Some(numbers) = object.and_then(Object::numbers_mut) {
+                numbers.note_frame(number);
+            }
         }
         let kind = self.key.and_then(|(db, key)| {
             let id = self.state.find(db, key)?;
@@ -302,7 +313,7 @@ impl<'c> Turn<'c> {
                 delay.map(|delay| self.state.at_least(delay.until_ms, delay.ms))
             }
             Due::Session(number) => self.state.session_ends_ms(number),
-            Due::Object(_) => Some(at_ms),
+            Due::Object(_) | Due::Rest(..) => Some(at_ms),
         };
         let is_by_wall = seeded::has(Bug::WallClockLeases);
         let is_later = |ends: &u64| *ends > self.now.engine_ms && !is_by_wall;
@@ -319,6 +330,7 @@ impl<'c> Turn<'c> {
             Due::Delay(id) => self.end_delay(id, false),
             Due::Session(number) => self.end_session_lost(number),
             Due::Object(id) => self.forget(id, false),
+            Due::Rest(id, number) => self.end_rest(id, number),
         }
     }
 
@@ -378,6 +390,9 @@ impl<'c> Turn<'c> {
     /// Gives an object to an owner.
     pub(super) fn grant(&mut self, id: u32, mut hold: Hold) {
         let fence = hold.fence;
+        if matches!(hold.share, Share::Number { .. }) {
+            self.number_hold(id, &mut hold);
+        }
         self.state.text_bytes += hold.heap_bytes();
         match hold.life {
             Life::Lease { end_ms } => {
@@ -426,8 +441,12 @@ impl<'c> Turn<'c> {
                 is_broken,
             });
         }
-        if delay_ms > 0 && !matches!(hold.share, Share::Permits { .. }) {
-            self.begin_delay(id, &hold, delay_ms);
+        match hold.share {
+            Share::Exclusive | Share::Shared if delay_ms > 0 => {
+                self.begin_delay(id, &hold, delay_ms);
+            }
+            Share::Number { .. } => self.rest_number(id, &hold, end),
+            _ => {}
         }
         self.touch(id);
         self.to_pump.push(id);
@@ -481,11 +500,12 @@ impl<'c> Turn<'c> {
         self.to_pump.push(id);
     }
 
-    /// Forgets a latch, the last meeting of a barrier, or that a semaphore was pinned.
+    /// Forgets a latch, the last meeting of a barrier, that a semaphore was pinned, or a namespace.
     pub(super) fn forget(&mut self, id: u32, has_timer: bool) {
         let mut owners_bytes = 0;
         let object = &mut self.state.objects[id as usize];
         let (timer, is_latch) = match &mut object.body {
+            Body::Range(_) | Body::Codes(_) => (None, false),
             Body::Latch(latch) => (Some(latch.timer), true),
             Body::Barrier(barrier) => {
                 let tripped = barrier.tripped.take();
@@ -511,6 +531,9 @@ impl<'c> Turn<'c> {
         }
         if is_latch {
             self.end_latch(id);
+        }
+        if self.state.objects[id as usize].is_namespace() {
+            self.clear_namespace(id);
         }
         self.touched.push(name);
         self.to_pump.push(id);
@@ -619,6 +642,7 @@ impl State {
                     session.timer = Some(timer);
                 }
             }
+            Due::Rest(..) => {}
             Due::Object(id) => match &mut self.objects[id as usize].body {
                 Body::Latch(latch) => latch.timer = timer,
                 Body::Barrier(barrier) => {
@@ -626,7 +650,7 @@ impl State {
                         tripped.timer = timer;
                     }
                 }
-                Body::Held(_) => {}
+                Body::Held(_) | Body::Range(_) | Body::Codes(_) => {}
             },
         }
     }
