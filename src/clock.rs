@@ -22,7 +22,7 @@ pub struct Now {
     pub wall_ms: u64,
     /// The microseconds after `wall_ms`, below 1,000: for telling the time, never for deadlines.
     pub wall_sub_us: u16,
-    /// Monotonic milliseconds in which the server ran.
+    /// Monotonic milliseconds in which the server ran. They begin when those of `mono_us` do.
     pub engine_ms: u64,
     /// Monotonic microseconds since the clock was made: for measuring, never for deadlines.
     pub mono_us: u64,
@@ -35,6 +35,28 @@ impl Now {
         self.wall_ms
             .saturating_mul(1_000)
             .saturating_add(self.wall_sub_us as u64)
+    }
+
+    /// Engine time in milliseconds, rounded up. What is given a number of milliseconds from here
+    /// ends when engine time has reached the sum, and never has less.
+    #[must_use]
+    pub const fn engine_ms_up(&self) -> u64 {
+        let is_between = !self.mono_us.is_multiple_of(1_000);
+        self.engine_ms.saturating_add(is_between as u64)
+    }
+
+    /// Monotonic time in milliseconds, rounded up in the same way.
+    #[must_use]
+    pub const fn mono_ms_up(&self) -> u64 {
+        self.mono_us.div_ceil(1_000)
+    }
+
+    /// What is left until an engine time that has not come, in milliseconds: whole ones, but 1 in
+    /// the last.
+    #[must_use]
+    pub const fn left_ms(&self, ends_ms: u64) -> u64 {
+        let left_ms = ends_ms.saturating_sub(self.engine_ms_up());
+        if left_ms == 0 { 1 } else { left_ms }
     }
 }
 

@@ -20,9 +20,8 @@ const SHARDS: usize = 2;
 const BULK_BYTES_MAX: u64 = 4 << 10;
 /// Memory a connection may hold for each byte it sent: its requests wait as bytes, then as words.
 const HELD_PER_BYTE_MAX: usize = 64;
-/// And without having sent anything: a parser changes its buffers with its worker's, and keeps what
-/// requests of others grew there, up to this.
-const HELD_BYTES_MIN: usize = 24 << 10;
+/// And without having sent anything.
+const HELD_BYTES_MIN: usize = 1 << 10;
 
 /// Plays `input` as what several connections send to a server in virtual time. Its bytes are what
 /// one connection sends, but for controls, which begin with `0xff`:

@@ -228,7 +228,9 @@ impl Inproc {
     /// # Panics
     /// If no connection has this number.
     pub fn take_output(&mut self, connection: usize) -> Vec<u8> {
-        std::mem::take(&mut self.connections[connection].output)
+        let this = &mut self.connections[connection];
+        this.session.shift_output(this.output.len());
+        std::mem::take(&mut this.output)
     }
 
     /// Whether a connection has ended.

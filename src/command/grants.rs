@@ -7,7 +7,7 @@
 
 use super::lock::claim::{Form, Told};
 use crate::engine::coordinator::Name;
-use crate::engine::usable_slots;
+use crate::engine::{usable, usable_slots};
 use linchpin_protocol::{Version, Writer};
 use std::collections::VecDeque;
 
@@ -17,6 +17,8 @@ pub struct Grants {
     waiting: VecDeque<Grant>,
     /// How many of them have a place in the output.
     placed: usize,
+    /// Bytes of their names.
+    name_bytes: usize,
 }
 
 /// One grant.
@@ -50,7 +52,7 @@ impl Grants {
     /// Takes note of a grant whose reply comes next; a reply that stands in another is not written
     /// again.
     pub fn push(&mut self, names: Vec<Name>, fence: u64, form: Option<Form>, is_again: bool) {
-        self.waiting.push_back(Grant {
+        let grant = Grant {
             names,
             fence,
             form,
@@ -58,7 +60,9 @@ impl Grants {
             start: 0,
             end: usize::MAX,
             is_final: false,
-        });
+        };
+        self.name_bytes += grant.name_bytes();
+        self.waiting.push_back(grant);
     }
 
     /// The reply of what was noted last stands here in the output.
@@ -78,8 +82,9 @@ impl Grants {
     /// So many bytes were taken off the front of the output, all of them sent.
     #[inline]
     pub fn shift(&mut self, bytes: usize) {
-        while self.waiting.front().is_some_and(|grant| grant.end <= bytes) {
-            self.waiting.pop_front();
+        let is_sent = |grant: &mut Grant| grant.end <= bytes;
+        while let Some(grant) = self.waiting.pop_front_if(is_sent) {
+            self.name_bytes -= grant.name_bytes();
             self.placed = self.placed.saturating_sub(1);
         }
         for grant in &mut self.waiting {
@@ -147,16 +152,23 @@ impl Grants {
     /// Those of which not all of the reply was sent, with `sent` bytes of the output sent.
     pub fn take_unsent(&mut self, sent: usize) -> impl Iterator<Item = (Vec<Name>, u64)> {
         self.shift(sent);
-        self.placed = 0;
+        (self.placed, self.name_bytes) = (0, 0);
         let waiting = std::mem::take(&mut self.waiting);
         // What was held before was told before.
         let new = waiting.into_iter().filter(|grant| !grant.is_again);
         new.map(|grant| (grant.names, grant.fence))
     }
 
-    /// Bytes held on the heap, near enough.
+    /// Bytes held on the heap. O(1).
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        usable_slots::<Grant>(self.waiting.capacity())
+        usable_slots::<Grant>(self.waiting.capacity()) + self.name_bytes
+    }
+}
+
+impl Grant {
+    fn name_bytes(&self) -> usize {
+        let keys = self.names.iter().map(|name| usable(name.key.len()));
+        usable_slots::<Name>(self.names.capacity()) + keys.sum::<usize>()
     }
 }

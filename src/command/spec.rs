@@ -36,12 +36,35 @@ pub struct Spec {
     pub args: &'static [Arg],
     /// Hints for clients, in Redis' words (`nondeterministic_output` ...).
     pub tips: &'static [&'static str],
+    /// Whether it may be sent again, where that does not follow from the flags.
+    repeat: Option<Repeat>,
     /// Version and change, oldest first.
     pub history: &'static [(&'static str, &'static str)],
     /// What took its place, for commands that only old clients should use, and since when.
     pub deprecated: Option<Deprecated>,
     /// The function.
     pub run: Run,
+}
+
+/// Whether a call whose reply was lost may be sent again as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// A second time has no second effect.
+    Safe,
+    /// The same, of a call with this option.
+    SafeWith(&'static str),
+    /// A second time acts again, or undoes what others have done in between.
+    Unsafe,
+}
+
+impl std::fmt::Display for Repeat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Safe => f.write_str("safe"),
+            Self::SafeWith(option) => write!(f, "safe with {option}"),
+            Self::Unsafe => f.write_str("unsafe"),
+        }
+    }
 }
 
 /// Since when a command is old-fashioned, and what to use instead.
@@ -73,6 +96,7 @@ impl Spec {
             complexity: "O(1)",
             args: &[],
             tips: &[],
+            repeat: None,
             history: &[],
             deprecated: None,
             run,
@@ -131,6 +155,23 @@ impl Spec {
     pub const fn tips(mut self, tips: &'static [&'static str]) -> Self {
         self.tips = tips;
         self
+    }
+
+    /// Says whether the command may be sent again.
+    #[must_use]
+    pub const fn repeat(mut self, repeat: Repeat) -> Self {
+        self.repeat = Some(repeat);
+        self
+    }
+
+    /// Whether a call may be sent again as it was. Where the row does not say: what writes may not.
+    #[must_use]
+    pub const fn repeats(&self) -> Repeat {
+        match self.repeat {
+            Some(repeat) => repeat,
+            None if self.flags.has(Flags::WRITE) => Repeat::Unsafe,
+            None => Repeat::Safe,
+        }
     }
 
     /// Sets the history.

@@ -57,7 +57,8 @@ pub(crate) enum Change {
     /// A lock with a lease, and its release: of keys of their own.
     Lock(u32, u8, u8),
     Unlock(u32, u8, u8),
-    /// Numbers of a range, codes, a worker's number, and their being forgotten: of keys of their own.
+    /// Numbers of a range, codes, a worker's number, and that they are forgotten: of keys of their
+    /// own.
     Numbers(u32, u8, u64),
     Codes(u32, u8),
     Worker(u32, u8, u8),
@@ -141,6 +142,40 @@ impl Change {
                     slot.mark(Kind::Lock);
                 }
             }),
+            Self::Both(db, a, b) => {
+                let batch = engine.shared(0, now);
+                let mut step = batch.step();
+                let (a, b) = (&[a][..], &[b][..]);
+                let mut locked = step.lock_any_all(db, [a, b].into_iter());
+                locked.slot(db, a).put(value, Deadline::None);
+                locked.slot(db, b).put(value, Deadline::Keep);
+            }
+            Self::Clear(db) => {
+                engine.alone(now).step().clear(db, Free::Now);
+            }
+            Self::Swap(a, b) => engine.alone(now).step().swap(a, b),
+            Self::Alone(db, key) => {
+                let batch = engine.alone(now);
+                let mut step = batch.step();
+                let (key, other) = (&[key][..], (db + 1) % DATABASES);
+                let put = |slot: &mut Slot<'_>| slot.put(value, Deadline::None);
+                put(&mut step.lock_any(db, key).slot(db, key));
+                step.clear(other, Free::Now);
+                put(&mut step.lock_any(other, key).slot(other, key));
+            }
+            _ => self.make_with_coordinator(engine, now, number),
+        }
+    }
+
+    /// The same, of what the coordinator keeps.
+    fn make_with_coordinator(&self, engine: &Engine, now: Now, number: u64) {
+        let text = number.to_string();
+        let on = |db, key, act: &dyn Fn(&mut Slot<'_>)| {
+            let batch = engine.shared(0, now);
+            let mut step = batch.step();
+            act(&mut step.lock_any(db, &[key]).slot(db, &[key]));
+        };
+        match *self {
             Self::Lock(db, key, owner) => on(db, LOCKS + key, &|slot| {
                 lock(slot, &[LOCKS + key], &[owner], text.as_bytes());
             }),
@@ -169,27 +204,7 @@ impl Change {
                     });
                 }
             }
-            Self::Both(db, a, b) => {
-                let batch = engine.shared(0, now);
-                let mut step = batch.step();
-                let (a, b) = (&[a][..], &[b][..]);
-                let mut locked = step.lock_any_all(db, [a, b].into_iter());
-                locked.slot(db, a).put(value, Deadline::None);
-                locked.slot(db, b).put(value, Deadline::Keep);
-            }
-            Self::Clear(db) => {
-                engine.alone(now).step().clear(db, Free::Now);
-            }
-            Self::Swap(a, b) => engine.alone(now).step().swap(a, b),
-            Self::Alone(db, key) => {
-                let batch = engine.alone(now);
-                let mut step = batch.step();
-                let (key, other) = (&[key][..], (db + 1) % DATABASES);
-                let put = |slot: &mut Slot<'_>| slot.put(value, Deadline::None);
-                put(&mut step.lock_any(db, key).slot(db, key));
-                step.clear(other, Free::Now);
-                put(&mut step.lock_any(other, key).slot(other, key));
-            }
+            _ => {}
         }
     }
 }

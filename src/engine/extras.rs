@@ -13,7 +13,8 @@
 //! in the keyspace so that the key has a type and is there. The object itself is the coordinator's,
 //! so a marker is derived: it leaves no effect and is in no snapshot, and counts only as long as
 //! the coordinator has the object. Likewise a tied entry counts as long as its session is open.
-//! Opening a key removes an entry that no longer *stands*, as it removes one past its deadline. A
+//! Opening a key removes an entry that no longer *stands*, as it removes one past its deadline;
+//! when it is locked, the coordinator ends what is over by then, so that no end shows late. A
 //! *bare fence* is a fence mark without a value; it is state of its own and always stands.
 //!
 //! Invariants: who has extras has an entry, and both go together, however the entry goes; an extra
@@ -94,6 +95,11 @@ impl Extra {
     /// Whether the entry is a marker.
     pub(super) fn is_marker(&self) -> bool {
         self.kind.is_some_and(Kind::is_marked)
+    }
+
+    /// Whether it is the coordinator that knows if the entry still stands.
+    pub(super) fn is_coordinated(&self) -> bool {
+        self.session.is_some() || self.is_marker()
     }
 
     /// Whether the entry is still what this says. One look at the coordinator for a marker, and one

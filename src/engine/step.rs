@@ -15,7 +15,7 @@
 //! - inside a shared batch a step holds one [`Locked`] at a time (the borrow checker sees to it),
 //!   so shards are always locked in ascending (database, index) order;
 //! - a slot never shows an entry past its deadline, or one that no longer stands (`extras.rs`):
-//!   opening it removes such an entry;
+//!   opening it removes such an entry, and the coordinator ends what is over when it is locked;
 //! - who locks keys with [`Step::lock`] and its kin finds strings or nothing;
 //! - a panic while shards are locked ends the process: half a change must not be seen.
 
@@ -403,6 +403,14 @@ impl Context {
         (answer, left.key)
     }
 
+    /// Has the coordinator end what is over at the time of the step, so that whoever looks at what
+    /// it has does not find that still there.
+    fn keep_time(&mut self, engine: &Engine, layout: &Layout) {
+        if self.decides && engine.coordinator.is_behind(self.now) {
+            self.coordinate(engine, layout, |_| ());
+        }
+    }
+
     /// Hands over what the coordinator has for connections.
     #[cold]
     fn deliver(&mut self, engine: &Engine, frame: u64) {
@@ -592,6 +600,13 @@ impl<'b> Step<'b> {
         answer
     }
 
+    /// Has the coordinator end what is over at the time of the step, with no shard held: what is
+    /// looked at without opening keys is then true.
+    pub(super) fn keep_time(&mut self) {
+        self.ctx.keep_time(self.engine, self.view.layout());
+        self.ctx.coordinated = 0;
+    }
+
     /// The identity of the database that `SELECT db` picks.
     #[must_use]
     pub fn db_id(&self, db: u32) -> u32 {
@@ -604,36 +619,27 @@ impl<'b> Step<'b> {
     /// [`WrongType`]: it is none.
     #[inline]
     pub fn lock(&mut self, db: u32, key: &[u8]) -> Result<Locked<'_>, WrongType> {
-        let hash = self.engine.hasher.hash(key);
-        let layout = self.view.layout();
-        let database = &layout[db as usize];
-        let number = database.shard_of(hash);
-        let shard = database.shards()[number].lock();
-        let (engine, held, ctx) = (
-            self.engine,
-            Held::One(shard, hash, (db, number)),
-            &mut self.ctx,
-        );
-        if held.has_extras() {
-            let locked = Locked {
-                engine,
-                layout,
-                held,
-                ctx,
-            };
+        let locked = self.lock_object(db, key);
+        if locked.has_extras() {
             return locked.if_string(db, key);
         }
-        Ok(Locked {
-            engine,
-            layout,
-            held,
-            ctx,
-        })
+        Ok(locked)
     }
 
     /// Locks the shard of one key of any type.
     #[inline]
     pub fn lock_any(&mut self, db: u32, key: &[u8]) -> Locked<'_> {
+        let mut locked = self.lock_object(db, key);
+        if locked.has_extras() {
+            locked.keep_time(std::iter::once((db, key)));
+        }
+        locked
+    }
+
+    /// The same for who lets the coordinator take a turn on the key and does nothing before: what
+    /// is over ends in that.
+    #[inline]
+    pub fn lock_object(&mut self, db: u32, key: &[u8]) -> Locked<'_> {
         self.lock_hash(db, self.engine.hasher.hash(key))
     }
 
@@ -683,13 +689,16 @@ impl<'b> Step<'b> {
     pub fn lock_any_all<'k>(
         &mut self,
         db: u32,
-        keys: impl Iterator<Item = &'k [u8]>,
+        keys: impl Iterator<Item = &'k [u8]> + Clone,
     ) -> Locked<'_> {
         self.lock_any_each(keys.map(|key| (db, key)))
     }
 
     /// Locks the shards of keys in any databases, in ascending order, each once.
-    fn lock_any_each<'k>(&mut self, keys: impl Iterator<Item = (u32, &'k [u8])>) -> Locked<'_> {
+    fn lock_any_each<'k>(
+        &mut self,
+        keys: impl Iterator<Item = (u32, &'k [u8])> + Clone,
+    ) -> Locked<'_> {
         let layout = self.view.layout();
         let place = |(db, key): (u32, &[u8])| {
             (
@@ -697,17 +706,21 @@ impl<'b> Step<'b> {
                 layout[db as usize].shard_of(self.engine.hasher.hash(key)),
             )
         };
-        let mut places: Vec<Place> = keys.map(place).collect();
+        let mut places: Vec<Place> = keys.clone().map(place).collect();
         places.sort_unstable();
         places.dedup();
         let lock = |&(db, number): &Place| layout[db as usize].shards()[number].lock();
         let shards = places.iter().map(lock).collect();
-        Locked {
+        let mut locked = Locked {
             engine: self.engine,
             layout,
             held: Held::Many(shards, places),
             ctx: &mut self.ctx,
+        };
+        if locked.has_extras() {
+            locked.keep_time(keys);
         }
+        locked
     }
 
     /// Worker `worker` is about to look for the deadlines that come next.
@@ -913,14 +926,16 @@ impl<'b> Step<'b> {
 
     /// The session that this text names, if it is open.
     #[must_use]
-    pub fn session_of(&self, sid: &[u8]) -> Option<u64> {
+    pub fn session_of(&mut self, sid: &[u8]) -> Option<u64> {
+        self.keep_time();
         self.engine.coordinator.session_of(sid)
     }
 
     /// Whether a database has anything that is neither a string nor nothing. O(shards) and one look
     /// at each entry that has extras.
     #[must_use]
-    pub fn has_kinds(&self, db: u32) -> bool {
+    pub fn has_kinds(&mut self, db: u32) -> bool {
+        self.keep_time();
         let database = self.database(db);
         self.see_all(db);
         let has_kind = |shard: &Shard| {
@@ -1116,7 +1131,8 @@ impl Locked<'_> {
     /// Itself, if this key is a string or not there. Apart, so that it is not in the way of keys
     /// in shards without extras.
     #[cold]
-    fn if_string(self, db: u32, key: &[u8]) -> Result<Self, WrongType> {
+    fn if_string(mut self, db: u32, key: &[u8]) -> Result<Self, WrongType> {
+        self.keep_time(std::iter::once((db, key)));
         self.expect_string(db, key).map(|()| self)
     }
 
@@ -1128,6 +1144,15 @@ impl Locked<'_> {
     /// # Panics
     /// If the key's shard is not among the locked ones.
     pub fn expect_string(&self, db: u32, key: &[u8]) -> Result<(), WrongType> {
+        let (id, extra) = (self.layout[db as usize].id, self.extra(db, key));
+        match extra.kind {
+            Some(_) if extra.stands(&self.engine.coordinator, id, key) => Err(WrongType),
+            _ => Ok(()),
+        }
+    }
+
+    /// What a key that was named when locking has beside its value.
+    fn extra(&self, db: u32, key: &[u8]) -> Extra {
         let database = &self.layout[db as usize];
         let hash = self.engine.hasher.hash(key);
         let shard = match &self.held {
@@ -1137,10 +1162,16 @@ impl Locked<'_> {
                 &shards[at.expect("this key was not named")]
             }
         };
-        let extra = shard.extra(hash, key);
-        match extra.kind {
-            Some(_) if extra.stands(&self.engine.coordinator, database.id, key) => Err(WrongType),
-            _ => Ok(()),
+        shard.extra(hash, key)
+    }
+
+    /// Has the coordinator end what is over at the time of the step, if it is to be asked about one
+    /// of these keys: what is over by then shows nowhere. Before anything has changed, so that no
+    /// change comes to be in two frames.
+    #[cold]
+    fn keep_time<'k>(&mut self, mut keys: impl Iterator<Item = (u32, &'k [u8])>) {
+        if keys.any(|(db, key)| self.extra(db, key).is_coordinated()) {
+            self.ctx.keep_time(self.engine, self.layout);
         }
     }
 
@@ -1316,6 +1347,16 @@ impl Slot<'_> {
         } else {
             note_removed(self.engine, self.ctx, self.db, id, self.key);
             untie(self.engine, id, self.key, extra);
+        }
+    }
+
+    /// Removes a string whose session is over, which nothing has ended yet: the key was locked
+    /// without a look at the time.
+    #[cold]
+    fn drop_overdue(&mut self) {
+        if self.extra().session.is_some() {
+            self.ctx.keep_time(self.engine, self.layout);
+            self.remove_fallen();
         }
     }
 
@@ -1557,6 +1598,9 @@ impl Slot<'_> {
     /// # Errors
     /// [`WrongType`], before anything changes: the key is neither an object nor nothing.
     pub fn coordinate<R>(&mut self, act: impl FnOnce(&mut Turn<'_>) -> R) -> Result<R, WrongType> {
+        if !self.is_for_coordinator() {
+            self.drop_overdue();
+        }
         if !self.is_for_coordinator() {
             return Err(WrongType);
         }

@@ -74,7 +74,14 @@ impl Step<'_> {
     /// Goes on with a walk: visits about `count` keys from `cursor` on and answers the next cursor,
     /// 0 when the walk is over. Keys past their deadline are left out, and so is what no longer
     /// stands (`extras.rs`). Any number is a cursor; one that no call answered goes on somewhere.
-    pub fn scan(&self, db: u32, cursor: u64, count: usize, mut visit: impl FnMut(Met<'_>)) -> u64 {
+    pub fn scan(
+        &mut self,
+        db: u32,
+        cursor: u64,
+        count: usize,
+        mut visit: impl FnMut(Met<'_>),
+    ) -> u64 {
+        self.keep_time();
         let mut at = Cursor::decode(cursor);
         let (mut keys, mut buckets) = (0, 0);
         let shards = self.database(db).shards_in_use();
@@ -122,7 +129,8 @@ impl Step<'_> {
     }
 
     /// Visits every key of a database once, without those that [`Step::scan`] leaves out.
-    pub fn each_key(&self, db: u32, mut visit: impl FnMut(&[u8])) {
+    pub fn each_key(&mut self, db: u32, mut visit: impl FnMut(&[u8])) {
+        self.keep_time();
         self.see(db, 0);
         for (number, shard) in self.database(db).shards_in_use().iter().enumerate() {
             let shard = shard.lock();
@@ -137,7 +145,8 @@ impl Step<'_> {
 
     /// A key of the database, each as likely as any other while nobody writes, or `None` when there
     /// is none. Expected O(shards); O(keys) where nearly all keys are past their deadline.
-    pub fn random_key(&self, db: u32, mut random: impl FnMut() -> u64) -> Option<Box<[u8]>> {
+    pub fn random_key(&mut self, db: u32, mut random: impl FnMut() -> u64) -> Option<Box<[u8]>> {
+        self.keep_time();
         let shards = self.database(db).shards_in_use();
         for _ in 0..DRAWS_MAX {
             let total = self.len(db) as u64;

@@ -1,6 +1,7 @@
 //! Calls that wait for the disk, and what is told while it does well or badly.
 
 use super::*;
+use crate::engine::Effect;
 
 /// A server with so many connections.
 fn server(connections: usize) -> Inproc {
@@ -312,4 +313,128 @@ fn a_transaction_that_would_write_too_much_is_refused() {
     assert_eq!(ask(&mut server, 0, "EXEC\n"), refused);
     assert_eq!(ask(&mut server, 0, "DBSIZE\n"), ":1\n");
     assert_eq!(ask(&mut server, 0, "COPY value copy\n"), ":1\n");
+}
+
+/// A server with two connections where a lease, a session and what goes with it are over, and no
+/// timer has seen to that yet; and the name of the session.
+fn overdue() -> (Inproc, String) {
+    let mut server = server(2);
+    let opened = ask(&mut server, 0, "SESSION.OPEN TTL 100 GRACE 0\n");
+    let sid = opened.lines().nth(1).expect("a session").to_owned();
+    let tied = ask(&mut server, 0, &format!("SET tied v SESSION {sid}\n"));
+    assert_eq!(tied, "+OK\n");
+    let lock = "LOCK.ACQUIRE lock o PX 100\n";
+    assert!(ask(&mut server, 0, lock).starts_with("*4\n:1\n"));
+    server.clock.advance_ms(99);
+    let there = ask(&mut server, 1, "EXISTS tied lock\nTYPE lock\n");
+    assert_eq!(there, ":2\n+lock\n");
+    server.clock.advance_ms(1);
+    (server, sid)
+}
+
+/// Goes red when whoever looks does not first have the coordinator end what is over.
+#[test]
+fn nobody_sees_what_time_has_ended() {
+    for (question, gone) in [
+        ("GET tied", "$-1\n"),
+        ("STRLEN tied", ":0\n"),
+        ("EXISTS tied", ":0\n"),
+        ("SET tied w XX", "$-1\n"),
+        ("MGET tied other", "*2\n$-1\n$-1\n"),
+        ("TTL lock", ":-2\n"),
+        ("TYPE lock", "+none\n"),
+        ("EXISTS lock", ":0\n"),
+        ("OBJECT ENCODING lock", "$-1\n"),
+        ("GET lock", "$-1\n"),
+        ("SET lock v NX", "+OK\n"),
+        ("RENAME lock other", "-ERR no such key\n"),
+        ("KEYS *", "*0\n"),
+        ("SCAN 0 COUNT 100", "*2\n$1\n0\n*0\n"),
+        ("RANDOMKEY", "$-1\n"),
+        ("SWAPDB 0 1", "+OK\n"),
+        ("SEM.ACQUIRE tied o LIMIT 1 PX 9", "*3\n:1\n:2\n:0\n"),
+    ] {
+        let (mut server, _) = overdue();
+        let told = ask(&mut server, 1, &format!("{question}\n"));
+        assert_eq!(told, gone, "{question}");
+        server.check_replay();
+    }
+    let (mut server, sid) = overdue();
+    let told = ask(&mut server, 1, &format!("SET k v SESSION {sid}\n"));
+    assert!(told.starts_with("-NOSESSION"), "{told}");
+}
+
+/// Goes red when what is over ends between the changes that one command makes.
+#[test]
+fn what_time_has_ended_tears_no_command_apart() {
+    let (mut server, _) = overdue();
+    server.replay();
+    ask(&mut server, 1, "MSET a 1 tied 2 b 3\n");
+    let frames = server.replay();
+    let puts = |frame: &Frame| {
+        let effects = frame.effects().into_iter();
+        let puts = effects.filter(|effect| matches!(effect, Effect::PutInt { .. }));
+        puts.count()
+    };
+    assert_eq!(frames.iter().map(puts).collect::<Vec<_>>(), [0, 3]);
+    server.check_replay();
+}
+
+/// Goes red when `EXEC` opens what it watched without asking whether it is over.
+#[test]
+fn what_time_has_ended_has_changed_for_who_watches() {
+    for key in ["tied", "lock"] {
+        let mut server = server(2);
+        let opened = ask(&mut server, 0, "SESSION.OPEN TTL 100 GRACE 0\n");
+        let sid = opened.lines().nth(1).expect("a session").to_owned();
+        let made = format!("SET tied v SESSION {sid}\nLOCK.ACQUIRE lock o PX 100\n");
+        ask(&mut server, 0, &made);
+        ask(&mut server, 1, &format!("WATCH {key}\nMULTI\nPING\n"));
+        server.clock.advance_ms(100);
+        assert_eq!(ask(&mut server, 1, "EXEC\n"), "*-1\n", "{key}");
+        server.check_replay();
+    }
+}
+
+/// Goes red when the answer is looked up when it is written, and there is nobody by then.
+#[test]
+fn who_was_seen_to_hold_a_lock_is_told_of_though_it_was_for_a_moment() {
+    let mut server = server(2);
+    let waits = "LOCK.OBSERVE lock AFTER 0 WAIT 1000\n";
+    assert_eq!(ask(&mut server, 1, waits), "");
+    ask(
+        &mut server,
+        0,
+        "LOCK.ACQUIRE lock o PX 100\nLOCK.RELEASE lock o\n",
+    );
+    assert_eq!(
+        answers(&mut server, 1),
+        "*4\n:1\n$1\no\n$-1\n:0\n",
+        "decision 23: the first hold that it sees"
+    );
+}
+
+/// Goes red when an error names every owner of a circle.
+#[test]
+fn the_error_of_a_long_circle_is_short() {
+    const OWNERS: usize = 40;
+    let mut server = server(OWNERS);
+    let owner = |number: usize| format!("{number:0250}");
+    for number in 0..OWNERS {
+        let line = format!("LOCK.ACQUIRE k{number} {} PX 9000\n", owner(number));
+        assert!(ask(&mut server, number, &line).starts_with("*4\n:1\n"));
+    }
+    let wait = |number: usize| {
+        let next = (number + 1) % OWNERS;
+        format!("LOCK.ACQUIRE k{next} {} PX 9000 WAIT 9000\n", owner(number))
+    };
+    for number in 0..OWNERS - 1 {
+        assert_eq!(ask(&mut server, number, &wait(number)), "");
+    }
+    let refused = ask(&mut server, OWNERS - 1, &wait(OWNERS - 1));
+    let shown = [OWNERS - 1, 0, 1, 2, 3, 4, 5, 6].map(owner).join(" -> ");
+    let first = owner(OWNERS - 1);
+    let cycle = format!("{shown} -> ... -> {first}, {OWNERS} owners");
+    let expected = format!("-DEADLOCK waiting would close the cycle {cycle}\n");
+    assert_eq!(refused, expected);
 }

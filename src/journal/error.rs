@@ -65,8 +65,8 @@ pub enum Error {
     LogBehind,
     /// The settings have snowflakes made up in another way than those given out.
     #[error(
-        "the data directory has given out snowflakes of worker {}, epoch {} and layout {} {} {}, and \
-         the settings say otherwise; set id-snowflake-worker, id-snowflake-epoch and \
+        "the data directory has given out snowflakes of worker {}, epoch {} and layout {} {} {}, \
+         and the settings say otherwise; set id-snowflake-worker, id-snowflake-epoch and \
          id-snowflake-layout to these",
         recorded.worker, recorded.epoch_ms, recorded.time_bits, recorded.worker_bits,
         recorded.sequence_bits

@@ -17,7 +17,8 @@
 //! A clean stop notes at which position the log was closed, the next start that it is open: a log
 //! that ends before it was closed has lost its end, which nothing in what is left could tell.
 //! No fencing token above `fence max` was ever given out, whatever the log says: what runs without
-//! a journal finds it here. No ID has a tick above `ids max`, Unix milliseconds, for the same reason.
+//! a journal finds it here. For the same reason no ID has a tick above `ids max`, in Unix
+//! milliseconds.
 //! The layout of snowflakes, a byte each for time, worker and sequence, is written before the first
 //! is given out, and 0 until then. Version 1 had none of these fields, version 2 none for IDs.
 //!

@@ -12,7 +12,9 @@
 use super::NetError;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::SHARDS_DEFAULT;
+use crate::engine::coordinator::FENCE_MAX;
 use crate::engine::ids::snowflake::Layout;
+use crate::engine::ids::{AHEAD_MS, Reservation};
 use crate::journal::disk::Disk;
 use crate::journal::error::Error;
 use crate::journal::identity::{self, Identity, Owner, Random, Shape};
@@ -104,6 +106,33 @@ pub(super) fn close(running: Option<Running>, server: &Server) -> Result<(), Net
     }
 }
 
+/// The fence behind which a new directory begins: 2^20 for each second since 1970. One that was
+/// there before and got lost has given out lower ones, and resources remember them.
+fn fence_of_new(wall_ms: u64) -> u64 {
+    const FENCES_A_SECOND: u64 = 1 << 20;
+    let fence = (wall_ms / 1_000).saturating_mul(FENCES_A_SECOND);
+    // A clock that is centuries ahead leaves room to go on.
+    fence.min(FENCE_MAX / 2)
+}
+
+/// Sees to it that no fencing token and no ID that may have been given out before is given out
+/// again; notes in `identity` what this process begins with. Answers what is reserved of IDs, if
+/// anything.
+fn begin_above(identity: &mut Identity, server: &Server, wall_ms: u64) -> Option<Reservation> {
+    let coordinator = server.engine().coordinator();
+    let (fence, ids_max_ms) = match identity.fence_max {
+        // A directory that got lost may have given out some up to here.
+        0 => (fence_of_new(wall_ms), wall_ms.saturating_add(AHEAD_MS)),
+        fence_max => (fence_max, identity.ids_max_ms),
+    };
+    coordinator.skip_fences(fence);
+    server.engine().ids().skip(ids_max_ms);
+    identity.fence_max = coordinator.fences().0.saturating_add(FENCES_RESERVED);
+    let reservation = first_reservation(identity, wall_ms)?;
+    identity.ids_max_ms = reservation.until_ms;
+    Some(reservation)
+}
+
 /// Puts what is in the directory into the server's engine, and from there on what happens in the
 /// engine into the directory. Takes as long as that takes.
 fn load(
@@ -118,18 +147,13 @@ fn load(
     } = directory;
     let found = read(&*disk, &identity, server)?;
     identity.resume_at(found.engine_ms);
-    // None that may have been given out before is given out again.
-    let coordinator = server.engine().coordinator();
-    coordinator.skip_fences(identity.fence_max);
-    identity.fence_max = coordinator.fences().0.saturating_add(FENCES_RESERVED);
-    server.engine().ids().skip(identity.ids_max_ms);
-    let reservation = first_reservation(&identity, clock.now().wall_ms);
-    if let Some(reservation) = reservation {
-        identity.ids_max_ms = reservation.until_ms;
-    }
+    let reservation = begin_above(&mut identity, server, clock.now().wall_ms);
     // Not before: a directory that is refused stays as it is.
     identity.store(&*disk)?;
-    coordinator.allow_fences(identity.fence_max);
+    server
+        .engine()
+        .coordinator()
+        .allow_fences(identity.fence_max);
     let settings = crate::command::host::Host::settings(&**server);
     let options = Options {
         workers: server.workers() + 1,

@@ -309,11 +309,6 @@ mod tests {
 
     /// A disk whose journal has written nothing.
     fn disk_with_journal() -> Disk {
-        let random = Random {
-            history: [0; 20],
-            secret: 0,
-            hash_seed: 0,
-        };
         let shape = Shape {
             shards: 1,
             databases: 1,
@@ -327,7 +322,7 @@ mod tests {
         let log = Arc::new(Log::new(options, |_| {}));
         let keeper = Keeper::new(
             Arc::new(SimDisk::new()),
-            Identity::new(random, shape),
+            Identity::new(Random::FIXED, shape),
             Arc::clone(&log),
             Arc::new(ManualClock::default()),
         );

@@ -414,11 +414,16 @@ impl Session {
         self.parser.bytes_needed()
     }
 
-    /// Bytes held of requests received: by the parser, by `MULTI` and by `WATCH`.
+    /// Bytes held of requests received, by the parser, by `MULTI` and by `WATCH`, and of grants
+    /// that were not told of yet.
     pub(crate) fn held_bytes(&self) -> usize {
         let multi = self.conn.multi.as_ref();
         let queue = multi.map_or(0, Multi::heap_bytes);
-        usable(self.parser.retained_bytes()) + queue + self.conn.watched.heap_bytes()
+        let (watched, grants) = (
+            self.conn.watched.heap_bytes(),
+            self.conn.grants.heap_bytes(),
+        );
+        usable(self.parser.retained_bytes()) + queue + watched + grants
     }
 
     /// Whether commands other than `AUTH` and its like may run.

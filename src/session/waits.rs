@@ -18,7 +18,7 @@ use super::{Session, Turn, Worker};
 use crate::command::grants::Stretch;
 use crate::command::lock::{claim, look};
 use crate::command::{Park, ReplyError, error};
-use crate::engine::coordinator::{Callers, Lost, Name, Outcome, Settled};
+use crate::engine::coordinator::{Callers, HoldInfo, Lost, Name, Outcome, Settled};
 use crate::journal::Needs;
 use crate::session::server::Server;
 use linchpin_protocol::{Version, Writer};
@@ -217,7 +217,14 @@ fn write(
         Park::Hold { form, .. } => claim::tell_outcome(turn, outcome)?.write(out, form),
         Park::Observe { after, .. } => {
             let hold = match outcome {
-                Outcome::Observed(name) => turn.newest_above(name, after),
+                Outcome::Observed(name, seen) => {
+                    // One that is over by now was seen nevertheless.
+                    let over = || HoldInfo {
+                        ttl_ms: Some(0),
+                        ..HoldInfo::clone(seen)
+                    };
+                    Some(turn.newest_above(name, after).unwrap_or_else(over))
+                }
                 _ => None,
             };
             look::write_observed(out, hold.as_ref());

@@ -84,6 +84,9 @@ fn facts(page: &mut String, spec: &Spec) {
             "the reply waits for the disk, whatever `appendfsync` says",
         );
     }
+    if !spec.flags.has(Flags::CONTAINER) {
+        row("sent again", &spec.repeats().to_string());
+    }
     row("since", spec.since);
     row("cost", spec.complexity);
     row("ACL categories", &categories.join(" "));

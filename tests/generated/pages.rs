@@ -60,7 +60,11 @@ pub(crate) fn summary() -> Derived {
 fn index() -> String {
     let mut text = "# Commands\n\n\
         Every command of the server, by chapter. These pages are made from the table that the\n\
-        server itself works by; `COMMAND DOCS` answers the same.\n"
+        server itself works by; `COMMAND DOCS` answers the same.\n\n\
+        *Sent again* says whether a call whose reply was lost may be sent again as it was:\n\
+        `safe` where a second time has no second effect, `safe with` an option where that needs\n\
+        one, `unsafe` where it acts again or undoes what others have done in between. What is\n\
+        called safe of locks and their like is so with the same owner.\n"
         .to_owned();
     let groups: BTreeSet<&str> = table::commands().map(|spec| spec.group.title()).collect();
     for group in groups {

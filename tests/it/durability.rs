@@ -9,7 +9,7 @@
 pub(crate) mod clocks;
 mod crash;
 mod damage;
-mod faults;
+pub(crate) mod faults;
 mod full;
 mod load;
 mod owner;

@@ -3,7 +3,9 @@
 
 mod connections;
 pub(crate) mod counter;
+mod decisions;
 mod histories;
+mod leftovers;
 mod model;
 mod queues;
 mod restart;
@@ -21,6 +23,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.extend(crate::trials_of("locks::counter", counter::CASES));
     trials.extend(crate::trials_of("locks::connections", connections::CASES));
     trials.extend(crate::trials_of("locks::histories", histories::CASES));
+    trials.extend(crate::trials_of("locks::decisions", decisions::CASES));
+    trials.extend(decisions::slow_trials());
+    trials.extend(crate::trials_of("locks::leftovers", leftovers::CASES));
     trials.extend(queues::trials());
     trials.extend(restart::clock_trials());
     trials

@@ -21,6 +21,46 @@ impl Reply {
         lines
     }
 
+    /// The reply as redis-cli shows it, of those that RESP2 has.
+    pub(crate) fn shown(&self) -> Vec<String> {
+        let [header, payload @ ..] = &self.head[..] else {
+            return Vec::new();
+        };
+        let (kind, text) = header.split_at(1);
+        match (kind, text) {
+            ("+", text) => vec![text.to_owned()],
+            ("-", text) => vec![format!("(error) {text}")],
+            (":", text) => vec![format!("(integer) {text}")],
+            (_, "-1") => vec!["(nil)".to_owned()],
+            ("*", "0") => vec!["(empty array)".to_owned()],
+            ("*", _) => self.shown_elements(),
+            // Texts for people, as of INFO, are shown as they are.
+            _ if payload.concat().starts_with("# ") => {
+                let text = payload.concat();
+                let lines = text.trim_end_matches("\\r\\n").split("\\r\\n");
+                lines.map(str::to_owned).collect()
+            }
+            _ => vec![format!("\"{}\"", payload.concat())],
+        }
+    }
+
+    fn shown_elements(&self) -> Vec<String> {
+        let width = self.elements.len().to_string().len();
+        let numbered = |(at, element): (usize, &Reply)| {
+            let lines = element.shown().into_iter().enumerate();
+            let line = move |(below, line): (usize, String)| match below {
+                0 => format!("{:>width$}) {line}", at + 1),
+                _ => format!("{:width$}  {line}", ""),
+            };
+            lines.map(line).collect::<Vec<_>>()
+        };
+        self.elements
+            .iter()
+            .enumerate()
+            .flat_map(numbered)
+            .collect()
+    }
+
     /// Puts the elements of every aggregate into order, `group` at a time (2 keeps the pairs of a
     /// flat array together; those of a RESP3 map always stay). An aggregate that holds others
     /// keeps its own order: only what is unordered by nature is sorted.

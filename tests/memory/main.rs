@@ -7,6 +7,7 @@
 
 mod bound;
 mod clients;
+mod coordination;
 mod exact;
 mod served;
 mod shrink;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         trial("exact_of_pages", exact::of_pages),
         trial("exact_of_clients", clients::exact),
         trial("clients_bounded", clients::bounded),
+        trial("exact_of_coordination", coordination::exact),
         trial("exact_as_served", served::exact),
         trial("maxmemory_holds", bound::holds),
         trial(

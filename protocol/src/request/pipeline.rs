@@ -5,6 +5,10 @@ use super::{Args, Limits, ProtocolError, RequestParser, Span};
 
 /// Memory kept from one filling to the next, in arguments.
 const SPANS_KEPT_MAX: usize = 1024;
+/// Up to so many arguments, and bytes of an inline line, are copied rather than changed for a buffer
+/// that the requests of other parsers have grown.
+const SPANS_COPIED_MAX: usize = 64;
+const INLINE_BYTES_COPIED_MAX: usize = 256;
 
 /// The complete requests at the beginning of some bytes: whoever runs them can look ahead at what
 /// comes next. Filled by [`RequestParser::parse_ahead`], read with the bytes that were given to it.
@@ -168,9 +172,14 @@ impl RequestParser {
         let end = at.saturating_add(taken);
         let inline = self.is_inline();
         if at == 0 {
-            // Nothing is copied, and a request of a million arguments is no exception.
-            std::mem::swap(&mut self.spans, &mut pipeline.spans);
-            std::mem::swap(&mut self.inline, &mut pipeline.inline);
+            take(&mut pipeline.spans, &mut self.spans, SPANS_COPIED_MAX);
+            if inline {
+                take(
+                    &mut pipeline.inline,
+                    &mut self.inline,
+                    INLINE_BYTES_COPIED_MAX,
+                );
+            }
         } else {
             let (Ok(offset), Ok(_)) = (u32::try_from(at), u32::try_from(end)) else {
                 return false;
@@ -185,6 +194,19 @@ impl RequestParser {
         });
         self.reset();
         true
+    }
+}
+
+/// Puts what is in `from` into `to`, in place of what is there. Little is copied, so that a parser
+/// keeps no buffers but those that it needs itself; much is not, so that a request of a million
+/// arguments costs no more.
+#[inline]
+fn take<T: Copy>(to: &mut Vec<T>, from: &mut Vec<T>, copied_max: usize) {
+    if from.len() > copied_max {
+        std::mem::swap(to, from);
+    } else {
+        to.clear();
+        to.extend_from_slice(from);
     }
 }
 
@@ -210,6 +232,27 @@ mod tests {
         let all = vec![get.clone(), vec![], ping];
         assert_eq!(requests(input, 16), (all, Parsed::NeedsInput));
         assert_eq!(requests(input, 1), (vec![get], Parsed::Full));
+    }
+
+    #[test]
+    fn a_parser_keeps_no_buffer_that_others_have_grown() {
+        let large = [&b"*500\r\n"[..], &b"$1\r\na\r\n".repeat(500)].concat();
+        let line = [&[b'a'; 3_000][..], b"\r\n"].concat();
+        let limits = Limits::default();
+        let mut pipeline = Pipeline::new();
+        for input in [&large, &line] {
+            for _ in 0..3 {
+                RequestParser::new().parse_ahead(input, &limits, 16, &mut pipeline);
+                assert_eq!(pipeline.len(), 1);
+            }
+        }
+        let mut parser = RequestParser::new();
+        for input in [&b"*1\r\n$4\r\nPING\r\n"[..], b"PING\r\n"] {
+            parser.parse_ahead(input, &limits, 16, &mut pipeline);
+            assert_eq!(pipeline.args(input, 0).get(0), Some(&b"PING"[..]));
+            let retained = parser.retained_bytes();
+            assert!(retained < 128, "{retained} bytes");
+        }
     }
 
     #[test]

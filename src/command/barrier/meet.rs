@@ -4,7 +4,7 @@
 //! order of arrival, or null.
 
 use crate::command::lock::claim;
-use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Spec};
+use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Repeat, Spec};
 use crate::command::words::Words;
 use crate::command::{Cx, Park, ReplyError, error};
 use crate::engine::coordinator::{Arrive, Kind};
@@ -40,7 +40,7 @@ pub const SPECS: &[Spec] = &[
             .optional(),
         Arg::new("wait", ArgKind::Integer).token("WAIT"),
     ])
-    .tips(&["linchpin:safe_to_repeat_with_after"]),
+    .repeat(Repeat::SafeWith("AFTER")),
     Spec::new(
         "barrier.info",
         2,
@@ -58,18 +58,7 @@ fn run_await(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let mut words = Words::new(args.skip(2));
     let parties = claim::count(&mut words);
     let owner = claim::owner(&mut words);
-    let (mut after, mut wait) = (None, None);
-    while words.more() {
-        if words.keyword("AFTER") {
-            let generation = claim::fence(&mut words);
-            claim::set_once(&mut words, &mut after, generation);
-        } else if words.keyword("WAIT") {
-            let ms = claim::wait_ms(&mut words);
-            claim::set_once(&mut words, &mut wait, ms);
-        } else {
-            words.reject();
-        }
-    }
+    let (after, wait) = claim::after_and_wait(&mut words);
     words.finish()?;
     let wait_ms = wait.ok_or(error::SYNTAX)?;
     let ticket = claim::ticket(cx);

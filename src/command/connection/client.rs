@@ -11,7 +11,7 @@ use crate::command::Cx;
 use crate::command::conn::Conn;
 use crate::command::error::{self, ReplyError};
 use crate::command::help;
-use crate::command::spec::{Arg, ArgKind, Flags, Group, Keys, Spec};
+use crate::command::spec::{Arg, ArgKind, Flags, Group, Keys, Repeat, Spec};
 use crate::command::words::{self, Words};
 use linchpin_protocol::Args;
 
@@ -74,6 +74,7 @@ pub const SPECS: &[Spec] = &[
     .group(Group::Connection)
     .since("5.0.0")
     .doc("Ends the wait of another connection.", "O(1)")
+    .repeat(Repeat::Unsafe)
     .args(&[
         Arg::new("client-id", ArgKind::Integer),
         Arg::new("unblock-type", ArgKind::OneOf(UNBLOCK_ARGS)).optional(),

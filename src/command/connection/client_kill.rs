@@ -10,7 +10,7 @@ use super::client_list::{CLIENT_TYPE_ARGS, ClientType};
 use crate::command::Cx;
 use crate::command::error::{self, ReplyError};
 use crate::command::host::ClientFacts;
-use crate::command::spec::{Arg, ArgKind, Flags, Group, Keys, Spec};
+use crate::command::spec::{Arg, ArgKind, Flags, Group, Keys, Repeat, Spec};
 use linchpin_protocol::{Args, number};
 
 /// The rows.
@@ -20,6 +20,7 @@ pub const SPECS: &[Spec] =
             .group(Group::Connection)
             .since("2.4.0")
             .doc("Ends connections.", "O(N) with N connections")
+            .repeat(Repeat::Unsafe)
             .args(&[Arg::new("filter", ArgKind::OneOf(FILTER_ARGS))])
             .history(&[
                 (

@@ -5,8 +5,7 @@
 //! turns into a string; a string keeps its value.
 
 use crate::command::error;
-use crate::command::lock::claim::REPEATABLE;
-use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Spec};
+use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Repeat, Spec};
 use crate::command::words::Words;
 use crate::command::{Cx, ReplyError};
 use crate::engine::{Kind, Slot, WrongType};
@@ -35,7 +34,7 @@ pub const SPECS: &[Spec] = &[Spec::new(
     "O(1)",
 )
 .args(&[Arg::key("key"), Arg::new("fence", ArgKind::Integer)])
-.tips(REPEATABLE)];
+.repeat(Repeat::Safe)];
 
 fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let mut words = Words::new(args.skip(2));

@@ -5,7 +5,7 @@
 
 use crate::command::host::Host;
 use crate::command::lock::claim;
-use crate::command::spec::{Arg, ArgKind, Flags, Group, Keys, Spec};
+use crate::command::spec::{Arg, ArgKind, Flags, Group, Keys, Repeat, Spec};
 use crate::command::words::Words;
 use crate::command::{Cx, Park, ReplyError, error};
 use crate::engine::ids::text::{Form, Text};
@@ -56,7 +56,8 @@ pub const SPECS: &[Spec] = &[Spec::new(
         .token("AS")
         .optional(),
 ])
-.tips(&["nondeterministic_output"])];
+.tips(&["nondeterministic_output"])
+.repeat(Repeat::Unsafe)];
 
 /// What a call asked for, and how its reply is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

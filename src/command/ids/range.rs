@@ -52,8 +52,7 @@ pub const SPECS: &[Spec] = &[
         "Forgets which numbers, codes or workers were given out: they may come again.",
         "O(1)",
     )
-    .args(&[Arg::key("key")])
-    .tips(claim::REPEATABLE),
+    .args(&[Arg::key("key")]),
 ];
 
 /// Has the reply wait until what makes it true is on the disk.

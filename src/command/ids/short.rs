@@ -1,5 +1,5 @@
-//! `ID.SHORT key [LEN n] [COUNT n]` and `ID.SHORT.CONFIG key ALPHABET a LEN n [BLOCKLIST none|builtin]`:
-//! short codes that no other call gets and nobody guesses.
+//! `ID.SHORT key [LEN n] [COUNT n]` and `ID.SHORT.CONFIG key ALPHABET a LEN n [BLOCKLIST b]`: short
+//! codes that no other call gets and nobody guesses.
 //!
 //! Reply: a bulk string, or an array with COUNT. The first use of a key fixes letters, length and a
 //! secret; base 62 and seven letters unless it says otherwise.
@@ -7,7 +7,7 @@
 use super::next;
 use super::range::wait_for;
 use crate::command::lock::claim;
-use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Spec};
+use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Repeat, Spec};
 use crate::command::words::Words;
 use crate::command::{Cx, ReplyError, error};
 use crate::engine::Kind;
@@ -66,7 +66,7 @@ pub const SPECS: &[Spec] = &[
             .token("BLOCKLIST")
             .optional(),
     ])
-    .tips(claim::REPEATABLE),
+    .repeat(Repeat::Safe),
 ];
 
 /// The next word as a number of letters.

@@ -1,11 +1,11 @@
-//! `ID.WORKER pool owner MAX n <PX ms|SESSION sid> [WAIT ms]`: a number below n that nobody else has.
+//! `ID.WORKER pool owner MAX n <PX ms|SESSION sid> [WAIT ms]`: a number below n that is one's own.
 //!
 //! Reply: `[number, fence, ttl, not before]`, the last in Unix milliseconds, 0 where nobody had the
 //! number before; null where none is free. It is kept, looked at and given back by `LOCK.EXTEND`,
 //! `CHECK`, `ASSERT`, `BREAK` and `RELEASE`.
 
 use crate::command::lock::claim::{self, Form, Options, WAIT_ARG};
-use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Spec};
+use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Repeat, Spec};
 use crate::command::words::Words;
 use crate::command::{Cx, ReplyError, error};
 use crate::engine::Share;
@@ -45,7 +45,7 @@ pub const SPECS: &[Spec] = &[Spec::new(
     Arg::new("life", ArgKind::OneOf(LIFE_ARGS)),
     WAIT_ARG,
 ])
-.tips(claim::REPEATABLE)];
+.repeat(Repeat::Safe)];
 
 fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let mut words = Words::new(args.skip(2));

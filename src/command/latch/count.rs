@@ -1,7 +1,7 @@
 //! `LATCH.SET`, `LATCH.DOWN`, `LATCH.AWAIT`, `LATCH.INFO`.
 
 use crate::command::lock::claim;
-use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Spec};
+use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Repeat, Spec};
 use crate::command::words::Words;
 use crate::command::{Cx, Park, ReplyError};
 use crate::engine::coordinator::{Kind, Name, Refusal, Turn};
@@ -30,7 +30,7 @@ pub const SPECS: &[Spec] = &[
                 .token("PX")
                 .optional(),
         ])
-        .tips(claim::REPEATABLE),
+        .repeat(Repeat::Safe),
     Spec::new("latch.down", -3, WRITE, KEY, run_down)
         .group(Group::Latch)
         .since("linchpin 0.1.0")
@@ -43,7 +43,7 @@ pub const SPECS: &[Spec] = &[
             Arg::new("owner", ArgKind::String),
             Arg::new("count", ArgKind::Integer).optional(),
         ])
-        .tips(claim::REPEATABLE),
+        .repeat(Repeat::Safe),
     Spec::new(
         "latch.await",
         4,
@@ -58,7 +58,7 @@ pub const SPECS: &[Spec] = &[
         Arg::key("key"),
         Arg::new("wait", ArgKind::Integer).token("WAIT"),
     ])
-    .tips(claim::REPEATABLE),
+    .repeat(Repeat::Safe),
     Spec::new("latch.info", 2, READ, READ_KEY, run_info)
         .group(Group::Latch)
         .since("linchpin 0.1.0")

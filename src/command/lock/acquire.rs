@@ -5,7 +5,7 @@
 //! longest, or of the head of the queue), -1 kept out after somebody's loss.
 
 use super::claim::{self, Form, LIFE_ARGS, Options, VALUE_BYTES_MAX, WAIT_ARG};
-use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Spec};
+use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Repeat, Spec};
 use crate::command::words::Words;
 use crate::command::{Cx, ReplyError, error};
 use crate::engine::Share;
@@ -46,7 +46,7 @@ pub const SPECS: &[Spec] = &[
                 .token("REENTER")
                 .optional(),
         ])
-        .tips(claim::REPEATABLE),
+        .repeat(Repeat::Safe),
     Spec::new(
         "lock.macquire",
         -5,
@@ -67,7 +67,7 @@ pub const SPECS: &[Spec] = &[
         Arg::new("life", ArgKind::OneOf(LIFE_ARGS)),
         WAIT_ARG,
     ])
-    .tips(claim::REPEATABLE),
+    .repeat(Repeat::Safe),
 ];
 
 const MODES: &[Arg] = &[Arg::word("exclusive", "X"), Arg::word("shared", "S")];

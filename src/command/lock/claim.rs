@@ -9,8 +9,6 @@ use crate::engine::coordinator::{
     Claim, Claimed, Kind, Name, Outcome, Refusal, Ticket, Turn, Wanted,
 };
 
-/// The hint of commands that may be repeated without a second effect.
-pub const REPEATABLE: &[&str] = &["linchpin:safe_to_repeat"];
 /// The longest name of an owner, in bytes.
 pub const OWNER_BYTES_MAX: usize = 256;
 /// The longest value that a holder proclaims, in bytes.
@@ -131,6 +129,23 @@ pub fn fence(words: &mut Words<'_>) -> u64 {
     words
         .integer_in(0..=(1 << 53) - 1, error::COUNT_OUT_OF_RANGE)
         .unsigned_abs()
+}
+
+/// Reads what is left of a call that waits for something behind a number: `AFTER` and `WAIT`.
+pub fn after_and_wait(words: &mut Words<'_>) -> (Option<u64>, Option<u64>) {
+    let (mut after, mut wait) = (None, None);
+    while words.more() {
+        if words.keyword("AFTER") {
+            let number = fence(words);
+            set_once(words, &mut after, number);
+        } else if words.keyword("WAIT") {
+            let ms = wait_ms(words);
+            set_once(words, &mut wait, ms);
+        } else {
+            words.reject();
+        }
+    }
+    (after, wait)
 }
 
 /// Names this call of the connection.
@@ -317,7 +332,7 @@ pub fn run_one(
     let (db, name) = (cx.db(), Name::new(cx.step.db_id(cx.db()), key));
     let names = [name];
     let told = {
-        let mut locked = cx.step.lock_any(db, key);
+        let mut locked = cx.step.lock_object(db, key);
         let mut slot = locked.slot(db, key);
         slot.coordinate(|turn| {
             let claimed = turn.acquire(&names[0], claim)?;
@@ -368,9 +383,15 @@ pub fn refused(refusal: &Refusal) -> ReplyError {
         Refusal::Upgrade => error::LOCK_UPGRADE,
         Refusal::LivesWith(keeper) => ReplyError::err(format!("lock lives with its {keeper}")),
         Refusal::Deadlock(circle) => {
-            let names: Vec<_> = circle.iter().map(|o| String::from_utf8_lossy(o)).collect();
-            let circle = names.join(" -> ");
-            let text = format!("waiting would close the cycle {circle}");
+            let shown = circle.shown.iter();
+            let names: Vec<_> = shown.map(|owner| String::from_utf8_lossy(owner)).collect();
+            let (first, names) = (&names[0], names.join(" -> "));
+            let text = if circle.owners == circle.shown.len() {
+                format!("waiting would close the cycle {names} -> {first}")
+            } else {
+                let owners = circle.owners;
+                format!("waiting would close the cycle {names} -> ... -> {first}, {owners} owners")
+            };
             ReplyError::with_code("DEADLOCK", text)
         }
         Refusal::Limit(limit) => {
@@ -401,7 +422,7 @@ pub fn on_object<R>(
     act: impl FnOnce(&mut Turn<'_>, &Name) -> R,
 ) -> Result<R, ReplyError> {
     let (db, name) = (cx.db(), Name::new(cx.step.db_id(cx.db()), key));
-    let mut locked = cx.step.lock_any(db, key);
+    let mut locked = cx.step.lock_object(db, key);
     let mut slot = locked.slot(db, key);
     slot.coordinate(|turn| {
         if turn.kind(&name).is_some_and(|kind| !kinds.contains(&kind)) {

@@ -128,18 +128,7 @@ pub fn assert_current(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError>
 
 fn run_observe(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let mut words = Words::new(args.skip(2));
-    let (mut after, mut wait) = (None, None);
-    while words.more() {
-        if words.keyword("AFTER") {
-            let fence = claim::fence(&mut words);
-            claim::set_once(&mut words, &mut after, fence);
-        } else if words.keyword("WAIT") {
-            let ms = claim::wait_ms(&mut words);
-            claim::set_once(&mut words, &mut wait, ms);
-        } else {
-            words.reject();
-        }
-    }
+    let (after, wait) = claim::after_and_wait(&mut words);
     words.finish()?;
     let ticket = claim::ticket(cx);
     let wait_ms = wait.filter(|_| !cx.is_in_exec()).unwrap_or(0);

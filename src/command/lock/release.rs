@@ -1,7 +1,7 @@
 //! `LOCK.RELEASE`, `LOCK.EXTEND` and `LOCK.BREAK`: giving a hold back, keeping it, ending it.
 
 use super::claim;
-use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, Keys, Spec};
+use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, Keys, Repeat, Spec};
 use crate::command::words::Words;
 use crate::command::{Cx, ReplyError, error};
 use crate::engine::coordinator::{Break, Extended, Kind, Name, Released};
@@ -25,7 +25,7 @@ pub const SPECS: &[Spec] = &[
     .since("linchpin 0.1.0")
     .doc(
         "Gives back what an owner holds of a lock, or withdraws its request.",
-        "O(1); O(Q) with Q requests waiting to withdraw one of them",
+        "O(1); O(log Q) with Q requests waiting to withdraw one of them",
     )
     .args(&[
         Arg::key("key"),
@@ -35,7 +35,7 @@ pub const SPECS: &[Spec] = &[
             .token("DEPTH")
             .optional(),
     ])
-    .tips(claim::REPEATABLE),
+    .repeat(Repeat::Safe),
     Spec::new(
         "lock.extend",
         -5,
@@ -52,7 +52,7 @@ pub const SPECS: &[Spec] = &[
         Arg::new("milliseconds", ArgKind::Integer).token("PX"),
         FENCE_ARG,
     ])
-    .tips(claim::REPEATABLE),
+    .repeat(Repeat::Safe),
     Spec::new(
         "lock.break",
         -2,
@@ -71,7 +71,7 @@ pub const SPECS: &[Spec] = &[
             .token("DELAY")
             .optional(),
     ])
-    .tips(claim::REPEATABLE),
+    .repeat(Repeat::SafeWith("FENCE")),
 ];
 
 fn run_release(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {

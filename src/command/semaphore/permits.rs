@@ -4,7 +4,7 @@
 
 use crate::command::lock::claim::{self, Form, LIFE_ARGS, Options, WAIT_ARG};
 use crate::command::lock::{look, release};
-use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Spec};
+use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Repeat, Spec};
 use crate::command::words::Words;
 use crate::command::{Cx, ReplyError, error};
 use crate::engine::Share;
@@ -45,7 +45,7 @@ pub const SPECS: &[Spec] = &[
         Arg::new("life", ArgKind::OneOf(LIFE_ARGS)),
         WAIT_ARG,
     ])
-    .tips(claim::REPEATABLE),
+    .repeat(Repeat::Safe),
     Spec::new("sem.release", 3, WRITE, KEY, run_release)
         .group(Group::Semaphore)
         .since("linchpin 0.1.0")
@@ -54,7 +54,7 @@ pub const SPECS: &[Spec] = &[
             "O(N) with N holders",
         )
         .args(&[Arg::key("key"), Arg::new("owner", ArgKind::String)])
-        .tips(claim::REPEATABLE),
+        .repeat(Repeat::Safe),
     Spec::new(
         "sem.resize",
         3,
@@ -69,7 +69,7 @@ pub const SPECS: &[Spec] = &[
         "O(N) with N holders",
     )
     .args(&[Arg::key("key"), Arg::new("limit", ArgKind::Integer)])
-    .tips(claim::REPEATABLE),
+    .repeat(Repeat::Safe),
     Spec::new(
         "sem.info",
         2,

@@ -2,9 +2,12 @@
 //!
 //! Reply: a map from names to maps of summary, version, group, cost, history, arguments and
 //! subcommands. Names that no command has are left out. `redis-cli` makes its hints from it.
+//!
+//! `repeat` says whether a call whose reply was lost may be sent again: `safe`, `safe with` an
+//! option, or `unsafe`. A command that has subcommands does not say so itself.
 
 use super::command::{FLAGS, ORDER_TIPS, write_words};
-use crate::command::spec::{Arg, ArgKind, Categories, Group, Keys, Spec};
+use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, Keys, Spec};
 use crate::command::{Cx, ReplyError, table};
 use linchpin_protocol::{Args, Writer};
 
@@ -47,6 +50,7 @@ fn write_docs(out: &mut Writer<'_>, spec: &Spec) {
         !spec.history.is_empty(),
         !spec.args.is_empty(),
         !subcommands.is_empty(),
+        !spec.flags.has(Flags::CONTAINER),
     ];
     let optional = optional.iter().filter(|is| **is).count();
     out.map(4 + optional + if spec.deprecated.is_some() { 3 } else { 0 });
@@ -54,6 +58,9 @@ fn write_docs(out: &mut Writer<'_>, spec: &Spec) {
     write_pair(out, "since", spec.since);
     write_pair(out, "group", spec.group.word());
     write_pair(out, "complexity", spec.complexity);
+    if !spec.flags.has(Flags::CONTAINER) {
+        write_pair(out, "repeat", &spec.repeats().to_string());
+    }
     if let Some(deprecated) = spec.deprecated {
         out.bulk(b"doc_flags");
         write_words(out, std::iter::once("deprecated"));

@@ -4,7 +4,7 @@
 //! number of pairs and changes all or none. `RESETSTAT` sets the statistics of `INFO` back to zero.
 //! Which settings there are, and which can be changed, is in the settings reference.
 
-use crate::command::spec::{Arg, ArgKind, Flags, Group, Keys, Spec};
+use crate::command::spec::{Arg, ArgKind, Flags, Group, Keys, Repeat, Spec};
 use crate::command::{Cx, ReplyError, error, help};
 use linchpin_protocol::Args;
 
@@ -50,6 +50,7 @@ pub const SPECS: &[Spec] = &[
         .group(Group::Server)
         .since("2.0.0")
         .doc("Sets the statistics back to zero.", "O(1)")
+        .repeat(Repeat::Unsafe)
         .tips(NODE_TIPS),
     help::row("config|help").group(Group::Server),
 ];

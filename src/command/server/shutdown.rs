@@ -11,7 +11,7 @@
 
 use super::snapshot;
 use crate::command::host::SnapshotRefused;
-use crate::command::spec::{Arg, ArgKind, Flags, Group, Keys, Spec};
+use crate::command::spec::{Arg, ArgKind, Flags, Group, Keys, Repeat, Spec};
 use crate::command::words::Words;
 use crate::command::{Cx, Park, ReplyError, error};
 use linchpin_protocol::Args;
@@ -42,6 +42,7 @@ pub const SPECS: &[Spec] = &[Spec::new(
 )
 .group(Group::Server)
 .doc("Ends the server.", "O(1)")
+.repeat(Repeat::Unsafe)
 .args(&[Arg::new("form", ArgKind::OneOf(FORM_ARGS)).optional()])
 .history(&[("7.0.0", "Added the `NOW`, `FORCE` and `ABORT` options.")])];
 

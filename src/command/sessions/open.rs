@@ -4,7 +4,7 @@
 //! told of sessions names them by a number.
 
 use crate::command::lock::claim;
-use crate::command::spec::{Arg, ArgKind, Flags, Group, Keys, Spec};
+use crate::command::spec::{Arg, ArgKind, Flags, Group, Keys, Repeat, Spec};
 use crate::command::words::Words;
 use crate::command::{Cx, ReplyError, error};
 use crate::engine::coordinator::Open;
@@ -50,7 +50,7 @@ pub const SPECS: &[Spec] = &[
             "O(1)",
         )
         .args(SID)
-        .tips(claim::REPEATABLE),
+        .repeat(Repeat::Safe),
     Spec::new("session.bind", 2, FLAGS, Keys::NONE, run_bind)
         .group(Group::Session)
         .since("linchpin 0.1.0")
@@ -59,7 +59,7 @@ pub const SPECS: &[Spec] = &[
             "O(1)",
         )
         .args(SID)
-        .tips(claim::REPEATABLE),
+        .repeat(Repeat::Safe),
     Spec::new("session.close", 2, FLAGS, Keys::NONE, run_close)
         .group(Group::Session)
         .since("linchpin 0.1.0")
@@ -68,7 +68,7 @@ pub const SPECS: &[Spec] = &[
             "O(N) with N locks, permits and keys",
         )
         .args(SID)
-        .tips(claim::REPEATABLE),
+        .repeat(Repeat::Safe),
 ];
 
 #[derive(Default)]

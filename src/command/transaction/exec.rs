@@ -11,7 +11,7 @@ use crate::command::conn::Multi;
 use crate::command::connection::select;
 use crate::command::error;
 use crate::command::lock::look;
-use crate::command::spec::{Flags, Group, Keys, Spec};
+use crate::command::spec::{Flags, Group, Keys, Repeat, Spec};
 use crate::command::{Cx, InnerCall, ReplyError, make_room, weight};
 use linchpin_protocol::Args;
 
@@ -33,7 +33,8 @@ pub const SPECS: &[Spec] = &[Spec::new(
 .doc(
     "Runs the queued commands as one step.",
     "That of the commands",
-)];
+)
+.repeat(Repeat::Unsafe)];
 
 fn run(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
     let Some(multi) = cx.conn.multi.take() else {

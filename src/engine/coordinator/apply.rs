@@ -2,13 +2,13 @@
 
 use super::namespace::{Numbers, codes_effect};
 use super::object::{Barrier, Body, Delay, Held, Hold, Limit, Name};
-use super::sessions::Session;
+use super::room::{push_text, text_bytes};
+use super::sessions::{Open, Session};
 use super::turn::Turn;
 use super::{Coordinator, Due, State};
 use crate::clock::Now;
-use crate::engine::effect::{BadFrame, Coordination, Effect, Life, Share};
+use crate::engine::effect::{BadFrame, Coordination, Effect, Life};
 use crate::seeded::{self, Bug};
-use std::collections::{BTreeSet, HashSet};
 use xxhash_rust::xxh3::xxh3_128;
 
 impl Coordinator {
@@ -50,9 +50,9 @@ impl Coordinator {
     pub(in crate::engine) fn resume(&self, now: Now) {
         let mut state = self.0.lock();
         let state = &mut *state;
-        state.resumed_ms = now.engine_ms;
+        state.resumed_ms = now.engine_ms_up();
         state.lost_ms = Some((now.mono_us / 1_000).wrapping_sub(now.engine_ms));
-        let end_ms = now.engine_ms.saturating_add(state.bounds.lease_grace_ms);
+        let end_ms = state.resumed_ms + state.bounds.lease_grace_ms;
         for (&number, session) in &mut state.sessions {
             if session.end_ms.is_none() {
                 session.end_ms = Some(end_ms);
@@ -109,6 +109,7 @@ impl Turn<'_> {
                     self.state.lives.remove(timer);
                 }
                 self.state.sids.remove(&session.sid);
+                self.state.heap_bytes -= session.heap_bytes();
                 if session.holds.is_empty() {
                     Ok(())
                 } else {
@@ -160,8 +161,7 @@ impl Turn<'_> {
                     return Err(BadFrame);
                 };
                 latch.remaining = remaining;
-                latch.counted.push(owner.into());
-                self.state.text_bytes += owner.len();
+                self.state.heap_bytes += push_text(&mut latch.counted, owner);
                 Ok(())
             }
             Coordination::Forget { db, key } => {
@@ -198,8 +198,7 @@ impl Turn<'_> {
                     return Err(BadFrame);
                 };
                 let tripped = barrier.tripped.as_mut().ok_or(BadFrame)?;
-                tripped.owners.push(owner.into());
-                self.state.text_bytes += owner.len();
+                self.state.heap_bytes += push_text(&mut tripped.owners, owner);
                 Ok(())
             }
             _ => self.apply_to_namespace(change),
@@ -226,23 +225,17 @@ impl Turn<'_> {
         else {
             return Err(BadFrame);
         };
-        let id = self.object(name, || {
-            Body::Held(match share {
-                Share::Permits { limit, .. } => Held::of_semaphore(limit),
-                Share::Exclusive | Share::Shared => Held::of_lock(),
-                Share::Number { of, .. } => Held::of_pool(of),
-            })
-        });
+        let id = self.object(name, || Body::Held(Held::of_share(share)));
+        if self.state.objects[id as usize].held().is_none() {
+            return Err(BadFrame);
+        }
         self.apply_number(id, share)?;
+        if let Life::Session { number } = life
+            && !self.state.sessions.contains_key(&number)
+        {
+            return Err(BadFrame);
+        }
         self.state.take_hold(id, fence);
-        let timer = match life {
-            Life::Lease { end_ms } => Some(self.state.lives.insert(end_ms, Due::Lease(id, fence))),
-            Life::Session { number } => {
-                let session = self.state.sessions.get_mut(&number).ok_or(BadFrame)?;
-                session.holds.insert((id, fence));
-                None
-            }
-        };
         let hold = Hold {
             owner: owner.into(),
             fence,
@@ -254,12 +247,10 @@ impl Turn<'_> {
             value: value.map(Box::from),
             since_ms,
             conn: 0,
-            timer,
+            timer: None,
         };
-        self.state.text_bytes += hold.heap_bytes();
         self.state.skip_fences(fence);
-        let held = self.state.objects[id as usize].held_mut().ok_or(BadFrame)?;
-        held.holds.push(hold);
+        self.state.put_hold(id, hold);
         Ok(())
     }
 
@@ -287,7 +278,7 @@ impl Turn<'_> {
             admits_shared,
             timer,
         });
-        self.state.text_bytes += owner.len();
+        self.state.heap_bytes += text_bytes(owner);
         self.state.skip_fences(fence);
         Ok(())
     }
@@ -307,20 +298,19 @@ impl Turn<'_> {
         };
         let state = &mut *self.state;
         state.session = state.session.max(number);
-        let session = state.sessions.entry(number).or_insert_with(|| Session {
-            sid: sid.into(),
-            name: name.into(),
-            ttl_ms,
-            grace_ms,
-            delay_ms,
-            end_ms,
-            given_ms: ttl_ms.max(grace_ms),
-            timer: None,
-            bound: None,
-            conn: 0,
-            holds: HashSet::new(),
-            keys: BTreeSet::new(),
-            waiting: Vec::new(),
+        let session = state.sessions.entry(number).or_insert_with(|| {
+            let open = Open {
+                sid,
+                name,
+                ttl_ms,
+                grace_ms,
+                delay_ms,
+                is_bound: false,
+                conn: 0,
+            };
+            let session = Session::new(&open, end_ms, ttl_ms.max(grace_ms));
+            state.heap_bytes += session.heap_bytes();
+            session
         });
         if let Some(timer) = session.timer.take() {
             state.lives.remove(timer);

@@ -81,9 +81,10 @@ impl Turn<'_> {
             session: None,
             timer: None,
             since_ms: self.now.mono_us / 1_000,
+            place: 0,
+            inherited: places,
         };
-        let request = self.park(request, arrive.wait_ms);
-        self.move_up(request, &places);
+        self.park(request, arrive.wait_ms);
         Ok(None)
     }
 
@@ -136,11 +137,8 @@ impl Turn<'_> {
     /// All are there: they go on together.
     fn trip(&mut self, id: u32, last: &Arrive<'_>) -> Result<Outcome, Refusal> {
         let generation = self.next_fence().ok_or(Refusal::NotReserved)?;
-        let waiting: Vec<u32> = self.state.objects[id as usize]
-            .queue
-            .iter()
-            .copied()
-            .collect();
+        let waiting = self.state.objects[id as usize].queue.values();
+        let waiting: Vec<u32> = waiting.copied().collect();
         let mut owners = Vec::new();
         for (index, request) in (0..).zip(waiting) {
             let request = self.take_request(request);
@@ -149,7 +147,7 @@ impl Turn<'_> {
         }
         let index = owners.len() as u64;
         owners.push(last.owner.into());
-        let until_ms = self.now.engine_ms.saturating_add(REMEMBERED_MS);
+        let until_ms = self.in_ms(REMEMBERED_MS);
         let name = self.state.objects[id as usize].name.clone();
         self.emit(&Coordination::Trip {
             db: name.db,
@@ -166,7 +164,7 @@ impl Turn<'_> {
             });
         }
         self.put_tripped(id, generation, owners, until_ms);
-        self.touched.push(name);
+        self.touch(id);
         Ok(Outcome::Met { generation, index })
     }
 
@@ -177,21 +175,22 @@ impl Turn<'_> {
         owners: Vec<Box<[u8]>>,
         until_ms: u64,
     ) {
-        let timer = self.state.lives.insert(until_ms, Due::Object(id));
-        self.state.text_bytes += owners.iter().map(|owner| owner.len()).sum::<usize>();
+        let state = &mut *self.state;
+        let timer = state.lives.insert(until_ms, Due::Object(id));
         let tripped = Tripped {
             generation,
             owners,
             until_ms,
             timer,
         };
-        let Body::Barrier(barrier) = &mut self.state.objects[id as usize].body else {
-            self.state.lives.remove(timer);
+        let Body::Barrier(barrier) = &mut state.objects[id as usize].body else {
+            state.lives.remove(timer);
             return;
         };
+        state.heap_bytes += tripped.heap_bytes();
         if let Some(old) = barrier.tripped.replace(tripped) {
-            self.state.lives.remove(old.timer);
-            self.state.text_bytes -= old.owners.iter().map(|owner| owner.len()).sum::<usize>();
+            state.lives.remove(old.timer);
+            state.heap_bytes -= old.heap_bytes();
         }
     }
 }

@@ -59,6 +59,7 @@ impl Coordinator {
             return;
         };
         let object = state.objects.remove(id as usize);
+        state.heap_bytes -= object.name.heap_bytes();
         if let Ok(place) = state.table.find_entry(object.hash, |other| *other == id) {
             place.remove();
         }
@@ -85,7 +86,9 @@ impl Coordinator {
     /// Ends a session.
     pub(in crate::engine) fn close(&self, number: u64) {
         let mut state = self.0.lock();
-        state.sessions.remove(&number);
+        if let Some(session) = state.sessions.remove(&number) {
+            state.heap_bytes -= session.heap_bytes();
+        }
         state.sids.retain(|_, other| *other != number);
     }
 

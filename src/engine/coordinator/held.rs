@@ -8,6 +8,7 @@ use super::object::{Body, Held, Hold, Limit, Name};
 use super::queue::{Asked, Request, Wants};
 use super::turn::{End, Ticket, Turn};
 use super::{Refusal, State};
+use crate::clock::Now;
 use crate::engine::effect::{Coordination, Life, Share};
 use crate::seeded::{self, Bug};
 
@@ -41,6 +42,30 @@ pub struct Claim<'a> {
     pub depth: Option<u32>,
     /// How long the call waits at most, in milliseconds; 0: it does not.
     pub wait_ms: u64,
+}
+
+/// What an owner is granted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms<'a> {
+    pub(super) owner: &'a [u8],
+    pub(super) conn: u64,
+    pub(super) share: Share,
+    pub(super) life: Asked,
+    pub(super) delay_ms: u64,
+    pub(super) value: Option<&'a [u8]>,
+}
+
+impl<'a> Claim<'a> {
+    fn terms(&self, life: Asked) -> Terms<'a> {
+        Terms {
+            owner: self.owner,
+            conn: self.ticket.conn,
+            share: self.share,
+            life,
+            delay_ms: self.delay_ms,
+            value: self.value,
+        }
+    }
 }
 
 /// What came of a request for a hold.
@@ -111,7 +136,7 @@ impl Turn<'_> {
         let asked = self.asked(claim)?;
         let Some(id) = self.existing(name, claim.owner, claim.share)? else {
             if claim.depth.is_some_and(|depth| depth > 1) {
-                return Ok(self.free_refusal());
+                return Ok(self.refusal(&[], claim.share));
             }
             return self.grant_new(name, claim, asked);
         };
@@ -257,7 +282,7 @@ impl Turn<'_> {
             return Err(Refusal::LivesWith(keeper));
         }
         let fence = hold.fence;
-        let end_ms = self.now.engine_ms.saturating_add(lease_ms);
+        let end_ms = self.in_ms(lease_ms);
         self.change_hold(id, fence, |hold| {
             hold.life = Life::Lease { end_ms };
             hold.ttl_ms = lease_ms;
@@ -306,8 +331,9 @@ impl Turn<'_> {
         broken
     }
 
-    /// Forgets what is known of an object that nobody holds, but for a namespace of IDs: a delay, a latch, a meeting, that a
-    /// semaphore was pinned. Who waits at a latch or a barrier does so in vain.
+    /// Forgets what is known of an object that nobody holds, but for a namespace of IDs: a delay, a
+    /// latch, a meeting, that a semaphore was pinned. Who waits at a latch or a barrier does so in
+    /// vain.
     pub fn delete(&mut self, name: &Name) {
         let Some(id) = self.state.find(name.db, &name.key) else {
             return;
@@ -318,7 +344,7 @@ impl Turn<'_> {
         self.end_delay(id, true);
         let object = &self.state.objects[id as usize];
         if object.kind() == Kind::Barrier {
-            let waiting: Vec<u32> = object.queue.iter().copied().collect();
+            let waiting: Vec<u32> = object.queue.values().copied().collect();
             waiting.into_iter().for_each(|party| self.refuse(party));
         }
         if self.state.objects[id as usize].has_state() {
@@ -353,7 +379,7 @@ impl Turn<'_> {
             key: &name.key,
             limit: permits,
         });
-        self.touched.push(name.clone());
+        self.touch(id);
         self.to_pump.push(id);
         Ok(())
     }
@@ -388,7 +414,8 @@ impl Turn<'_> {
                     return Err(Refusal::Limit(has.permits));
                 }
                 // Who has them already may have more than there are now.
-                if count > has.permits && held.of_owner(owner).is_none() {
+                let is_new = held.of_owner(owner).is_none();
+                if count > limit || (count > has.permits && is_new) {
                     return Err(Refusal::TooMany);
                 }
                 Ok(Some(id))
@@ -406,35 +433,30 @@ impl Turn<'_> {
         asked: Asked,
     ) -> Result<Claimed, Refusal> {
         let fence = self.next_fence().ok_or(Refusal::NotReserved)?;
-        let id = self.object(name, || {
-            Body::Held(match claim.share {
-                Share::Permits { limit, .. } => Held::of_semaphore(limit),
-                Share::Exclusive | Share::Shared => Held::of_lock(),
-                Share::Number { of, .. } => Held::of_pool(of),
-            })
-        });
-        self.grant_claim(&[id], claim, asked, fence);
+        let id = self.object(name, || Body::Held(Held::of_share(claim.share)));
+        self.grant_each(&[id], &claim.terms(asked), fence);
         Ok(Claimed::Granted { fence })
     }
 
-    fn grant_claim(&mut self, ids: &[u32], claim: &Claim<'_>, asked: Asked, fence: u64) {
+    /// Gives objects, which are free for it, to an owner.
+    pub(super) fn grant_each(&mut self, ids: &[u32], terms: &Terms<'_>, fence: u64) {
         for &id in ids {
             let hold = Hold {
-                owner: claim.owner.into(),
+                owner: terms.owner.into(),
                 fence,
-                share: claim.share,
+                share: terms.share,
                 depth: 1,
-                life: self.life(asked),
-                ttl_ms: if let Asked::Lease(ms) = asked { ms } else { 0 },
-                delay_ms: claim.delay_ms,
-                value: claim.value.map(Box::from),
+                life: self.life(terms.life),
+                ttl_ms: terms.life.lease_ms(),
+                delay_ms: terms.delay_ms,
+                value: terms.value.map(Box::from),
                 since_ms: self.now.engine_ms,
-                conn: claim.ticket.conn,
+                conn: terms.conn,
                 timer: None,
             };
             self.grant(id, hold);
         }
-        if let Some(session) = asked.session() {
+        if let Some(session) = terms.life.session() {
             self.renew(session);
         }
     }
@@ -449,7 +471,7 @@ impl Turn<'_> {
         let places = self.places(ids, claim.owner);
         let before = |id: u32| {
             let place = places.iter().find(|(object, _)| *object == id);
-            place.map_or(usize::MAX, |(_, at)| *at)
+            place.map_or(u64::MAX, |(_, at)| *at)
         };
         let is_free = |id: &u32| {
             let held = self.state.objects[*id as usize].held();
@@ -467,7 +489,7 @@ impl Turn<'_> {
         if is_free {
             let fence = self.next_fence().ok_or(Refusal::NotReserved)?;
             self.take_over(ids, claim.owner);
-            self.grant_claim(ids, claim, asked, fence);
+            self.grant_each(ids, &claim.terms(asked), fence);
             return Ok(Claimed::Granted { fence });
         }
         self.take_over(ids, claim.owner);
@@ -491,9 +513,10 @@ impl Turn<'_> {
             session: asked.session(),
             timer: None,
             since_ms: self.now.mono_us / 1_000,
+            place: 0,
+            inherited: places,
         };
-        let id = self.park(request, claim.wait_ms);
-        self.move_up(id, &places);
+        self.park(request, claim.wait_ms);
         Ok(Claimed::Parked)
     }
 
@@ -539,8 +562,7 @@ impl Turn<'_> {
             }
         });
         if claim.value.is_some() {
-            let name = self.state.objects[id as usize].name.clone();
-            self.touched.push(name.clone());
+            self.touch(id);
         }
         if let Some(session) = asked.session() {
             self.renew(session);
@@ -554,48 +576,26 @@ impl Turn<'_> {
             return;
         };
         change(&mut hold);
-        self.state.text_bytes += hold.heap_bytes();
         hold.timer = None;
-        match hold.life {
-            Life::Lease { end_ms } => {
-                let due = super::Due::Lease(id, fence);
-                hold.timer = Some(self.state.lives.insert(end_ms, due));
-            }
-            Life::Session { number } => self.live_by(number, id, fence),
-        }
-        self.state.note_hold(id, &hold.owner, 1);
         let name = self.state.objects[id as usize].name.clone();
         self.emit(&hold.as_effect(&name));
-        if let Some(held) = self.state.objects[id as usize].held_mut() {
-            held.holds.push(hold);
-        }
+        self.state.put_hold(id, hold);
     }
 
-    /// A refusal of what is free, but cannot be entered as was asked.
-    fn free_refusal(&self) -> Claimed {
-        Claimed::Refused {
-            fence: 0,
-            ttl_ms: Some(0),
-            owner: Box::default(),
-            index: 0,
-            is_delayed: false,
-        }
-    }
-
-    /// What stands in the way of a request.
+    /// What stands in the way of a request; nothing of one that was only asked for wrongly.
     pub(super) fn refusal(&self, objects: &[u32], share: Share) -> Claimed {
         let state = &*self.state;
         for (index, &id) in objects.iter().enumerate() {
             let Some(held) = state.objects[id as usize].held() else {
                 continue;
             };
-            if let Some(refused) = state.refusal_by(held, share, self.now.engine_ms, index) {
+            if let Some(refused) = state.refusal_by(held, share, self.now, index) {
                 return refused;
             }
         }
         let head = |(index, id): (usize, &u32)| {
-            let head = state.objects[*id as usize].queue.front()?;
-            Some((index, state.requests[*head as usize].owner.clone()))
+            let head = state.objects[*id as usize].head()?;
+            Some((index, state.requests[head as usize].owner.clone()))
         };
         let (index, owner) = objects
             .iter()
@@ -618,7 +618,7 @@ impl State {
     }
 
     /// What of one object stands in the way, but for its queue.
-    fn refusal_by(&self, held: &Held, share: Share, now_ms: u64, index: usize) -> Option<Claimed> {
+    fn refusal_by(&self, held: &Held, share: Share, now: Now, index: usize) -> Option<Claimed> {
         if held.admits(share) {
             return None;
         }
@@ -628,7 +628,7 @@ impl State {
             let ends_ms = self.hold_ends_ms(longest);
             return Some(Claimed::Refused {
                 fence: longest.fence,
-                ttl_ms: ends_ms.map(|ends| ends.saturating_sub(now_ms)),
+                ttl_ms: ends_ms.map(|ends| now.left_ms(ends)),
                 owner: longest.owner.clone(),
                 index,
                 is_delayed: false,
@@ -638,7 +638,7 @@ impl State {
         let ends_ms = self.at_least(delay.until_ms, delay.ms);
         Some(Claimed::Refused {
             fence: delay.fence,
-            ttl_ms: Some(ends_ms.saturating_sub(now_ms)),
+            ttl_ms: Some(now.left_ms(ends_ms)),
             owner: delay.owner.clone(),
             index,
             is_delayed: true,

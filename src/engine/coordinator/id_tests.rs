@@ -1,5 +1,5 @@
-//! Namespaces of IDs: no number twice over any crash, no disk waited for without need, and the rules
-//! of workers' numbers.
+//! Namespaces of IDs: no number twice over any crash, no disk waited for without need, and the
+//! rules of workers' numbers.
 
 use super::*;
 use crate::engine::effect::{Effect, Effects, Share};

@@ -3,6 +3,7 @@
 use super::Kind;
 use super::object::{Body, Latch, Name};
 use super::queue::{Request, Wants};
+use super::room::{join, push_text};
 use super::turn::{Outcome, Ticket, Turn};
 use super::{Due, Refusal};
 use crate::engine::effect::Coordination;
@@ -18,19 +19,19 @@ impl Turn<'_> {
             Some(Kind::Latch) => return Ok(false),
             Some(_) => return Err(Refusal::WrongKind),
         }
-        let end_ms = self.now.engine_ms.saturating_add(lease_ms);
-        self.put_latch(name, count, end_ms);
+        let end_ms = self.in_ms(lease_ms);
+        let id = self.put_latch(name, count, end_ms);
         self.emit(&Coordination::Latch {
             db: name.db,
             key: &name.key,
             remaining: count,
             end_ms,
         });
-        self.touched.push(name.clone());
+        self.touch(id);
         Ok(true)
     }
 
-    pub(super) fn put_latch(&mut self, name: &Name, remaining: u32, end_ms: u64) {
+    pub(super) fn put_latch(&mut self, name: &Name, remaining: u32, end_ms: u64) -> u32 {
         // Its number is known before it is there.
         let id = self.state.objects.vacant_key() as u32;
         let timer = self.state.lives.insert(end_ms, Due::Object(id));
@@ -40,7 +41,7 @@ impl Turn<'_> {
             end_ms,
             timer,
         };
-        self.object(name, || Body::Latch(latch));
+        self.object(name, || Body::Latch(latch))
     }
 
     /// An owner counts a latch down by `count`, once; answers what remains, or none where there is
@@ -64,16 +65,15 @@ impl Turn<'_> {
             return Ok(Some(latch.remaining));
         }
         latch.remaining = latch.remaining.saturating_sub(count);
-        latch.counted.push(owner.into());
         let remaining = latch.remaining;
-        self.state.text_bytes += owner.len();
+        self.state.heap_bytes += push_text(&mut latch.counted, owner);
         self.emit(&Coordination::CountDown {
             db: name.db,
             key: &name.key,
             owner,
             remaining,
         });
-        self.touched.push(name.clone());
+        self.touch(id);
         if remaining == 0 {
             self.answer_observers(name, |wants| match wants {
                 Wants::Latch(_) => Some(Outcome::Opened),
@@ -117,7 +117,7 @@ impl Turn<'_> {
         let Body::Latch(latch) = &self.state.objects[id as usize].body else {
             return Ok(None);
         };
-        let left_ms = latch.end_ms.saturating_sub(self.now.engine_ms);
+        let left_ms = self.now.left_ms(latch.end_ms);
         Ok(Some((latch.remaining, latch.counted.len(), left_ms)))
     }
 
@@ -128,8 +128,7 @@ impl Turn<'_> {
         // A lock that nobody holds is nothing.
         let nothing = Body::Held(super::object::Held::of_lock());
         if let Body::Latch(latch) = std::mem::replace(&mut object.body, nothing) {
-            let bytes: usize = latch.counted.iter().map(|owner| owner.len()).sum();
-            self.state.text_bytes -= bytes;
+            self.state.heap_bytes -= latch.heap_bytes();
         }
         self.answer_observers(&name, |wants| match wants {
             Wants::Latch(_) => Some(Outcome::Nothing),
@@ -160,13 +159,15 @@ impl Turn<'_> {
             session: None,
             timer: None,
             since_ms: self.now.mono_us / 1_000,
+            place: 0,
+            inherited: Vec::new(),
         };
         let id = self.park(request, wait_ms);
-        self.state
-            .observers
-            .entry(name.clone())
-            .or_default()
-            .push(id);
+        let place = self.state.requests[id as usize].place;
+        let observers = self.state.observers.entry(name.clone()).or_default();
+        let is_first = observers.is_empty();
+        let name_bytes = if is_first { name.heap_bytes() } else { 0 };
+        self.state.heap_bytes += join(observers, place, id) + name_bytes;
     }
 
     /// Answers those who wait for what becomes of a name, as far as `answer` says.
@@ -180,7 +181,7 @@ impl Turn<'_> {
         };
         let requests = &self.state.requests;
         let answers: Vec<(u32, Outcome)> = ids
-            .iter()
+            .values()
             .filter_map(|id| Some((*id, answer(&requests[*id as usize].wants)?)))
             .collect();
         for (id, outcome) in answers {

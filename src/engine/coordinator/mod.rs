@@ -8,6 +8,7 @@
 //!                 latches and barriers                   latch.rs, barrier.rs
 //!     Session     a number of holds that end together    session.rs
 //!     Wheel       deadlines, on engine and on monotonic time     wheel.rs
+//!     heap_bytes  what all that takes                    room.rs
 //! ```
 //!
 //! A multi-lock, a session's end and a look for cycles are thus one step each. Where the shard of a
@@ -39,6 +40,7 @@ mod object;
 mod observe;
 mod pool;
 mod queue;
+mod room;
 mod sessions;
 mod turn;
 mod wheel;
@@ -49,6 +51,7 @@ pub use held::{Break, Claim, Claimed, Extended, Released, Wanted};
 pub use namespace::{CodesTaken, Range, SafeBy};
 pub use object::{Contention, Name};
 pub use observe::{HoldInfo, Info, Listed, WaiterInfo};
+pub use queue::Circle;
 pub use sessions::{Open, SessionInfo};
 pub use turn::{Callers, Lost, Outcome, Settled, Ticket, Turn};
 
@@ -57,7 +60,7 @@ use super::ledger::{Ledger, Share as Room};
 use crate::clock::Now;
 use crate::sync::{Mutex, Wake};
 use hashbrown::HashTable;
-use object::Object;
+use object::{Line, Object};
 use queue::Request;
 use sessions::Session;
 use slab::Slab;
@@ -66,7 +69,7 @@ use std::sync::Arc;
 use wheel::Wheel;
 
 /// Larger numbers JavaScript does not tell apart.
-const FENCE_MAX: u64 = (1 << 53) - 1;
+pub(crate) const FENCE_MAX: u64 = (1 << 53) - 1;
 /// Waiting requests, unless told otherwise.
 const WAITERS_MAX: usize = 100_000;
 /// For how long after a restart or a stall nothing ends, unless told otherwise.
@@ -91,7 +94,7 @@ pub enum Refusal {
     /// The lock lives with its session, or its connection.
     LivesWith(&'static str),
     /// Waiting would close a circle of these owners.
-    Deadlock(Vec<Box<[u8]>>),
+    Deadlock(Circle),
     /// The object has another limit, or number of parties.
     Limit(u32),
     /// More was asked for than there can ever be.
@@ -170,11 +173,11 @@ struct State {
     /// What connections have here, by their number.
     conns: HashMap<u64, Conn>,
     /// Requests of owners that stand in queues.
-    waiting: HashMap<Box<[u8]>, Vec<u32>>,
+    waiting: HashMap<Box<[u8]>, Line>,
     /// How many holds owners have of locks that somebody waits for.
     blocking: HashMap<Box<[u8]>, u32>,
     /// Requests that wait for something to be there, by its name.
-    observers: HashMap<Name, Vec<u32>>,
+    observers: HashMap<Name, Line>,
     /// Keys tied to sessions that have ended, and objects that are gone: their entries are of no
     /// use any more.
     loose: BTreeSet<Name>,
@@ -188,6 +191,7 @@ struct State {
     /// The last that were given out.
     fence: u64,
     session: u64,
+    place: u64,
     /// No fence above this may be given out.
     fence_max: u64,
     /// The latest time of any turn.
@@ -201,8 +205,9 @@ struct State {
     /// Woken when something becomes due before `sleeps_until`.
     sleeper: Option<Arc<dyn Wake>>,
     sleeps_until: (u64, u64),
-    /// Bytes of names, owners and values.
-    text_bytes: usize,
+    /// Bytes of all that hangs below the tables.
+    heap_bytes: usize,
+    tables: room::Tables,
     room: Room,
 }
 
@@ -243,6 +248,7 @@ impl Coordinator {
             bounds: Bounds::default(),
             fence: 0,
             session: 0,
+            place: 0,
             fence_max: FENCE_MAX,
             latest: Now::default(),
             lost_ms: None,
@@ -250,7 +256,8 @@ impl Coordinator {
             frame: 0,
             sleeper: None,
             sleeps_until: (0, 0),
-            text_bytes: 0,
+            heap_bytes: 0,
+            tables: room::Tables::default(),
             room: Room::new(ledger),
         }))
     }
@@ -260,6 +267,22 @@ impl Coordinator {
         let state = self.0.lock();
         let id = state.find(db, key)?;
         Some(state.objects[id as usize].kind())
+    }
+
+    /// Whether something is over at this time that no turn has ended yet. May say so once where
+    /// nothing is. A shard may be held. O(1).
+    pub(super) fn is_behind(&self, now: Now) -> bool {
+        let state = self.0.lock();
+        if !state.returned.is_empty() {
+            return true;
+        }
+        let (now_ms, mono_ms) = (now.engine_ms, now.mono_us / 1_000);
+        let seen = state.latest;
+        if now_ms <= seen.engine_ms && mono_ms <= seen.mono_us / 1_000 {
+            return false;
+        }
+        let (life_ms, wait_ms) = state.next_due();
+        life_ms <= now_ms || wait_ms <= mono_ms
     }
 
     /// Whether a session has not ended.
@@ -276,11 +299,12 @@ impl Coordinator {
     pub(super) fn ttl_ms(&self, db: u32, key: &[u8], now: Now) -> Option<u64> {
         let state = self.0.lock();
         let id = state.find(db, key)?;
-        state.ends_ms(id)?.checked_sub(now.engine_ms)
+        let ends_ms = state.ends_ms(id)?;
+        (ends_ms > now.engine_ms).then(|| now.left_ms(ends_ms))
     }
 
-    /// Whether a lock is held or in delay, or a semaphore has holders, or it is a namespace of IDs: it
-    /// cannot be deleted.
+    /// Whether a lock is held or in delay, or a semaphore has holders, or it is a namespace of IDs:
+    /// it cannot be deleted.
     pub(super) fn is_in_use(&self, db: u32, key: &[u8]) -> bool {
         let state = self.0.lock();
         let Some(id) = state.find(db, key) else {
@@ -301,17 +325,22 @@ impl Coordinator {
     pub(super) fn untie(&self, db: u32, key: &[u8], session: u64) {
         let mut state = self.0.lock();
         let name = Name::new(db, key);
-        if let Some(session) = state.sessions.get_mut(&session) {
-            session.keys.remove(&name);
-        }
+        state.change_session(session, |session| {
+            if session.keys.remove(&name) {
+                session.key_bytes -= name.heap_bytes();
+            }
+        });
     }
 
     /// Something goes with a session from now on.
     pub(super) fn tie(&self, db: u32, key: &[u8], session: u64) {
-        let mut state = self.0.lock();
-        if let Some(session) = state.sessions.get_mut(&session) {
-            session.keys.insert(Name::new(db, key));
-        }
+        let (mut state, name) = (self.0.lock(), Name::new(db, key));
+        state.change_session(session, |session| {
+            let bytes = name.heap_bytes();
+            if session.keys.insert(name) {
+                session.key_bytes += bytes;
+            }
+        });
     }
 
     pub(super) fn note_frame(&self, frame: u64) {
@@ -424,16 +453,6 @@ impl State {
             self.sleeps_until = (0, 0);
             sleeper.wake();
         }
-    }
-
-    /// Tells the ledger what is held.
-    fn report(&mut self) {
-        let objects = self.objects.capacity() * (size_of::<Object>() + 8);
-        let requests = self.requests.capacity() * (size_of::<Request>() + 8);
-        let table = self.table.capacity() * 5;
-        let wheels = self.lives.heap_bytes() + self.waits.heap_bytes();
-        let bytes = objects + requests + table + wheels + self.text_bytes;
-        self.room.set(bytes);
     }
 
     /// When an object ends by itself, in engine milliseconds.

@@ -254,7 +254,7 @@ impl Turn<'_> {
             coder: Arc::new(coder),
             numbers: Numbers::after(0),
         };
-        self.state.text_bytes += codes.heap_bytes();
+        self.state.heap_bytes += codes.heap_bytes();
         self.object(name, || Body::Codes(Box::new(codes)))
     }
 
@@ -317,8 +317,11 @@ impl Turn<'_> {
     pub(super) fn clear_namespace(&mut self, id: u32) {
         let object = &mut self.state.objects[id as usize];
         let bytes = object.namespace_bytes();
-        object.body = Body::Held(Held::of_lock());
-        self.state.text_bytes -= bytes;
+        match &mut object.body {
+            Body::Held(held) => held.pool = None,
+            body => *body = Body::Held(Held::of_lock()),
+        }
+        self.state.heap_bytes -= bytes;
     }
 }
 

@@ -5,7 +5,7 @@ use super::pool::Pool;
 use super::wheel::TimerId;
 use crate::engine::effect::{Life, Share};
 use crate::engine::extras::Kind;
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 /// A key of a database, which is named by its identity.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,11 +25,11 @@ impl Name {
             key: key.into(),
         }
     }
-
-    pub(super) fn heap_bytes(&self) -> usize {
-        self.key.len()
-    }
 }
+
+/// Requests in order, by the places they took. O(log n) to join, to leave and to look before a
+/// place.
+pub(super) type Line = BTreeMap<u64, u32>;
 
 /// One key and all that is known of it.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(super) struct Object {
     pub(super) hash: u64,
     pub(super) body: Body,
     /// Requests in their order. Those of a latch or barrier have no order of their own.
-    pub(super) queue: VecDeque<u32>,
+    pub(super) queue: Line,
     /// Grants made, requests that had to wait, and those that went without: since it came to be.
     pub(super) contention: Contention,
 }
@@ -211,6 +211,11 @@ impl Object {
         }
     }
 
+    /// The request that comes next.
+    pub(super) fn head(&self) -> Option<u32> {
+        self.queue.first_key_value().map(|(_, id)| *id)
+    }
+
     pub(super) fn held(&self) -> Option<&Held> {
         match &self.body {
             Body::Held(held) => Some(held),
@@ -244,6 +249,15 @@ impl Held {
         Self {
             limit: Some(limit),
             ..Self::of_lock()
+        }
+    }
+
+    /// What such a share can be had of.
+    pub(super) fn of_share(share: Share) -> Self {
+        match share {
+            Share::Permits { limit, .. } => Self::of_semaphore(limit),
+            Share::Exclusive | Share::Shared => Self::of_lock(),
+            Share::Number { of, .. } => Self::of_pool(of),
         }
     }
 

@@ -7,6 +7,7 @@ use super::queue::Wants;
 use super::turn::{Outcome, Ticket, Turn};
 use super::{Refusal, State};
 use crate::engine::effect::{Life, Share};
+use std::sync::Arc;
 
 /// What is told of a hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,8 +146,16 @@ impl Turn<'_> {
 
     /// A hold has come to be: those who wait to see it are told.
     pub(super) fn wake_observers(&mut self, name: &Name, fence: u64) {
+        if !self.state.observers.contains_key(name) {
+            return;
+        }
+        let Some(seen) = self.hold(name, fence).map(Arc::new) else {
+            return;
+        };
         self.answer_observers(name, |wants| match wants {
-            Wants::Observe(name, after) if fence > *after => Some(Outcome::Observed(name.clone())),
+            Wants::Observe(name, after) if fence > *after => {
+                Some(Outcome::Observed(name.clone(), Arc::clone(&seen)))
+            }
             _ => None,
         });
     }
@@ -166,17 +175,16 @@ impl Turn<'_> {
         let Some(held) = object.held() else {
             return Err(Refusal::WrongKind);
         };
-        let now_ms = self.now.engine_ms;
         let delay = held.delay.as_ref();
         let delay_ends = delay.map(|delay| self.state.at_least(delay.until_ms, delay.ms));
-        let waiters = object.queue.iter();
+        let waiters = object.queue.values();
         Ok(Some(Info {
             kind,
             limit: held.limit.map(|limit| (limit.permits, limit.is_pinned)),
             free: held.free(),
             holds: held.holds.iter().map(|hold| self.describe(hold)).collect(),
             waiters: waiters.filter_map(|id| self.waiter(*id)).collect(),
-            delay_ms: delay_ends.map(|ends| ends.saturating_sub(now_ms)),
+            delay_ms: delay_ends.map(|ends| self.now.left_ms(ends)),
             contention: object.contention,
         }))
     }
@@ -235,16 +243,15 @@ impl Turn<'_> {
     }
 
     fn describe(&self, hold: &Hold) -> HoldInfo {
-        let now_ms = self.now.engine_ms;
         let ends_ms = self.state.hold_ends_ms(hold);
         HoldInfo {
             owner: hold.owner.clone(),
             fence: hold.fence,
             share: hold.share,
             depth: hold.depth,
-            ttl_ms: ends_ms.map(|ends| ends.saturating_sub(now_ms)),
+            ttl_ms: ends_ms.map(|ends| self.now.left_ms(ends)),
             session: self.state.named_session(hold),
-            age_ms: now_ms.saturating_sub(hold.since_ms),
+            age_ms: self.now.engine_ms.saturating_sub(hold.since_ms),
             value: hold.value.clone(),
             conn: hold.conn,
         }

@@ -156,7 +156,7 @@ impl Turn<'_> {
             self.state.lives.insert(past.until_ms, due);
         }
         if is_new {
-            self.state.text_bytes += PAST_BYTES;
+            self.state.heap_bytes += PAST_BYTES;
         }
     }
 

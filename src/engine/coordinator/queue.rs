@@ -4,17 +4,22 @@
 //! who share it up to the next who does not. A request for several locks stands in all their queues
 //! and is granted when it heads them all; until then it holds nothing.
 //!
-//! Cost: beginning a wait, granting it and ending it cost O(1) for each queue, leaving one from its
-//! middle O(queue). The look for a circle is O(requests in the way), and is made only when a call
+//! Cost: beginning a wait, granting it and ending it cost O(log n) for each queue, wherever it
+//! stands. The look for a circle is O(requests in the way), and is made only when a call
 //! begins to wait whose owner itself is in somebody's way.
 
-use super::object::{Held, Hold, Name, Object};
+use super::held::Terms;
+use super::object::{Held, Line, Name, Object};
+use super::room::{join, leave, text_bytes};
 use super::turn::{Outcome, Ticket, Turn};
 use super::wheel::TimerId;
 use super::{Kind, State};
 use crate::engine::effect::{Life, Share};
 use crate::seeded::{self, Bug};
 use std::collections::{HashMap, HashSet};
+
+/// So many owners of a circle are named.
+const CIRCLE_SHOWN_MAX: usize = 8;
 
 /// A call that waits.
 #[derive(Debug)]
@@ -28,6 +33,19 @@ pub(super) struct Request {
     pub(super) timer: Option<TimerId>,
     /// Monotonic time at which it began to wait.
     pub(super) since_ms: u64,
+    /// Where it stands, given when it is parked: behind all that were parked before.
+    pub(super) place: u64,
+    /// Places that an earlier request of its owner had at these objects, and left to it.
+    pub(super) inherited: Vec<(u32, u64)>,
+}
+
+/// Owners of whom each waits for the next, and the last for the first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Circle {
+    /// The first of them, beginning with the one that asked.
+    pub shown: Vec<Box<[u8]>>,
+    /// How many there are.
+    pub owners: usize,
 }
 
 #[derive(Debug)]
@@ -56,6 +74,14 @@ pub(super) enum Asked {
 }
 
 impl Asked {
+    /// Of a lease, what it is given; 0 for what lives by something else.
+    pub(super) fn lease_ms(self) -> u64 {
+        match self {
+            Self::Lease(ms) => ms,
+            Self::Session(_) => 0,
+        }
+    }
+
     pub(super) fn session(self) -> Option<u64> {
         match self {
             Self::Lease(_) => None,
@@ -73,43 +99,63 @@ impl Request {
         }
     }
 
+    /// Where it stands at one of its objects.
+    fn place_at(&self, object: u32) -> u64 {
+        let mut inherited = self.inherited.iter();
+        let own = inherited.find(|(other, _)| *other == object);
+        own.map_or(self.place, |(_, place)| *place)
+    }
+
     fn share(&self) -> Option<Share> {
         match &self.wants {
             Wants::Hold { share, .. } => Some(*share),
             _ => None,
         }
     }
+}
 
-    fn text_bytes(&self) -> usize {
-        let value = match &self.wants {
-            Wants::Hold { value, .. } => value.as_ref().map_or(0, |value| value.len()),
-            _ => 0,
-        };
-        self.owner.len() + value
+impl Circle {
+    /// That of the first on a path, who waits for the one at `last`: each comes with the place of
+    /// who waits for it.
+    fn of(path: &[(&[u8], usize)], last: usize) -> Self {
+        let waits_for = |at: &usize| Some(path[*at].1).filter(|_| *at > 0);
+        let mut circle: Vec<usize> = std::iter::successors(Some(last), waits_for).collect();
+        circle.reverse();
+        let shown = circle.iter().take(CIRCLE_SHOWN_MAX);
+        Self {
+            shown: shown.map(|at| path[*at].0.into()).collect(),
+            owners: circle.len(),
+        }
     }
 }
 
 impl Turn<'_> {
     /// Parks a call until its wait is over, at most `wait_ms`; it stands at the end of the queues
-    /// of its objects.
+    /// of its objects, but where it has inherited a place.
     pub(super) fn park(&mut self, mut request: Request, wait_ms: u64) -> u32 {
         let ticket = request.ticket;
-        let until_ms = request.since_ms.saturating_add(wait_ms);
-        let id = self.state.requests.vacant_key() as u32;
-        request.timer = Some(self.state.waits.insert(until_ms, id));
-        self.state.text_bytes += request.text_bytes();
-        for &object in request.objects() {
-            self.state.note_queue(object, 1);
-            let object = &mut self.state.objects[object as usize];
-            object.queue.push_back(id);
+        let until_ms = self.now.mono_ms_up().saturating_add(wait_ms);
+        let state = &mut *self.state;
+        let id = state.requests.vacant_key() as u32;
+        state.place += 1;
+        request.place = state.place;
+        request.timer = Some(state.waits.insert(until_ms, id));
+        state.heap_bytes += request.heap_bytes();
+        for &object_id in request.objects() {
+            state.note_queue(object_id, 1);
+            let object = &mut state.objects[object_id as usize];
+            state.heap_bytes += join(&mut object.queue, request.place_at(object_id), id);
             object.contention.waits += 1;
         }
         if !request.objects().is_empty() {
-            let of_owner = self.state.waiting.entry(request.owner.clone());
-            of_owner.or_default().push(id);
+            let of_owner = state.waiting.entry(request.owner.clone()).or_default();
+            if of_owner.is_empty() {
+                state.heap_bytes += text_bytes(&request.owner);
+            }
+            state.heap_bytes += join(of_owner, request.place, id);
         }
         if let Some(session) = request.session {
-            self.keep_alive_while_parked(session, id);
+            self.keep_alive_while_parked(session, request.place, id);
         }
         self.state.requests.insert(request);
         self.conn(ticket.conn).request = Some(id);
@@ -118,35 +164,30 @@ impl Turn<'_> {
 
     /// Takes a request out of all that knows of it. Its objects may then go to others.
     pub(super) fn take_request(&mut self, id: u32) -> Request {
-        let request = self.state.requests.remove(id as usize);
-        self.state.text_bytes -= request.text_bytes();
+        let state = &mut *self.state;
+        let request = state.requests.remove(id as usize);
+        state.heap_bytes -= request.heap_bytes();
         if let Some(timer) = request.timer {
-            self.state.waits.remove(timer);
+            state.waits.remove(timer);
         }
         for &object in request.objects() {
-            let queue = &mut self.state.objects[object as usize].queue;
-            if queue.front() == Some(&id) {
-                queue.pop_front();
-            } else {
-                queue.retain(|other| *other != id);
-            }
-            if queue.is_empty() {
-                queue.shrink_to_fit();
-            }
-            self.state.note_queue(object, -1);
+            let queue = &mut state.objects[object as usize].queue;
+            state.heap_bytes -= leave(queue, request.place_at(object));
+            state.note_queue(object, -1);
             self.to_pump.push(object);
         }
-        if let Some(of_owner) = self.state.waiting.get_mut(&request.owner) {
-            of_owner.retain(|other| *other != id);
+        if let Some(of_owner) = state.waiting.get_mut(&request.owner) {
+            state.heap_bytes -= leave(of_owner, request.place);
             if of_owner.is_empty() {
-                self.state.waiting.remove(&request.owner);
+                state.heap_bytes -= text_bytes(&request.owner);
+                state.waiting.remove(&request.owner);
             }
         }
         if let Wants::Latch(name) | Wants::Observe(name, _) = &request.wants {
-            self.state.forget_observer(name, id);
+            self.state.forget_observer(name, request.place);
         }
         if let Some(session) = request.session {
-            self.leave_session(session, id);
+            self.leave_session(session, request.place);
         }
         let conn = request.ticket.conn;
         if let Some(conn) = self.state.conns.get_mut(&conn)
@@ -200,12 +241,12 @@ impl Turn<'_> {
     /// The head of a queue, if it can have all that it wants.
     fn grantable_head(&self, object: u32) -> Option<u32> {
         let state = &*self.state;
-        let head = *state.objects.get(object as usize)?.queue.front()?;
+        let head = state.objects.get(object as usize)?.head()?;
         let request = state.requests.get(head as usize)?;
         let share = request.share()?;
         let is_free = |object: &u32| {
             let object = &state.objects[*object as usize];
-            object.queue.front() == Some(&head)
+            object.head() == Some(head)
                 && (object.held().is_some_and(|held| held.admits(share))
                     || seeded::has(Bug::GrantWithoutRecheck))
         };
@@ -228,25 +269,15 @@ impl Turn<'_> {
         else {
             return;
         };
-        for &object in &objects {
-            let hold = Hold {
-                owner: request.owner.clone(),
-                fence,
-                share,
-                depth: 1,
-                life: self.life(life),
-                ttl_ms: if let Asked::Lease(ms) = life { ms } else { 0 },
-                delay_ms,
-                value: value.clone(),
-                since_ms: self.now.engine_ms,
-                conn: request.ticket.conn,
-                timer: None,
-            };
-            self.grant(object, hold);
-        }
-        if let Some(session) = life.session() {
-            self.renew(session);
-        }
+        let terms = Terms {
+            owner: &request.owner,
+            conn: request.ticket.conn,
+            share,
+            life,
+            delay_ms,
+            value: value.as_deref(),
+        };
+        self.grant_each(&objects, &terms, fence);
         let name = |id: &u32| self.state.objects[*id as usize].name.clone();
         let names = objects.iter().map(name).collect();
         self.settle(request.ticket, Outcome::Granted { names, fence });
@@ -255,7 +286,7 @@ impl Turn<'_> {
     pub(super) fn life(&self, asked: Asked) -> Life {
         match asked {
             Asked::Lease(ms) => Life::Lease {
-                end_ms: self.now.engine_ms.saturating_add(ms),
+                end_ms: self.in_ms(ms),
             },
             Asked::Session(number) => Life::Session { number },
         }
@@ -268,14 +299,14 @@ impl Turn<'_> {
             let request = &self.state.requests[**id as usize];
             request.objects().contains(&object)
         };
-        of_owner.iter().find(is_here).copied()
+        of_owner.values().find(is_here).copied()
     }
 
-    /// Whether a request for this share, with so many before it, would overtake one of them that
-    /// it conflicts with.
-    pub(super) fn overtakes(&self, object: u32, share: Share, before: usize) -> bool {
+    /// Whether a request for this share that stands at this place would overtake one that it
+    /// conflicts with.
+    pub(super) fn overtakes(&self, object: u32, share: Share, place: u64) -> bool {
         let queue = &self.state.objects[object as usize].queue;
-        let mut queue = queue.iter().take(before);
+        let mut queue = queue.range(..place).map(|(_, id)| id);
         if share != Share::Shared {
             return queue.next().is_some();
         }
@@ -286,58 +317,37 @@ impl Turn<'_> {
         queue.any(conflicts)
     }
 
-    /// The owners of the circle that waiting for these locks would close, if there is one: it
-    /// begins and ends with `owner`.
-    pub(super) fn circle(
-        &self,
-        owner: &[u8],
-        objects: &[u32],
-        share: Share,
-    ) -> Option<Vec<Box<[u8]>>> {
+    /// The circle that waiting for these locks would close, if there is one.
+    pub(super) fn circle(&self, owner: &[u8], objects: &[u32], share: Share) -> Option<Circle> {
         let state = &*self.state;
         if !state.waiting.contains_key(owner) && !state.blocking.contains_key(owner) {
             return None;
         }
         let mut seen: HashSet<&[u8]> = HashSet::new();
-        // Where the requests in a queue stand, found once for each queue.
-        let mut orders: HashMap<u32, HashMap<u32, usize>> = HashMap::new();
         // Each with the place in `path` of who waits for it.
         let mut path: Vec<(&[u8], usize)> = vec![(owner, 0)];
         let mut next: Vec<(&[u8], usize)> = Vec::new();
         for &object in objects {
-            let queue = &state.objects[object as usize].queue;
-            let before = self.place(object, owner).unwrap_or(queue.len());
-            state.in_the_way(object, share, before, &mut |other| next.push((other, 0)));
+            let place = self.place(object, owner).unwrap_or(u64::MAX);
+            state.in_the_way(object, share, place, &mut |other| next.push((other, 0)));
         }
         while let Some((other, waits)) = next.pop() {
             if other == owner {
-                let mut circle = vec![owner.into()];
-                let mut at = waits;
-                while at > 0 {
-                    circle.push(path[at].0.into());
-                    at = path[at].1;
-                }
-                circle.push(owner.into());
-                circle.reverse();
-                return Some(circle);
+                return Some(Circle::of(&path, waits));
             }
             if !seen.insert(other) {
                 continue;
             }
             path.push((other, waits));
             let here = path.len() - 1;
-            for &id in state.waiting.get(other).into_iter().flatten() {
+            for &id in state.waiting.get(other).into_iter().flat_map(Line::values) {
                 let request = &state.requests[id as usize];
                 let Some(share @ (Share::Exclusive | Share::Shared)) = request.share() else {
                     continue;
                 };
                 for &object in request.objects() {
-                    let order = orders.entry(object).or_insert_with(|| {
-                        let queue = state.objects[object as usize].queue.iter().copied();
-                        queue.zip(0..).collect()
-                    });
-                    let before = order.get(&id).copied().unwrap_or(order.len());
-                    state.in_the_way(object, share, before, &mut |owner| {
+                    let place = request.place_at(object);
+                    state.in_the_way(object, share, place, &mut |owner| {
                         next.push((owner, here));
                     });
                 }
@@ -378,16 +388,15 @@ impl Turn<'_> {
         self.end_sessions_of(conn);
     }
 
-    /// The places that an owner has at these objects: how many stand before it.
-    pub(super) fn places(&self, objects: &[u32], owner: &[u8]) -> Vec<(u32, usize)> {
+    /// The places that an owner has at these objects.
+    pub(super) fn places(&self, objects: &[u32], owner: &[u8]) -> Vec<(u32, u64)> {
         let place = |&object: &u32| Some((object, self.place(object, owner)?));
         objects.iter().filter_map(place).collect()
     }
 
-    fn place(&self, object: u32, owner: &[u8]) -> Option<usize> {
+    fn place(&self, object: u32, owner: &[u8]) -> Option<u64> {
         let own = self.queued(object, owner)?;
-        let queue = &self.state.objects[object as usize].queue;
-        queue.iter().position(|id| *id == own)
+        Some(self.state.requests[own as usize].place_at(object))
     }
 
     /// An owner asks again for objects it waits for: the earlier calls are refused.
@@ -400,19 +409,8 @@ impl Turn<'_> {
     }
 
     /// Whether one more may wait, that gives up these places.
-    pub(super) fn has_room_to_wait(&self, places: &[(u32, usize)]) -> bool {
+    pub(super) fn has_room_to_wait(&self, places: &[(u32, u64)]) -> bool {
         !places.is_empty() || self.state.requests.len() < self.state.bounds.waiters
-    }
-
-    /// Moves a request, which stands last, to the places that were left to it.
-    pub(super) fn move_up(&mut self, id: u32, places: &[(u32, usize)]) {
-        for &(object, at) in places {
-            let queue = &mut self.state.objects[object as usize].queue;
-            if queue.back() == Some(&id) {
-                queue.pop_back();
-                queue.insert(at, id);
-            }
-        }
     }
 }
 
@@ -426,7 +424,8 @@ impl State {
         };
         if held.limit.is_none() && held.pool.is_none() {
             for hold in &held.holds {
-                note_blocking(&mut self.blocking, &hold.owner, step);
+                let bytes = &mut self.heap_bytes;
+                note_blocking(&mut self.blocking, &hold.owner, step, bytes);
             }
         }
     }
@@ -435,17 +434,17 @@ impl State {
     pub(super) fn note_hold(&mut self, object: u32, owner: &[u8], step: i32) {
         let object = &self.objects[object as usize];
         if !object.queue.is_empty() && object.kind() == Kind::Lock {
-            note_blocking(&mut self.blocking, owner, step);
+            note_blocking(&mut self.blocking, owner, step, &mut self.heap_bytes);
         }
     }
 
-    /// Tells the owners of what is in the way of a request at an object where so many stand
-    /// before it: those of holds, and of the request just ahead.
+    /// Tells the owners of what is in the way of a request at an object where it stands at this
+    /// place: those of holds, and of the request just ahead.
     fn in_the_way<'s>(
         &'s self,
         object: u32,
         share: Share,
-        before: usize,
+        place: u64,
         tell: &mut dyn FnMut(&'s [u8]),
     ) {
         let object = &self.objects[object as usize];
@@ -453,31 +452,38 @@ impl State {
         for hold in holds.iter().filter(|hold| Held::blocks(hold, share)) {
             tell(&hold.owner);
         }
-        let ahead = before.checked_sub(1).and_then(|at| object.queue.get(at));
-        if let Some(&ahead) = ahead {
+        if let Some((_, &ahead)) = object.queue.range(..place).next_back() {
             tell(&self.requests[ahead as usize].owner);
         }
     }
 
-    pub(super) fn forget_observer(&mut self, name: &Name, id: u32) {
+    pub(super) fn forget_observer(&mut self, name: &Name, place: u64) {
         if let Some(ids) = self.observers.get_mut(name) {
-            ids.retain(|other| *other != id);
+            self.heap_bytes -= leave(ids, place);
             if ids.is_empty() {
+                self.heap_bytes -= name.heap_bytes();
                 self.observers.remove(name);
             }
         }
     }
 }
 
-fn note_blocking(blocking: &mut HashMap<Box<[u8]>, u32>, owner: &[u8], step: i32) {
+fn note_blocking(
+    blocking: &mut HashMap<Box<[u8]>, u32>,
+    owner: &[u8],
+    step: i32,
+    heap_bytes: &mut usize,
+) {
     let Some(holds) = blocking.get_mut(owner) else {
         if step > 0 {
+            *heap_bytes += text_bytes(owner);
             blocking.insert(owner.into(), 1);
         }
         return;
     };
     *holds = holds.saturating_add_signed(step);
     if *holds == 0 {
+        *heap_bytes -= text_bytes(owner);
         blocking.remove(owner);
     }
 }

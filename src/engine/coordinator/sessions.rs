@@ -3,6 +3,7 @@
 //! A session lives by signs of life, or, bound, by its connection and a time of grace after that.
 //! A connection has one of its own as well, without grace, that nobody can name.
 
+use super::object::Line;
 use super::turn::{End, Lost, Outcome, Turn};
 use super::wheel::TimerId;
 use super::{Due, Name, Refusal, State};
@@ -28,8 +29,10 @@ pub(super) struct Session {
     pub(super) conn: u64,
     pub(super) holds: HashSet<(u32, u64)>,
     pub(super) keys: BTreeSet<Name>,
+    /// Bytes of their names.
+    pub(super) key_bytes: usize,
     /// Requests that wait to live by it.
-    pub(super) waiting: Vec<u32>,
+    pub(super) waiting: Line,
 }
 
 /// How a session is opened.
@@ -77,6 +80,26 @@ pub struct SessionInfo {
 }
 
 impl Session {
+    /// One that nothing lives by yet, with this end.
+    pub(super) fn new(open: &Open<'_>, end_ms: Option<u64>, given_ms: u64) -> Self {
+        Self {
+            sid: open.sid.into(),
+            name: open.name.into(),
+            ttl_ms: open.ttl_ms,
+            grace_ms: open.grace_ms,
+            delay_ms: open.delay_ms,
+            end_ms,
+            given_ms,
+            timer: None,
+            bound: open.is_bound.then_some(open.conn),
+            conn: open.conn,
+            holds: HashSet::new(),
+            keys: BTreeSet::new(),
+            key_bytes: 0,
+            waiting: Line::new(),
+        }
+    }
+
     fn is_of_connection(&self) -> bool {
         self.sid.is_empty()
     }
@@ -87,23 +110,9 @@ impl Turn<'_> {
     pub fn open_session(&mut self, open: &Open<'_>) -> u64 {
         self.state.session += 1;
         let number = self.state.session;
-        let bound = open.is_bound.then_some(open.conn);
-        let end_ms = self.now.engine_ms.saturating_add(open.ttl_ms);
-        let session = Session {
-            sid: open.sid.into(),
-            name: open.name.into(),
-            ttl_ms: open.ttl_ms,
-            grace_ms: open.grace_ms,
-            delay_ms: open.delay_ms,
-            end_ms: bound.is_none().then_some(end_ms),
-            given_ms: open.ttl_ms,
-            timer: None,
-            bound,
-            conn: open.conn,
-            holds: HashSet::new(),
-            keys: BTreeSet::new(),
-            waiting: Vec::new(),
-        };
+        let end_ms = (!open.is_bound).then(|| self.in_ms(open.ttl_ms));
+        let session = Session::new(open, end_ms, open.ttl_ms);
+        self.state.heap_bytes += session.heap_bytes();
         if !open.sid.is_empty() {
             self.state.sids.insert(open.sid.into(), number);
         }
@@ -126,17 +135,17 @@ impl Turn<'_> {
     /// Where there is no such session.
     pub fn keep_alive(&mut self, sid: &[u8], conn: u64) -> Result<Option<u64>, Refusal> {
         let number = self.state.number_of(sid)?;
+        let now_ms = self.in_ms(0);
         if let Some(session) = self.state.sessions.get_mut(&number) {
             session.conn = conn;
             if session.bound.is_none() {
-                let end_ms = self.now.engine_ms.saturating_add(session.ttl_ms);
-                session.end_ms = Some(end_ms);
+                session.end_ms = Some(now_ms.saturating_add(session.ttl_ms));
                 session.given_ms = session.ttl_ms;
             }
         }
         self.set_session_end(number);
         let ends_ms = self.state.session_ends_ms(number);
-        Ok(ends_ms.map(|ends| ends.saturating_sub(self.now.engine_ms)))
+        Ok(ends_ms.map(|ends| self.now.left_ms(ends)))
     }
 
     /// Binds a session to a connection: it lives as long as that, and its grace.
@@ -191,7 +200,7 @@ impl Turn<'_> {
             number,
             name: session.name.clone(),
             ttl_ms: session.ttl_ms,
-            left_ms: ends_ms.map(|ends| ends.saturating_sub(self.now.engine_ms)),
+            left_ms: ends_ms.map(|ends| self.now.left_ms(ends)),
             grace_ms: session.grace_ms,
             delay_ms: session.delay_ms,
             bound: session.bound,
@@ -217,16 +226,9 @@ impl Turn<'_> {
         })
     }
 
-    /// A hold lives by a session from now on.
-    pub(super) fn live_by(&mut self, number: u64, id: u32, fence: u64) {
-        if let Some(session) = self.state.sessions.get_mut(&number) {
-            session.holds.insert((id, fence));
-        }
-    }
-
     /// Something was granted to live by it: that is a sign of life.
     pub(super) fn renew(&mut self, number: u64) {
-        let now_ms = self.now.engine_ms;
+        let now_ms = self.in_ms(0);
         let Some(session) = self.state.sessions.get_mut(&number) else {
             return;
         };
@@ -238,19 +240,19 @@ impl Turn<'_> {
     }
 
     /// A request waits to live by it.
-    pub(super) fn keep_alive_while_parked(&mut self, number: u64, request: u32) {
-        if let Some(session) = self.state.sessions.get_mut(&number) {
-            session.waiting.push(request);
-        }
+    pub(super) fn keep_alive_while_parked(&mut self, number: u64, place: u64, request: u32) {
+        self.state.change_session(number, |session| {
+            session.waiting.insert(place, request);
+        });
     }
 
-    /// A request does not wait any more.
-    pub(super) fn leave_session(&mut self, number: u64, request: u32) {
-        let Some(session) = self.state.sessions.get_mut(&number) else {
-            return;
-        };
-        session.waiting.retain(|other| *other != request);
-        if session.waiting.is_empty() {
+    /// The request with this place does not wait any more.
+    pub(super) fn leave_session(&mut self, number: u64, place: u64) {
+        self.state.change_session(number, |session| {
+            session.waiting.remove(&place);
+        });
+        let session = self.state.sessions.get(&number);
+        if session.is_some_and(|session| session.waiting.is_empty()) {
             self.renew(number);
         }
     }
@@ -296,7 +298,7 @@ impl Turn<'_> {
         if let Some(own) = of_conn.own {
             self.lose_session(own);
         }
-        let now_ms = self.now.engine_ms;
+        let now_ms = self.in_ms(0);
         for number in of_conn.bound {
             let Some(session) = self.state.sessions.get_mut(&number) else {
                 continue;
@@ -357,6 +359,7 @@ impl Turn<'_> {
         let Some(mut session) = self.state.sessions.remove(&number) else {
             return 0;
         };
+        self.state.heap_bytes -= session.heap_bytes();
         if let Some(timer) = session.timer.take() {
             self.state.lives.remove(timer);
         }
@@ -368,7 +371,7 @@ impl Turn<'_> {
         for (id, fence) in holds {
             self.end_hold(id, fence, end);
         }
-        for request in std::mem::take(&mut session.waiting) {
+        for request in std::mem::take(&mut session.waiting).into_values() {
             let request = self.take_request(request);
             self.settle(request.ticket, Outcome::NoSession);
         }

@@ -150,8 +150,11 @@ fn check_invariants(coordinator: &Coordinator, now: Now) {
         let id = u32::try_from(id).unwrap();
         assert!(!object.is_empty(), "{:?} is empty", object.name);
         assert_eq!(state.find(object.name.db, &object.name.key), Some(id));
-        found.text_bytes += object.name.key.len();
-        let requests = object.queue.iter().map(|id| &state.requests[*id as usize]);
+        found.heap_bytes += object.name.heap_bytes() + lines_bytes(&object.queue);
+        let requests = object
+            .queue
+            .values()
+            .map(|id| &state.requests[*id as usize]);
         let owners: HashSet<&[u8]> = requests.map(|request| &*request.owner).collect();
         assert_eq!(owners.len(), object.queue.len(), "two places of one owner");
         found.note_body(&state, id, &object.body, now);
@@ -165,21 +168,32 @@ fn check_invariants(coordinator: &Coordinator, now: Now) {
     assert_eq!(listed, found.session_holds);
     assert_eq!(state.lives.len(), found.timers);
     assert_eq!(state.waits.len(), state.requests.len());
-    let request_bytes = |(_, request): (usize, &Request)| {
-        let value = match &request.wants {
-            queue::Wants::Hold { value, .. } => value.as_ref().map_or(0, |value| value.len()),
-            _ => 0,
-        };
-        request.owner.len() + value
-    };
-    found.text_bytes += state.requests.iter().map(request_bytes).sum::<usize>();
-    assert_eq!(state.text_bytes, found.text_bytes);
+    let requests = state.requests.iter();
+    let requests = requests.map(|(_, request)| request.heap_bytes());
+    let sessions = state.sessions.values().map(Session::heap_bytes);
+    let waiting = state.waiting.iter();
+    let waiting = waiting.map(|(owner, line)| room::text_bytes(owner) + lines_bytes(line));
+    let blocking = state.blocking.keys().map(|owner| room::text_bytes(owner));
+    let observers = state.observers.iter();
+    let observers = observers.map(|(name, line)| name.heap_bytes() + lines_bytes(line));
+    let others = requests.chain(sessions).chain(waiting).chain(blocking);
+    found.heap_bytes += others.chain(observers).sum::<usize>();
+    assert_eq!(state.heap_bytes, found.heap_bytes);
+}
+
+/// Bytes that a line takes: what joining it took.
+fn lines_bytes(line: &Line) -> usize {
+    let mut other = Line::new();
+    let joins = line.iter();
+    joins
+        .map(|(place, id)| room::join(&mut other, *place, *id))
+        .sum()
 }
 
 /// What the objects add up to.
 #[derive(Default)]
 struct Found {
-    text_bytes: usize,
+    heap_bytes: usize,
     timers: usize,
     session_holds: HashSet<(u64, u32, u64)>,
 }
@@ -188,31 +202,31 @@ impl Found {
     fn note_body(&mut self, state: &State, id: u32, body: &Body, now: Now) {
         match body {
             Body::Range(_) | Body::Codes(_) => {
-                self.text_bytes += state.objects[id as usize].namespace_bytes();
+                self.heap_bytes += state.objects[id as usize].namespace_bytes();
             }
             Body::Held(held) => self.note_held(state, id, held, now),
             Body::Latch(latch) => {
                 self.timers += 1;
-                self.text_bytes += latch.counted.iter().map(|owner| owner.len()).sum::<usize>();
+                self.heap_bytes += latch.heap_bytes();
             }
             Body::Barrier(barrier) => {
-                let tripped = barrier.tripped.iter();
-                self.timers += tripped.clone().count();
-                let owners = tripped.flat_map(|tripped| &tripped.owners);
-                self.text_bytes += owners.map(|owner| owner.len()).sum::<usize>();
+                let tripped = barrier.tripped.as_ref();
+                self.timers += usize::from(tripped.is_some());
+                self.heap_bytes += tripped.map_or(0, object::Tripped::heap_bytes);
             }
         }
     }
 
     fn note_held(&mut self, state: &State, id: u32, held: &object::Held, now: Now) {
-        self.text_bytes += state.objects[id as usize].namespace_bytes();
+        self.heap_bytes += state.objects[id as usize].namespace_bytes();
         let is_exclusive = |hold: &&object::Hold| hold.share == Share::Exclusive;
         let is_alone = held.holds.len() == 1;
         assert!(held.holds.iter().filter(is_exclusive).count() == 0 || is_alone);
         let owners: HashSet<&[u8]> = held.holds.iter().map(|hold| &*hold.owner).collect();
         assert_eq!(owners.len(), held.holds.len(), "two holds of one owner");
+        self.heap_bytes += held.slots_bytes();
         for hold in &held.holds {
-            self.text_bytes += hold.heap_bytes();
+            self.heap_bytes += hold.heap_bytes();
             let is_over = state
                 .hold_ends_ms(hold)
                 .is_some_and(|ends| ends <= now.engine_ms);
@@ -226,7 +240,7 @@ impl Found {
         }
         if let Some(delay) = &held.delay {
             self.timers += 1;
-            self.text_bytes += delay.owner.len();
+            self.heap_bytes += room::text_bytes(&delay.owner);
         }
     }
 }
@@ -368,6 +382,99 @@ fn time_ends_leases_waits_and_delays() {
     bench.check_replay();
 }
 
+/// Goes red when a time is counted from the millisecond that has begun before.
+#[test]
+fn nothing_ends_before_its_time() {
+    let mut bench = Bench::new();
+    let at_us = |us: u64| Now {
+        mono_us: us,
+        ..at(us / 1_000)
+    };
+    bench.now = at_us(1_000_900);
+    let short = |owner| Claim {
+        life: Wanted::Lease(5),
+        delay_ms: 5,
+        ..claim(owner)
+    };
+    let open = Open {
+        sid: b"s",
+        name: b"n",
+        ttl_ms: 5,
+        grace_ms: 5,
+        delay_ms: 0,
+        is_bound: false,
+        conn: 1,
+    };
+    bench.acquire("k", &short("a")).unwrap();
+    bench.acquire("l", &claim("a")).unwrap();
+    bench.wait("l", "b", 2, 5);
+    bench.turn(|turn| turn.open_session(&open));
+    let left = |bench: &mut Bench| bench.turn(|turn| turn.hold(&name("k"), 1)?.ttl_ms);
+    assert_eq!(left(&mut bench), Some(5));
+    bench.now = at_us(1_005_899);
+    assert_eq!(left(&mut bench), Some(1), "it had 4.999 ms");
+    assert!(bench.settled.is_empty(), "{:?}", bench.settled);
+    let again = bench.turn(|turn| turn.keep_alive(b"s", 1));
+    assert_eq!(again, Ok(Some(5)));
+    bench.now = at_us(1_006_000);
+    assert_eq!(left(&mut bench), None);
+    assert_eq!(bench.settled.len(), 1);
+    bench.now = at_us(1_010_999);
+    let delayed = bench.acquire("k", &short("b"));
+    assert!(
+        matches!(
+            delayed,
+            Ok(Claimed::Refused {
+                ttl_ms: Some(1),
+                is_delayed: true,
+                ..
+            })
+        ),
+        "{delayed:?}"
+    );
+    bench.now = at_us(1_011_000);
+    assert!(bench.turn(|turn| turn.session(b"s")).is_err());
+    let granted = bench.acquire("k", &short("b"));
+    assert!(
+        matches!(granted, Ok(Claimed::Granted { .. })),
+        "{granted:?}"
+    );
+    bench.check_replay();
+}
+
+/// Whatever a late turn finds ended, it ends in the order in which it was due.
+#[test]
+fn decision_13_what_has_ended_ends_by_deadline() {
+    let mut bench = Bench::new();
+    for (key, lease_ms) in [("late", 40), ("early", 20)] {
+        let life = Wanted::Lease(lease_ms);
+        let claim = Claim { life, ..claim("a") };
+        bench.acquire(key, &claim).unwrap();
+    }
+    bench.wait("late", "b", 2, 1_000);
+    bench.wait("early", "c", 3, 30);
+    bench.wait("late", "d", 4, 30);
+    bench.pass(50);
+    // The lease of `early` ended before the wait for it did, and before the lease of `late`.
+    let outcomes = std::mem::take(&mut bench.settled);
+    let told: Vec<_> = outcomes
+        .iter()
+        .map(|settled| match &settled.outcome {
+            Outcome::Granted { fence, .. } => (settled.ticket.conn, Some(*fence)),
+            _ => (settled.ticket.conn, None),
+        })
+        .collect();
+    assert_eq!(told, [(3, Some(3)), (4, None), (2, Some(4))]);
+    // In one millisecond what frees comes before who gives up.
+    let life = Wanted::Lease(20);
+    let claim = Claim { life, ..claim("a") };
+    bench.acquire("k", &claim).unwrap();
+    bench.wait("k", "b", 5, 20);
+    bench.pass(20);
+    assert_eq!(bench.granted(), [(5, 6)]);
+    bench.check_replay();
+}
+
 #[test]
 fn all_or_none_of_several_locks() {
     let mut bench = Bench::new();
@@ -418,7 +525,10 @@ fn a_circle_of_waiting_owners_is_refused() {
         ..claim("c")
     };
     let refused = bench.acquire("x", &closing);
-    let circle = [&b"c"[..], b"a", b"b", b"c"].map(Box::from).to_vec();
+    let circle = Circle {
+        shown: [&b"c"[..], b"a", b"b"].map(Box::from).to_vec(),
+        owners: 3,
+    };
     assert_eq!(refused, Err(Refusal::Deadlock(circle)));
     let tried = bench.acquire(
         "x",
@@ -648,6 +758,10 @@ fn a_semaphore_gives_out_its_permits_in_order() {
     assert_eq!(bench.granted(), [(2, 2)]);
     bench.turn(|turn| turn.resize(&name("s"), 1)).unwrap();
     assert_eq!(bench.turn(|turn| turn.free(&name("s"))), Some(-3));
+    // What is pinned is not compared, but nobody asks for more than the limit of its own words.
+    bench.turn(|turn| turn.resize(&name("s"), 9)).unwrap();
+    assert_eq!(bench.acquire("s", &permits("e", 4)), Err(Refusal::TooMany));
+    bench.turn(|turn| turn.resize(&name("s"), 1)).unwrap();
     bench.release("s", "a");
     bench.release("s", "b");
     assert_eq!(
@@ -803,11 +917,14 @@ fn a_long_line_is_joined_and_looked_through_fast() {
     assert_eq!(join("x", "b", 2), Err(Refusal::Deadlock(circle_of_b())));
 }
 
-fn circle_of_b() -> Vec<Box<[u8]>> {
-    let line = (3..20_000).rev().map(|conn| format!("o{conn}"));
+/// No more of a circle than the owners that an error has room for.
+fn circle_of_b() -> Circle {
+    let line = (19_993..20_000).rev().map(|conn| format!("o{conn}"));
     let line = std::iter::once("b".to_owned()).chain(line);
-    let line = line.chain(["b".to_owned()]);
-    line.map(|owner| owner.into_bytes().into()).collect()
+    Circle {
+        shown: line.map(|owner| owner.into_bytes().into()).collect(),
+        owners: 19_998,
+    }
 }
 
 const OWNERS: [&str; 4] = ["a", "b", "c", "d"];

@@ -1,14 +1,16 @@
 //! One stay behind the coordinator's mutex: what time has ended ends first, then comes what was
 //! asked for, and what was freed goes to whoever waits for it.
 
-use super::Kind;
-use super::object::{Body, Delay, Hold, Name, Object};
+use super::object::{Body, Delay, Held, Hold, Name, Object, Tripped};
+use super::room::text_bytes;
 use super::{Conn, Coordinator, Due, State};
+use super::{HoldInfo, Kind};
 use crate::clock::Now;
 use crate::engine::effect::{Coordination, Effect, Life, Share};
 use crate::engine::ids::{self, Block};
 use crate::seeded::{self, Bug};
 use crate::sync::MutexGuard;
+use std::sync::Arc;
 
 /// Room for so many is never given back.
 const ROOM_KEPT: usize = 64;
@@ -43,8 +45,8 @@ pub enum Outcome {
     },
     /// The session it was to live by has ended.
     NoSession,
-    /// Somebody holds the lock that it watches.
-    Observed(Name),
+    /// Somebody came to hold the lock that it watches, like this.
+    Observed(Name, Arc<HoldInfo>),
     /// The latch is open.
     Opened,
     /// The parties of a barrier have met.
@@ -118,7 +120,7 @@ pub struct Turn<'c> {
     is_key_touched: bool,
     /// Objects to look at before the turn ends: something in their way may be gone.
     pub(super) to_pump: Vec<u32>,
-    /// Names whose watchers are to know.
+    /// Other names whose watchers are to know.
     pub(super) touched: Vec<Name>,
     pub(super) settled: Vec<Settled>,
     pub(super) lost: Vec<Lost>,
@@ -205,12 +207,17 @@ impl<'c> Turn<'c> {
         self.now
     }
 
+    /// The engine time that so many milliseconds will have passed at: nothing is given less.
+    pub(super) fn in_ms(&self, ms: u64) -> u64 {
+        self.now.engine_ms_up().saturating_add(ms)
+    }
+
     /// The entry of this key is held by whoever takes the turn, and is seen to after it.
     pub(in crate::engine) fn hold_key(&mut self, key: Option<(u32, &'c [u8])>) {
         self.key = key;
     }
 
-    /// Notes that something was changed whose watchers are to know.
+    /// Notes that an object was changed whose watchers are to know.
     pub(super) fn touch(&mut self, id: u32) {
         let name = &self.state.objects[id as usize].name;
         if is_key(self.key, name) {
@@ -282,24 +289,36 @@ impl<'c> Turn<'c> {
             // A reading that is older than the last.
             self.state.lost_ms = Some(seen_ms);
         } else if since_ms > 0 {
-            self.state.resumed_ms = self.now.engine_ms;
+            self.state.resumed_ms = self.now.engine_ms_up();
         }
     }
 
-    /// Ends what `now` has ended, in order.
+    /// Ends what `now` has ended, by deadline; what an end frees is handed over before the next one
+    /// comes. Leases and their like end on engine time and waits on monotonic time, so what is
+    /// compared is how long ago each was due. In one millisecond a wait ends last: what frees the
+    /// lock it is for is not kept from it.
     fn end_due(&mut self) {
         let now_ms = if seeded::has(Bug::WallClockLeases) {
             self.now.wall_ms
         } else {
             self.now.engine_ms
         };
+        let mono_ms = self.now.mono_us / 1_000;
         loop {
-            let due = self.state.lives.pop(now_ms);
-            let Some((at_ms, due)) = due else { break };
-            self.end_one(at_ms, due);
-        }
-        while let Some((_, request)) = self.state.waits.pop(self.now.mono_us / 1_000) {
-            self.time_out(request);
+            let life = self.state.lives.first_due_ms(now_ms);
+            let wait = self.state.waits.first_due_ms(mono_ms);
+            let life_ago_ms = life.map(|at| now_ms.saturating_sub(at));
+            let wait_ago_ms = wait.map(|at| mono_ms.saturating_sub(at));
+            // None is less than any time that has passed.
+            if life_ago_ms >= wait_ago_ms {
+                let Some((at_ms, due)) = self.state.lives.pop(now_ms) else {
+                    break;
+                };
+                self.end_one(at_ms, due);
+            } else if let Some((_, request)) = self.state.waits.pop(mono_ms) {
+                self.time_out(request);
+            }
+            self.pump_all();
         }
         self.pump_all();
     }
@@ -356,7 +375,8 @@ impl<'c> Turn<'c> {
         if let Ok(place) = found {
             place.remove();
         }
-        self.state.text_bytes -= object.name.heap_bytes();
+        let slots_bytes = object.held().map_or(0, Held::slots_bytes);
+        self.state.heap_bytes -= object.name.heap_bytes() + slots_bytes;
         // An entry that is held is removed at once.
         if !is_key(self.key, &object.name) {
             self.state.loose.insert(object.name);
@@ -369,13 +389,13 @@ impl<'c> Turn<'c> {
         if let Some(id) = self.state.find_hash(hash, name.db, &name.key) {
             return id;
         }
-        self.state.text_bytes += name.heap_bytes();
+        self.state.heap_bytes += name.heap_bytes();
         self.state.loose.remove(name);
         let object = Object {
             name: name.clone(),
             hash,
             body: body(),
-            queue: std::collections::VecDeque::new(),
+            queue: super::object::Line::new(),
             contention: super::Contention::default(),
         };
         let state = &mut *self.state;
@@ -393,21 +413,10 @@ impl<'c> Turn<'c> {
         if matches!(hold.share, Share::Number { .. }) {
             self.number_hold(id, &mut hold);
         }
-        self.state.text_bytes += hold.heap_bytes();
-        match hold.life {
-            Life::Lease { end_ms } => {
-                let due = Due::Lease(id, fence);
-                hold.timer = Some(self.state.lives.insert(end_ms, due));
-            }
-            Life::Session { number } => self.live_by(number, id, fence),
-        }
-        self.state.note_hold(id, &hold.owner, 1);
         let object = &mut self.state.objects[id as usize];
         object.contention.grants += 1;
         self.effects.emit(&hold.as_effect(&object.name));
-        if let Some(held) = object.held_mut() {
-            held.holds.push(hold);
-        }
+        self.state.put_hold(id, hold);
         if !self.state.observers.is_empty() {
             let name = self.state.objects[id as usize].name.clone();
             self.wake_observers(&name, fence);
@@ -455,7 +464,7 @@ impl<'c> Turn<'c> {
 
     /// Keeps others out of a lock; a delay that lasts longer stays.
     fn begin_delay(&mut self, id: u32, lost: &Hold, delay_ms: u64) {
-        let until_ms = self.now.engine_ms.saturating_add(delay_ms);
+        let until_ms = self.in_ms(delay_ms);
         let held = self.state.objects[id as usize].held();
         let old = held.and_then(|held| held.delay.as_ref());
         let admits_shared = lost.share == Share::Shared;
@@ -465,7 +474,7 @@ impl<'c> Turn<'c> {
         }
         self.end_delay(id, true);
         let timer = self.state.lives.insert(until_ms, Due::Delay(id));
-        self.state.text_bytes += lost.owner.len();
+        self.state.heap_bytes += text_bytes(&lost.owner);
         let delay = Delay {
             until_ms,
             ms: delay_ms,
@@ -493,7 +502,7 @@ impl<'c> Turn<'c> {
             db: object.name.db,
             key: &object.name.key,
         });
-        self.state.text_bytes -= delay.owner.len();
+        self.state.heap_bytes -= text_bytes(&delay.owner);
         if has_timer {
             self.state.lives.remove(delay.timer);
         }
@@ -502,15 +511,14 @@ impl<'c> Turn<'c> {
 
     /// Forgets a latch, the last meeting of a barrier, that a semaphore was pinned, or a namespace.
     pub(super) fn forget(&mut self, id: u32, has_timer: bool) {
-        let mut owners_bytes = 0;
+        let mut bytes = 0;
         let object = &mut self.state.objects[id as usize];
         let (timer, is_latch) = match &mut object.body {
             Body::Range(_) | Body::Codes(_) => (None, false),
             Body::Latch(latch) => (Some(latch.timer), true),
             Body::Barrier(barrier) => {
                 let tripped = barrier.tripped.take();
-                let owners = tripped.iter().flat_map(|tripped| &tripped.owners);
-                owners_bytes = owners.map(|owner| owner.len()).sum();
+                bytes = tripped.as_ref().map_or(0, Tripped::heap_bytes);
                 (tripped.map(|tripped| tripped.timer), false)
             }
             Body::Held(held) => {
@@ -521,7 +529,7 @@ impl<'c> Turn<'c> {
             }
         };
         let name = object.name.clone();
-        self.state.text_bytes -= owners_bytes;
+        self.state.heap_bytes -= bytes;
         self.effects.emit(&Coordination::Forget {
             db: name.db,
             key: &name.key,
@@ -535,7 +543,7 @@ impl<'c> Turn<'c> {
         if self.state.objects[id as usize].is_namespace() {
             self.clear_namespace(id);
         }
-        self.touched.push(name);
+        self.touch(id);
         self.to_pump.push(id);
     }
 
@@ -593,20 +601,44 @@ impl State {
         }
     }
 
+    /// Gives a hold, whose timer is not set, to its object, its session and the wheel.
+    pub(super) fn put_hold(&mut self, id: u32, mut hold: Hold) {
+        let fence = hold.fence;
+        match hold.life {
+            Life::Lease { end_ms } => {
+                hold.timer = Some(self.lives.insert(end_ms, Due::Lease(id, fence)));
+            }
+            Life::Session { number } => self.change_session(number, |session| {
+                session.holds.insert((id, fence));
+            }),
+        }
+        self.note_hold(id, &hold.owner, 1);
+        self.heap_bytes += hold.heap_bytes();
+        if let Some(held) = self.objects[id as usize].held_mut() {
+            let before = held.slots_bytes();
+            if held.holds.is_empty() {
+                // Most have one at a time.
+                held.holds.reserve_exact(1);
+            }
+            held.holds.push(hold);
+            self.heap_bytes += held.slots_bytes() - before;
+        }
+    }
+
     /// Takes a hold off its object, its session and the wheel.
     pub(super) fn take_hold(&mut self, id: u32, fence: u64) -> Option<Hold> {
         let held = self.objects.get_mut(id as usize)?.held_mut()?;
         let at = held.of_fence(fence)?;
         let hold = held.holds.remove(at);
-        self.text_bytes -= hold.heap_bytes();
+        self.heap_bytes -= hold.heap_bytes();
         self.note_hold(id, &hold.owner, -1);
         if let Some(timer) = hold.timer {
             self.lives.remove(timer);
         }
-        if let Life::Session { number } = hold.life
-            && let Some(session) = self.sessions.get_mut(&number)
-        {
-            session.holds.remove(&(id, fence));
+        if let Life::Session { number } = hold.life {
+            self.change_session(number, |session| {
+                session.holds.remove(&(id, fence));
+            });
         }
         Some(hold)
     }
@@ -671,6 +703,7 @@ impl State {
         shrink_map(&mut self.sids);
         shrink_map(&mut self.conns);
         shrink_map(&mut self.waiting);
+        shrink_map(&mut self.blocking);
         shrink_map(&mut self.observers);
     }
 }
@@ -687,10 +720,6 @@ fn shrink_map<K: Eq + std::hash::Hash, V>(map: &mut std::collections::HashMap<K,
 }
 
 impl Hold {
-    pub(super) fn heap_bytes(&self) -> usize {
-        self.owner.len() + self.value.as_ref().map_or(0, |value| value.len())
-    }
-
     pub(super) fn as_effect<'a>(&'a self, name: &'a Name) -> Coordination<'a> {
         Coordination::Hold {
             db: name.db,

@@ -124,18 +124,20 @@ impl<T> Wheel<T> {
         payload
     }
 
-    /// Takes out the next timer that is due at `now_ms`, with its time. `now_ms` never falls; one
-    /// that does counts as the latest.
-    pub(super) fn pop(&mut self, now_ms: u64) -> Option<(u64, T)> {
+    /// The time of the next timer that is due at `now_ms`. `now_ms` never falls; one that does
+    /// counts as the latest.
+    pub(super) fn first_due_ms(&mut self, now_ms: u64) -> Option<u64> {
         if self.due.first == NONE {
             self.advance(now_ms.min(AT_MS_MAX));
         }
-        let first = self.due.first;
-        if first == NONE {
-            return None;
-        }
-        let at_ms = self.timers[first as usize].at_ms;
-        Some((at_ms, self.remove(TimerId(first))))
+        let first = self.timers.get(self.due.first as usize)?;
+        Some(first.at_ms)
+    }
+
+    /// Takes out the next timer that is due at `now_ms`, with its time.
+    pub(super) fn pop(&mut self, now_ms: u64) -> Option<(u64, T)> {
+        let at_ms = self.first_due_ms(now_ms)?;
+        Some((at_ms, self.remove(TimerId(self.due.first))))
     }
 
     /// No timer is due before this; none where there is none. It may be earlier than the next.
@@ -313,7 +315,9 @@ mod tests {
                             let first = model.first_key_value().unwrap().0.0;
                             prop_assert!(next <= first.max(now - ms), "{next} {first}");
                         }
-                        while let Some((at, arrival)) = wheel.pop(now) {
+                        while let Some(at_ms) = wheel.first_due_ms(now) {
+                            let (at, arrival) = wheel.pop(now).unwrap();
+                            prop_assert_eq!(at, at_ms);
                             let first = *model.first_key_value().unwrap().0;
                             prop_assert_eq!((at, arrival), first);
                             model.remove(&first);

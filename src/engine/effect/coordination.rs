@@ -192,8 +192,8 @@ pub enum Coordination<'a> {
         /// The last number of a session.
         session: u64,
     },
-    /// Numbers of a range, or of codes, up to here may have been given out. If there is neither, there
-    /// is a range now.
+    /// Numbers of a range, or of codes, up to here may have been given out. If there is neither,
+    /// there is a range now.
     Numbers {
         /// Identity of the database.
         db: u32,

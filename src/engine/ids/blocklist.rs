@@ -23,7 +23,7 @@ pub(super) fn offends(code: &[u8]) -> bool {
                 .all(|(byte, letter)| looks_like(*byte, letter))
         })
     };
-    WORDS.iter().any(|word| has(&word))
+    WORDS.iter().any(has)
 }
 
 fn looks_like(byte: u8, letter: u8) -> bool {

@@ -18,8 +18,8 @@
 //! LIMITATIONS: at most 2^63 codes. Of a space of few codes somebody who tries them all finds those
 //! in use, whatever the permutation.
 //!
-//! References: Black and Rogaway, Ciphers with Arbitrary Finite Domains (2002), for network and walk;
-//! Aumasson and Bernstein, SipHash (2012).
+//! References: Black and Rogaway, Ciphers with Arbitrary Finite Domains (2002), for network and
+//! walk; Aumasson and Bernstein, SipHash (2012).
 
 use super::blocklist;
 use siphasher::sip::SipHasher24;

@@ -1,17 +1,17 @@
 //! IDs that rise: who gives them out, at which time, and which may be given out at all.
 //!
 //! ```text
-//!   ID.NEXT --take--> Ids: a series for each kind ----> Block: so many IDs, told apart from all others
-//!                      |     used up, or not reserved?      |
-//!                      |     the call waits in a queue      +--> each ID of it, outside the lock
-//!                      v                                         (series.rs, snowflake.rs, text.rs)
+//!   ID.NEXT --take--> Ids: a series for each kind -----> Block: so many IDs, all its own
+//!                      |     used up, or not reserved?       |
+//!                      |     the call waits in a queue       +--> each ID of it, outside the lock
+//!                      v                                          (snowflake.rs, text.rs)
 //!             reserver: "up to this tick", safe on disk
 //! ```
 //!
-//! A *tick* is a millisecond, or a second for KSUIDs, of Unix time. A snowflake's ticks have a number
-//! of sequences. In a tick of the other kinds IDs lie in *stripes*: one ID at a random place of each,
-//! one stripe behind the other, the first at a random place of the lower half of the tick. So a block
-//! is taken by moving a counter, and IDs rise although their distances are random.
+//! A *tick* is a millisecond, or a second for KSUIDs, of Unix time. Those of snowflakes have a
+//! number of sequences. In those of the other kinds IDs lie in *stripes*: one ID at a random place
+//! of each, one stripe behind the other, the first at a random place of the lower half of the tick.
+//! So a block is taken by moving a counter, and IDs rise although their distances are random.
 //!
 //! Invariants:
 //! - no ID has a tick above `reserved_ms`, which whoever calls [`Ids::grant`] has made safe before,
@@ -25,9 +25,9 @@
 //!
 //! Cost: one lock for a block, some 20 ns.
 //!
-//! LIMITATIONS: a block of a snowflake lies within what is reserved at one time, so COUNT is bounded
-//! by a second of the layout. Whoever knows an ID can guess the next of the same tick with a chance
-//! of one in the width of a stripe, 2^48 or more.
+//! LIMITATIONS: a block of snowflakes lies within what is reserved at one time, so COUNT is
+//! bounded by a second of the layout. Whoever knows an ID can guess the next of the same tick with a
+//! chance of one in the width of a stripe, 2^48 or more.
 
 mod blocklist;
 pub mod code;
@@ -74,8 +74,9 @@ impl IdKind {
     #[must_use]
     pub fn from_word(word: &[u8]) -> Option<Self> {
         let names = ["SNOWFLAKE", "UUID7", "ULID", "KSUID"];
-        let is_it = |name: &&str| name.as_bytes().eq_ignore_ascii_case(word);
-        let at = names.iter().position(|name| is_it(&name))?;
+        let at = names
+            .iter()
+            .position(|name| name.as_bytes().eq_ignore_ascii_case(word))?;
         Some(Self::ALL[at])
     }
 }
@@ -419,10 +420,7 @@ impl Ids {
     #[must_use]
     pub fn used_ms(&self) -> u64 {
         let state = self.0.lock();
-        let used_ms = state
-            .series
-            .iter()
-            .map(|series| series.used_ms(&state.layout));
+        let used_ms = state.series.iter().map(|series| series.used_ms());
         used_ms.max().unwrap_or(0).max(state.limits.floor_ms)
     }
 
@@ -525,7 +523,7 @@ impl State {
             chance,
         );
         if self.reserver.is_some() {
-            let needed_ms = series.used_ms(&self.layout).max(now.wall_ms);
+            let needed_ms = series.used_ms().max(now.wall_ms);
             let is_short = self.limits.reserved_ms < needed_ms.saturating_add(LEFT_MS_MIN);
             if taken == Err(Refusal::NotReserved) {
                 return Err(self.want());

@@ -38,8 +38,8 @@ impl Series {
         if self.kind == IdKind::Ksuid { 1_000 } else { 1 }
     }
 
-    /// The last millisecond of Unix time that has given out any, as far as a tick tells; 0 for none.
-    pub(super) fn used_ms(&self, _: &Layout) -> u64 {
+    /// When the last tick that has given out any begins, in Unix milliseconds; 0 for none.
+    pub(super) fn used_ms(&self) -> u64 {
         let used_ms = |tick: u64| tick.saturating_mul(self.tick_ms());
         self.tick.map_or(0, used_ms)
     }
@@ -53,7 +53,7 @@ impl Series {
         layout: &Layout,
         chance: &mut dyn FnMut() -> u64,
     ) -> Result<Block, Refusal> {
-        let high_ms = self.used_ms(layout).max(limits.floor_ms);
+        let high_ms = self.used_ms().max(limits.floor_ms);
         if high_ms > wall_ms.saturating_add(limits.bound_ms) {
             return Err(Refusal::Behind(high_ms - wall_ms));
         }

@@ -193,7 +193,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parts_come_back_and_ids_rise_with_slots(layout in layouts(), at: u64, more in 1u64..9_000) {
+        fn parts_come_back_and_ids_rise(layout in layouts(), at: u64, more in 1u64..9_000) {
             let last = (1u64 << (layout.time_bits + layout.sequence_bits).min(62)) - 10_000;
             let slot = at % last;
             let id = layout.compose(slot);

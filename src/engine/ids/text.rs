@@ -1,8 +1,9 @@
 //! IDs as text: decimal, hexadecimal, base 62, Crockford's base 32, and the form of UUIDs.
 //!
 //! All but decimal have a fixed length for each kind, so their order as text is that of the IDs.
-//! Base 62 has digits, capitals, small letters, in the order of ASCII, as KSUIDs have it. Crockford's
-//! alphabet leaves out I, L, O and U; read back, I and L are 1, O is 0, and case is no matter.
+//! Base 62 has digits, capitals, small letters, in the order of ASCII, as KSUIDs have it.
+//! Crockford's alphabet leaves out I, L, O and U; read back, I and L are 1, O is 0, and case is no
+//! matter.
 //!
 //! Cost: some 10 ns for what is the usual form of its kind. Base 62 of the wider ones divides, some
 //! 50 ns.
@@ -218,7 +219,7 @@ const fn digits_len(kind: IdKind, form: Form) -> usize {
     }
 }
 
-/// Reads an ID of this kind from text; none where it is none, or one of more bits than the kind has.
+/// Reads an ID of this kind from text; none where it is none, or has more bits than the kind.
 #[must_use]
 pub fn parse(kind: IdKind, form: Form, text: &[u8]) -> Option<Id> {
     let len = digits_len(kind, form);

@@ -25,16 +25,11 @@ impl Rig {
     fn new() -> Self {
         let disk = SimDisk::new();
         let clock = Arc::new(ManualClock::at(1_700_000_000_000));
-        let random = Random {
-            history: [1; 20],
-            secret: 2,
-            hash_seed: 3,
-        };
         let shape = Shape {
             shards: 4,
             databases: 2,
         };
-        let identity = Identity::new(random, shape);
+        let identity = Identity::new(Random::FIXED, shape);
         let options = log::Options {
             workers: 2,
             number: 0,
@@ -45,7 +40,7 @@ impl Rig {
         let options = Options {
             databases: 2,
             shards: 4,
-            hash_seed: 3,
+            hash_seed: identity.hash_seed,
             ..Options::default()
         };
         let engine = Engine::new(options, None);

@@ -55,7 +55,7 @@ fn under(launch: Launch, words: &[String]) -> Launch {
 }
 
 /// A server whose calls `call` end as `injection` says.
-pub(super) fn start(data: &Data, call: &str, injection: &str) -> Result<Server, Failed> {
+pub(crate) fn start(data: &Data, call: &str, injection: &str) -> Result<Server, Failed> {
     loaded(under(data.launch(&[])?, &strace(call, injection)).start()?)
 }
 

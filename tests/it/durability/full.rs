@@ -24,6 +24,7 @@ const CASES: &[Case] = &[
     ("a_stop_and_a_start_without_room", stopped),
     ("values_that_take_another_name", carried),
     ("keys_that_end_while_there_is_no_room", ended),
+    ("decision_14_nothing_is_granted_or_given_back", held),
 ];
 
 /// The size of the disk, as mount takes it.
@@ -254,6 +255,53 @@ fn refused() -> Result<(), Failed> {
     kill(server)?;
     let server = disk.start()?;
     written.expect(&mut Client::connect(server.port())?)
+}
+
+/// Who holds a lock keeps it, and nobody gets one, until there is room again.
+fn held() -> Result<(), Failed> {
+    let disk = Disk::mount()?;
+    let server = disk.start()?;
+    let mut client = Client::connect(server.port())?;
+    let told = client.call("LOCK.ACQUIRE held me PX 600000")?;
+    check(told.starts_with("*4 :1 "), || told.clone())?;
+    let told = client.call("SEM.ACQUIRE sem me LIMIT 2 PX 600000")?;
+    check(told.starts_with("*3 :1 "), || told)?;
+    client.expect("LATCH.SET latch 2", ":1")?;
+    disk.fill()?;
+    let mut written = Written::default();
+    for bytes in [100_000, 10_000, 100, 1] {
+        written.write_until_refused(&mut client, bytes)?;
+    }
+    let refused = [
+        "LOCK.ACQUIRE new me PX 600000",
+        "LOCK.ACQUIRE held me PX 600000",
+        "LOCK.EXTEND held me PX 600000",
+        "LOCK.RELEASE held me",
+        "LOCK.BREAK held",
+        "SEM.ACQUIRE sem other LIMIT 2 PX 600000",
+        "SEM.RELEASE sem me",
+        "LATCH.DOWN latch me",
+        "BARRIER.AWAIT barrier 1 me WAIT 0",
+        "SESSION.OPEN",
+        "FENCE.SET mark 1",
+    ];
+    for line in refused {
+        let reply = client.call(line)?;
+        check(reply.starts_with("-MISCONF "), || {
+            format!("{line}: {reply}")
+        })?;
+    }
+    // Nothing of it has come about.
+    client.expect("EXISTS held sem latch new barrier mark", ":3")?;
+    let told = client.call("LATCH.INFO latch")?;
+    check(told.contains("remaining :2"), || told)?;
+    disk.free()?;
+    eventually("it is given back", HEAL_MAX, || {
+        Ok((client.call("LOCK.RELEASE held me")? == ":1").then_some(()))
+    })?;
+    client.expect("SEM.RELEASE sem me", ":1")?;
+    client.expect("LATCH.DOWN latch me", ":1")?;
+    kill(server)
 }
 
 /// To note that keys have ended takes more room than there is: they are gone all the same, nobody

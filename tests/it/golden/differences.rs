@@ -54,7 +54,7 @@ pub(crate) fn check(
 }
 
 /// Whether `name`, a path and a function, is a test beside the code.
-fn is_unit_test(root: &Path, name: &str) -> bool {
+pub(crate) fn is_unit_test(root: &Path, name: &str) -> bool {
     let Some((path, function)) = name.split_once(".rs::") else {
         return false;
     };

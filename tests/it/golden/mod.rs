@@ -4,10 +4,12 @@
 //! after a long `advance` are left out there. The kind in brackets before a trial's name says how
 //! many of the file's steps it compares.
 
+mod book;
 mod coverage;
 mod differences;
 mod inproc;
 mod run;
+mod shown;
 mod target;
 mod transcript;
 mod variants;
@@ -52,6 +54,11 @@ pub(crate) fn trials(others: BTreeSet<String>) -> Vec<Trial> {
     if update.is_none() {
         let transcripts = Arc::new(transcripts);
         let covering = Arc::clone(&transcripts);
+        trials.extend(book_trials());
+        let (showing, named) = (Arc::clone(&transcripts), others.clone());
+        trials.push(Trial::test("golden::shown", move || {
+            shown::check(&root(), &showing, &named).map_err(Failed::from)
+        }));
         trials.push(Trial::test("golden::differences", move || {
             differences::check(&root(), &transcripts, &others).map_err(Failed::from)
         }));
@@ -61,6 +68,20 @@ pub(crate) fn trials(others: BTreeSet<String>) -> Vec<Trial> {
         }));
     }
     trials
+}
+
+/// The trials of the conversations in the book.
+fn book_trials() -> Vec<Trial> {
+    let pages = match book::pages(&root()) {
+        Ok(pages) => pages,
+        Err(fault) => return vec![Trial::test("golden::book", || Err(fault.into()))],
+    };
+    let trial = |(name, text): (String, String)| {
+        Trial::test(format!("golden::book::{name}"), move || {
+            Ok(book::check(&text)?)
+        })
+    };
+    pages.into_iter().map(trial).collect()
 }
 
 fn root() -> PathBuf {
@@ -153,7 +174,11 @@ fn check_trials(name: &str, transcript: &Arc<Transcript>, oracle: Option<Version
         ..tcp
     };
     let against_redis = Arc::clone(transcript);
-    let body = move || check_over_tcp(&against_redis, redis, Server::redis);
+    let body = move || match Scope::new(&against_redis, redis).compared(&against_redis) {
+        // Redis would not start with a setting that it has not.
+        0 => Ok(()),
+        _ => check_over_tcp(&against_redis, redis, Server::redis),
+    };
     let trial = need::trial(&format!("{label}::redis"), &[Program::RedisServer], body);
     trials.push(trial.with_kind(steps_kind(transcript, redis)));
     trials
@@ -199,8 +224,8 @@ type Start = fn(&[(String, String)]) -> Result<Server, String>;
 /// Runs in RESP2, then in RESP3, each against a fresh server.
 fn check_over_tcp(transcript: &Transcript, mode: Mode, start: Start) -> Result<(), Failed> {
     for protocol in run::protocols(transcript) {
-        let mut target = Tcp::new(start(&transcript.settings)?);
-        run::check(transcript, &mut target, Mode { protocol, ..mode })?;
+        let mode = Mode { protocol, ..mode };
+        run::check_over_tcp(transcript, mode, || start(&transcript.settings))?;
     }
     Ok(())
 }

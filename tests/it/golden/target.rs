@@ -1,8 +1,13 @@
 //! What a transcript runs against: connections that take bytes and give replies.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "how long a reply takes is real time"
+)]
+
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::process::Server;
 use crate::resp::{self, Reply};
@@ -15,6 +20,8 @@ const QUIET: Duration = Duration::from_millis(40);
 const QUIET_AFTER: Duration = Duration::from_millis(2);
 /// Added to every pause over a socket: the server's clock and ours tick at different moments.
 const PAUSE_SLACK_MS: u64 = 3;
+/// Taken longer by one reply, a transcript's shortest deadlines, of 20 ms, may be over too early.
+const STANDSTILL_MIN: Duration = Duration::from_millis(5);
 
 /// How much to wait for.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +58,8 @@ pub(crate) trait Target {
 pub(crate) struct Tcp {
     server: Server,
     conns: Vec<TcpConn>,
+    /// The longest that a reply, or the end of a pause, was late.
+    latest: Duration,
 }
 
 struct TcpConn {
@@ -65,7 +74,13 @@ impl Tcp {
         Tcp {
             server,
             conns: Vec::new(),
+            latest: Duration::ZERO,
         }
+    }
+
+    /// Whether the machine stood still for so long that short deadlines prove nothing.
+    pub(crate) fn stood_still(&self) -> bool {
+        self.latest >= STANDSTILL_MIN
     }
 }
 
@@ -113,6 +128,7 @@ impl Target for Tcp {
     }
 
     fn receive(&mut self, conn: usize, until: Until) -> Result<Vec<Reply>, String> {
+        let began = Instant::now();
         let conn = &mut self.conns[conn];
         let mut replies = Vec::new();
         loop {
@@ -132,6 +148,7 @@ impl Target for Tcp {
                 break;
             }
         }
+        self.latest = self.latest.max(began.elapsed());
         match conn.received.is_empty() || matches!(until, Until::Lines(_)) {
             true => Ok(replies),
             false => Err(format!(
@@ -154,7 +171,10 @@ impl Target for Tcp {
     }
 
     fn advance(&mut self, ms: u64) -> Result<(), String> {
-        std::thread::sleep(Duration::from_millis(ms + PAUSE_SLACK_MS));
+        let pause = Duration::from_millis(ms + PAUSE_SLACK_MS);
+        let began = Instant::now();
+        std::thread::sleep(pause);
+        self.latest = self.latest.max(began.elapsed().saturating_sub(pause));
         Ok(())
     }
 }

@@ -8,7 +8,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::inproc::InProcess;
 use super::run::{self, Mode};
-use super::target::Tcp;
 use super::transcript::Transcript;
 use crate::process::Server;
 use crate::variant::Variant;
@@ -47,13 +46,13 @@ pub(crate) fn check_over_tcp(transcript: &Transcript, turn: usize) -> Result<(),
         });
         // There is always the one without a policy.
         let variant = variants[turn % variants.len()];
-        let server = Server::linchpin(&variant.settings(&transcript.settings))?;
+        let settings = variant.settings(&transcript.settings);
         let mode = Mode {
             protocol: protocol(transcript, turn + at),
             is_in_process: false,
             oracle: None,
         };
-        run::check(transcript, &mut Tcp::new(server), mode)
+        run::check_over_tcp(transcript, mode, || Server::linchpin(&settings))
             .map_err(|error| format!("{variant}: {error}"))?;
     }
     Ok(())

@@ -22,10 +22,13 @@ use crate::resp;
 
 pub(super) const CASES: &[Case] = &[
     ("a_waiter_that_is_gone_is_skipped", skipped),
-    ("a_grant_that_is_not_read_is_given_back", unread),
+    ("decision_06_a_grant_that_is_not_read_is_given_back", unread),
     ("what_lives_with_a_connection_ends_with_it", conn_ends),
     ("crashed_owners_are_freed_by_their_lease", crashed),
-    ("sigterm_answers_who_waits_and_ends_no_hold", sigterm),
+    (
+        "decision_32_sigterm_answers_who_waits_and_ends_no_hold",
+        sigterm,
+    ),
     ("no_wake_up_is_lost_where_owners_come_and_go", churn),
 ];
 

@@ -30,8 +30,10 @@ const ROUNDS: u32 = 3;
 /// Between two kills.
 const LIFE_MS: u64 = 250;
 const KILLS: u32 = 2;
-/// The calls of each key that a life of the server sees at least, however slow the machine is.
+/// The calls of each key that a life of the server sees, however slow the machine is: so many at
+/// least, and about so many at most. What a search for an order costs may double with each of them.
 const CALLS_MIN: u32 = 8;
+const CALLS_MAX: u32 = 24;
 /// How long that may take.
 const LIFE_MS_MAX: u64 = 60_000;
 /// Longer than any wait: no grant that waited is over when it is told of.
@@ -43,25 +45,36 @@ struct Round {
     port: AtomicU16,
     is_over: AtomicBool,
     ids: AtomicU32,
-    /// The calls made of the lock, the semaphore and the string.
+    /// The calls made of the lock, the semaphore and the string, and where this life stops.
     calls: [AtomicU32; 3],
+    calls_max: [AtomicU32; 3],
 }
 
 impl Round {
     /// One life of the server, with enough calls of each key in it.
     fn live(&self) -> Result<(), Failed> {
-        let calls = || self.calls.each_ref().map(|calls| calls.load(Ordering::Acquire));
-        let before = calls();
+        let read = |calls: &AtomicU32| calls.load(Ordering::Acquire);
+        let before = self.calls.each_ref().map(read);
+        for (calls_max, before) in self.calls_max.iter().zip(before) {
+            calls_max.store(before + CALLS_MAX, Ordering::Release);
+        }
         let began = Instant::now();
         loop {
             pause(LIFE_MS);
-            let mut grown = calls().into_iter().zip(before).map(|(now, then)| now - then);
+            let now = self.calls.each_ref().map(read);
+            let mut grown = now.into_iter().zip(before).map(|(now, then)| now - then);
             if grown.all(|calls| calls >= CALLS_MIN) {
                 return Ok(());
             }
             let is_late = began.elapsed().as_millis() > u128::from(LIFE_MS_MAX);
-            check(!is_late, || format!("{:?} calls, then {:?}", before, calls()))?;
+            check(!is_late, || format!("{before:?} calls, then {now:?}"))?;
         }
+    }
+
+    /// Whether this life has room for a call that goes into the history of this number.
+    fn has_room(&self, history: usize) -> bool {
+        let read = |calls: &AtomicU32| calls.load(Ordering::Acquire);
+        read(&self.calls[history]) < read(&self.calls_max[history])
     }
 }
 
@@ -146,7 +159,8 @@ impl Player<'_> {
         if let Some(answer) = answer.filter(|answer| answer.status > 0 && permits == 0) {
             self.fence = answer.fence;
         }
-        let is_leased = session.is_none();
+        let may_hold = is_known.is_none_or(|answer| answer.status > 0);
+        let is_leased = session.is_none() && may_hold;
         let call = Call::Acquire {
             id,
             owner,
@@ -277,7 +291,17 @@ impl Player<'_> {
     fn play(mut self) -> Result<Histories, Failed> {
         while !self.round.is_over.load(Ordering::Acquire) {
             let before = self.histories.lengths();
-            match self.dice.below(10) {
+            let chosen = self.dice.below(10);
+            let history = match chosen {
+                0..=5 => 0,
+                6 | 7 => 1,
+                _ => 2,
+            };
+            if !self.round.has_room(history) {
+                pause(1);
+                continue;
+            }
+            match chosen {
                 0..=2 => self.acquire(0)?,
                 3 => self.release("l")?,
                 4 => self.check()?,
@@ -320,6 +344,7 @@ fn record(seed: u64) -> Result<Histories, Failed> {
         is_over: AtomicBool::new(false),
         ids: AtomicU32::new(1),
         calls: Default::default(),
+        calls_max: Default::default(),
     };
     thread::scope(|scope| {
         let players: Vec<_> = (0..CLIENTS)

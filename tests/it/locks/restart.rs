@@ -18,12 +18,21 @@ use crate::durability::{Data, kill, stop};
 use crate::need::{self, Program};
 
 pub(super) const CASES: &[Case] = &[
-    ("a_lease_with_50_ms_left_is_extended_after_kill_9", extended),
+    (
+        "decision_12_a_lease_with_50_ms_left_is_extended_after_kill_9",
+        extended,
+    ),
     ("what_was_granted_survives_kill_9", survives),
     ("what_was_given_back_does_not_return", given_back),
-    ("fences_rise_over_restarts", fences_rise),
-    ("an_extend_sent_to_a_stopped_server_is_in_time", stopped),
-    ("connections_have_a_grace_to_come_back", taken_up),
+    ("decision_15_fences_rise_over_restarts", fences_rise),
+    (
+        "decision_12_an_extend_sent_to_a_stopped_server_is_in_time",
+        stopped,
+    ),
+    (
+        "decision_12_connections_have_a_grace_to_come_back",
+        taken_up,
+    ),
 ];
 
 const POLICIES: [&str; 2] = ["always", "everysec"];
