@@ -26,8 +26,8 @@
 //! Cost: one lock for a block, some 20 ns.
 //!
 //! LIMITATIONS: a block of snowflakes lies within what is reserved at one time, so COUNT is
-//! bounded by a second of the layout. Whoever knows an ID can guess the next of the same tick with a
-//! chance of one in the width of a stripe, 2^48 or more.
+//! bounded by a second of the layout. Whoever knows an ID can guess the next of the same tick with
+//! a chance of one in the width of a stripe, 2^48 or more.
 
 mod blocklist;
 pub mod code;

@@ -1,11 +1,6 @@
 //! Clients take IDs of every kind while their server is killed and started again: no answer has an
 //! ID that another one has, and what a connection is told rises.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "how long a server may live is real time"
-)]
-
 use std::collections::HashSet;
 use std::thread;
 use std::time::Duration;
