@@ -109,12 +109,12 @@ impl Grants {
 
     /// Writes the replies up to `ripe` again, as `tell` says; answers how the output changed its
     /// length, in order.
-    pub fn rewrite(
+    pub fn rewrite<'t>(
         &mut self,
         output: &mut Vec<u8>,
         resp: Version,
         mut ripe: usize,
-        mut tell: impl FnMut(&Grant) -> Told,
+        mut tell: impl FnMut(&Grant) -> Told<'t>,
     ) -> Vec<Stretch> {
         let mut stretches = Vec::new();
         for at in 0..self.waiting.len() {

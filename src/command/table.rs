@@ -2,7 +2,7 @@
 //!
 //! The index is built by the compiler: two rows of one name, or a row too many, do not compile.
 //!
-//! Cost of a look-up: one pass over the name and, expected, one comparison.
+//! Cost of a look-up: one pass over the name and, expected, one comparison, eight bytes at a time.
 
 use super::families::FAMILIES;
 use super::spec::{Flags, NAME_BYTES_MAX, Spec};
@@ -44,13 +44,11 @@ const fn index() -> [u16; PLACES] {
     let mut index = [EMPTY; PLACES];
     let mut row = 0;
     while row < ROWS {
-        let name = rows[row].name.as_bytes();
-        let mut place = hash(name, HASH_START) as usize % PLACES;
+        let name = Folded::of(rows[row].name.as_bytes());
+        let mut place = name.hash() as usize % PLACES;
         while index[place] != EMPTY {
-            assert!(
-                !equal(rows[index[place] as usize].name.as_bytes(), name),
-                "a name stands twice"
-            );
+            let other = Folded::of(rows[index[place] as usize].name.as_bytes());
+            assert!(!name.is(&other), "a name stands twice");
             place = (place + 1) % PLACES;
         }
         index[place] = row as u16;
@@ -59,35 +57,122 @@ const fn index() -> [u16; PLACES] {
     index
 }
 
-const fn equal(a: &[u8], b: &[u8]) -> bool {
-    let mut i = 0;
-    while a.len() == b.len() && i < a.len() && a[i] == b[i] {
-        i += 1;
+/// The names of all rows, as they are compared.
+static NAMES: [Folded; ROWS] = names();
+
+const fn names() -> [Folded; ROWS] {
+    let rows = rows();
+    let mut names = [Folded::EMPTY; ROWS];
+    let mut row = 0;
+    while row < ROWS {
+        names[row] = Folded::of(rows[row].name.as_bytes());
+        row += 1;
     }
-    a.len() == b.len() && i == a.len()
+    names
 }
 
-const HASH_START: u32 = 0x811c_9dc5;
+static IS_SUBCOMMAND: [bool; ROWS] = subcommand_rows();
 
-/// FNV-1a over the lower-case name, begun at `state` so that `container|own` needs no buffer.
-const fn hash(name: &[u8], state: u32) -> u32 {
-    let (mut hash, mut i) = (state, 0);
-    while i < name.len() {
-        hash = (hash ^ name[i].to_ascii_lowercase() as u32).wrapping_mul(0x0100_0193);
-        i += 1;
+const fn subcommand_rows() -> [bool; ROWS] {
+    let rows = rows();
+    let mut is_sub = [false; ROWS];
+    let mut row = 0;
+    while row < ROWS {
+        let (name, mut at) = (rows[row].name.as_bytes(), 0);
+        while at < name.len() {
+            is_sub[row] |= name[at] == b'|';
+            at += 1;
+        }
+        row += 1;
     }
-    hash
+    is_sub
 }
 
-fn probe(hash: u32, matches: impl Fn(&str) -> bool) -> Option<usize> {
-    let mut place = hash as usize % PLACES;
+const WORD_BYTES: usize = size_of::<u64>();
+const WORDS: usize = NAME_BYTES_MAX / WORD_BYTES;
+
+/// A name in lower case, in words of eight bytes, with zeros behind it.
+#[derive(Clone, Copy)]
+struct Folded {
+    words: [u64; WORDS],
+    len: usize,
+}
+
+impl Folded {
+    const EMPTY: Self = Self {
+        words: [0; WORDS],
+        len: 0,
+    };
+
+    /// A name of at most [`NAME_BYTES_MAX`] bytes.
+    #[inline]
+    const fn of(name: &[u8]) -> Self {
+        let mut bytes = [0; NAME_BYTES_MAX];
+        bytes.split_at_mut(name.len()).0.copy_from_slice(name);
+        let mut folded = Self {
+            words: [0; WORDS],
+            len: name.len(),
+        };
+        let (chunks, _) = bytes.as_chunks::<WORD_BYTES>();
+        let mut at = 0;
+        while at * WORD_BYTES < name.len() {
+            folded.words[at] = lower(u64::from_le_bytes(chunks[at]));
+            at += 1;
+        }
+        folded
+    }
+
+    #[inline]
+    const fn hash(&self) -> u64 {
+        let (mut hash, mut at) = (self.len as u64, 0);
+        while at * WORD_BYTES < self.len {
+            hash = (hash ^ self.words[at]).wrapping_mul(HASH_FACTOR);
+            hash ^= hash >> HASH_SHIFT;
+            at += 1;
+        }
+        hash
+    }
+
+    #[inline]
+    const fn is(&self, other: &Self) -> bool {
+        let mut at = 0;
+        while at < WORDS && self.words[at] == other.words[at] {
+            at += 1;
+        }
+        // Zeros may stand in what a client sends as well.
+        at == WORDS && self.len == other.len
+    }
+}
+
+/// 2^64 divided by the golden ratio, made odd.
+const HASH_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Brings what multiplying has mixed down to where places are taken from.
+const HASH_SHIFT: u32 = 32;
+
+/// Eight bytes with their ASCII letters in lower case.
+#[inline]
+const fn lower(word: u64) -> u64 {
+    const fn each(byte: u8) -> u64 {
+        u64::from_le_bytes([byte; WORD_BYTES])
+    }
+    // The highest bit of each byte says: it is no less than A, and not more than Z.
+    let low = word & each(0x7f);
+    let from_a = low + each(0x80 - b'A');
+    let above_z = low + each(0x80 - b'Z' - 1);
+    let is_upper = from_a & !above_z & !word & each(0x80);
+    word | (is_upper >> 2)
+}
+
+#[inline]
+fn probe(name: &Folded) -> Option<usize> {
+    let mut place = name.hash() as usize % PLACES;
     loop {
         let row = INDEX[place];
         if row == EMPTY {
             return None;
         }
         let row = usize::from(row);
-        if matches(TABLE[row].name) {
+        if NAMES[row].is(name) {
             return Some(row);
         }
         place = (place + 1) % PLACES;
@@ -98,35 +183,31 @@ fn probe(hash: u32, matches: impl Fn(&str) -> bool) -> Option<usize> {
 #[must_use]
 #[inline]
 pub fn find(name: &[u8]) -> Option<&'static Spec> {
-    if name.len() > NAME_BYTES_MAX || name.contains(&b'|') {
+    if name.len() > NAME_BYTES_MAX {
         return None;
     }
-    let row = probe(hash(name, HASH_START), |n| {
-        n.as_bytes().eq_ignore_ascii_case(name)
-    });
-    row.map(|row| TABLE[row])
+    let row = probe(&Folded::of(name))?;
+    (!IS_SUBCOMMAND[row]).then_some(TABLE[row])
 }
 
 /// The place of a row in [`all`].
 #[must_use]
 pub fn row_of(spec: &Spec) -> Option<usize> {
-    probe(hash(spec.name.as_bytes(), HASH_START), |name| {
-        name == spec.name
-    })
+    probe(&Folded::of(spec.name.as_bytes()))
 }
 
 /// The subcommand `own` of a container, in any case.
 #[must_use]
 pub fn find_sub(container: &Spec, own: &[u8]) -> Option<&'static Spec> {
-    if own.len() > NAME_BYTES_MAX {
+    let (name, own_at) = (container.name.as_bytes(), container.name.len() + 1);
+    let len = own_at + own.len();
+    if len > NAME_BYTES_MAX || own.contains(&b'|') {
         return None;
     }
-    let state = hash(b"|", hash(container.name.as_bytes(), HASH_START));
-    let row = probe(hash(own, state), |name| {
-        name.split_once('|')
-            .is_some_and(|(c, o)| c == container.name && o.as_bytes().eq_ignore_ascii_case(own))
-    });
-    row.map(|row| TABLE[row])
+    let mut full = [b'|'; NAME_BYTES_MAX];
+    full[..name.len()].copy_from_slice(name);
+    full[own_at..len].copy_from_slice(own);
+    probe(&Folded::of(&full[..len])).map(|row| TABLE[row])
 }
 
 /// The command or, written with a bar, the subcommand with this name.
@@ -168,4 +249,33 @@ pub fn subcommands(container: &Spec) -> impl Iterator<Item = &'static Spec> + Cl
                 .split_once('|')
                 .is_some_and(|(c, _)| c == container.name)
     })
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_found_in_any_case_and_nothing_else_is() {
+        for spec in all() {
+            let upper = spec.name.to_ascii_uppercase();
+            assert_eq!(
+                find_full(upper.as_bytes()).map(|it| it.name),
+                Some(spec.name)
+            );
+            assert_eq!(find(upper.as_bytes()).is_none(), spec.name.contains('|'));
+            for at in 0..upper.len() {
+                for byte in 0..=u8::MAX {
+                    let mut other = upper.clone().into_bytes();
+                    other[at] = byte;
+                    let found = find(&other).map(|it| it.name.as_bytes());
+                    assert!(found.is_none_or(|name| other.eq_ignore_ascii_case(name)));
+                }
+            }
+            let padded = format!("{}\0", spec.name);
+            assert!(find_full(padded.as_bytes()).is_none(), "{padded:?}");
+        }
+        assert!(find(b"").is_none());
+        assert!(find(&[b'a'; NAME_BYTES_MAX + 1]).is_none());
+    }
 }

@@ -20,8 +20,9 @@
 //! Invariants: who has extras has an entry, and both go together, however the entry goes; an extra
 //! says something, or is not there; a shard without extras has no table for them.
 //!
-//! Cost: a shard without extras pays one look at a pointer for each key opened. With extras, one
-//! probe of a hash table by the hash that is known already; 64 bytes and the key for each extra.
+//! Cost: a shard without extras pays one look at a pointer for each key opened. With extras, each
+//! key that is there costs a comparison of hashes, and where there are several extras one probe of
+//! a hash table by the hash that is known already; 64 bytes and the key for each extra.
 
 use super::coordinator::Coordinator;
 use super::ledger::usable;
@@ -115,6 +116,9 @@ impl Extra {
 /// The extras of one shard: at least one.
 #[derive(Debug, Default)]
 pub(super) struct Extras {
+    /// Any one of them: most shards that have any have one lock that is held.
+    first: Option<Held>,
+    /// All others.
     table: HashTable<Held>,
     /// Bytes that the keys take.
     key_bytes: usize,
@@ -145,15 +149,23 @@ const SHRINK_BELOW: usize = 8;
 impl Extras {
     /// What the entry with this key has.
     pub(super) fn get(&self, hash: u64, key: &[u8]) -> Extra {
-        let held = self.table.find(hash, |held| held.is_of(hash, key));
+        let first = self.first.as_ref();
+        let held = first.filter(|held| held.is_of(hash, key));
+        let held = held.or_else(|| self.table.find(hash, |held| held.is_of(hash, key)));
         held.map(|held| held.extra).unwrap_or_default()
+    }
+
+    fn get_mut(&mut self, hash: u64, key: &[u8]) -> Option<&mut Held> {
+        let first = self.first.as_mut();
+        let held = first.filter(|held| held.is_of(hash, key));
+        held.or_else(|| self.table.find_mut(hash, |held| held.is_of(hash, key)))
     }
 
     /// The entry with this key, which has a deadline or not, has this from now on.
     pub(super) fn set(&mut self, hash: u64, key: &[u8], extra: Extra, is_volatile: bool) {
         if extra.is_void() {
             self.remove(hash, key);
-        } else if let Some(held) = self.table.find_mut(hash, |held| held.is_of(hash, key)) {
+        } else if let Some(held) = self.get_mut(hash, key) {
             held.extra = extra;
         } else {
             let key: Box<[u8]> = key.into();
@@ -165,23 +177,35 @@ impl Extras {
                 extra,
                 is_volatile,
             };
-            self.table.insert_unique(hash, held, |held| held.hash);
+            if self.first.is_none() {
+                self.first = Some(held);
+            } else {
+                self.table.insert_unique(hash, held, |held| held.hash);
+            }
         }
     }
 
     /// Notes whether the entry with this key, if it has extras, has a deadline.
     pub(super) fn note_deadline(&mut self, hash: u64, key: &[u8], is_volatile: bool) {
-        if let Some(held) = self.table.find_mut(hash, |held| held.is_of(hash, key)) {
-            self.volatile -= usize::from(held.is_volatile);
+        if let Some(held) = self.get_mut(hash, key) {
+            let was_volatile = std::mem::replace(&mut held.is_volatile, is_volatile);
+            self.volatile -= usize::from(was_volatile);
             self.volatile += usize::from(is_volatile);
-            held.is_volatile = is_volatile;
         }
     }
 
     /// Takes out what the entry with this key has.
     pub(super) fn remove(&mut self, hash: u64, key: &[u8]) -> Option<Extra> {
-        let held = self.table.find_entry(hash, |held| held.is_of(hash, key));
-        let (held, _) = held.ok()?.remove();
+        let held = if self
+            .first
+            .as_ref()
+            .is_some_and(|held| held.is_of(hash, key))
+        {
+            self.first.take()?
+        } else {
+            let held = self.table.find_entry(hash, |held| held.is_of(hash, key));
+            held.ok()?.remove().0
+        };
         self.key_bytes -= usable(held.key.len());
         self.volatile -= usize::from(held.is_volatile);
         let (used, places) = (self.table.len(), self.table.capacity());
@@ -193,7 +217,7 @@ impl Extras {
 
     /// Number of entries that have any.
     pub(super) fn len(&self) -> usize {
-        self.table.len()
+        self.table.len() + usize::from(self.first.is_some())
     }
 
     /// Number of those that have a deadline.
@@ -203,7 +227,8 @@ impl Extras {
 
     /// Each key that has any, with what it has.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &Extra)> {
-        self.table.iter().map(|held| (&*held.key, &held.extra))
+        let all = self.first.iter().chain(&self.table);
+        all.map(|held| (&*held.key, &held.extra))
     }
 
     /// Bytes held on the heap, its own among them. O(1).

@@ -223,6 +223,16 @@ impl Share {
     }
 }
 
+/// A second holder of as much.
+#[cfg(test)]
+impl Clone for Share {
+    fn clone(&self) -> Self {
+        let mut share = Self::new(&self.ledger);
+        share.set(self.bytes);
+        share
+    }
+}
+
 impl Drop for Share {
     fn drop(&mut self) {
         self.set(0);

@@ -309,6 +309,20 @@ impl Shard {
     /// Takes out the entry in `bucket`, which is there. Shrinks a table that has become sparse.
     pub(super) fn remove(&mut self, bucket: usize, hasher: &KeyHasher) {
         self.take(bucket, hasher);
+        self.tidy(hasher);
+    }
+
+    /// The same, for who has hashed the key.
+    pub(super) fn remove_hashed(&mut self, bucket: usize, hash: u64, hasher: &KeyHasher) {
+        let place = self.place(bucket);
+        let deadline_ms = self.entries.get(place).deadline_ms();
+        self.take_place(bucket, place, hash, deadline_ms);
+        self.tidy(hasher);
+    }
+
+    /// Gives back what an entry has left behind.
+    #[inline]
+    fn tidy(&mut self, hasher: &KeyHasher) {
         self.compact_if_sparse(hasher);
         self.shrink_if_sparse(hasher);
         self.report();
@@ -319,6 +333,11 @@ impl Shard {
         let place = self.place(bucket);
         let entry = self.entries.get(place);
         let (hash, deadline_ms) = (hasher.hash(entry.key()), entry.deadline_ms());
+        self.take_place(bucket, place, hash, deadline_ms);
+    }
+
+    #[inline]
+    fn take_place(&mut self, bucket: usize, place: Place, hash: u64, deadline_ms: Option<u64>) {
         if self.has_extras() {
             self.drop_extra(bucket, hash);
         }

@@ -217,6 +217,7 @@ impl<'e> Batch<'e> {
             changed_bytes: 0,
             coordinated: 0,
             news: None,
+            has_settled: false,
         };
         Step {
             engine: self.engine,
@@ -300,6 +301,8 @@ struct Context {
     coordinated: u64,
     /// Alone: what the coordinator has for connections once the frame has a number.
     news: Option<Box<News>>,
+    /// A call that waited was told what came of it.
+    has_settled: bool,
 }
 
 /// What turns of the coordinator left for connections.
@@ -420,6 +423,7 @@ impl Context {
         let Some(callers) = engine.callers.get() else {
             return;
         };
+        self.has_settled |= !news.settled.is_empty();
         for settled in news.settled {
             // A grant is of use to nobody but who asked for it.
             let grant = match &settled.outcome {
@@ -532,6 +536,12 @@ impl<'b> Step<'b> {
     /// What the step counted so far, starting anew.
     pub fn take_tally(&mut self) -> Tally {
         std::mem::take(&mut self.ctx.tally)
+    }
+
+    /// Whether a call that waited, maybe of another connection, was told what came of it.
+    #[must_use]
+    pub fn has_settled(&self) -> bool {
+        self.ctx.has_settled
     }
 
     /// Commits what the step did, if it did not go with the locks, and answers the highest frame
@@ -1057,6 +1067,16 @@ impl Locked<'_> {
     /// If the key's shard is not among the locked ones.
     #[inline]
     pub fn slot<'l>(&'l mut self, db: u32, key: &'l [u8]) -> Slot<'l> {
+        let mut slot = self.open(db, key);
+        if slot.shard.has_extras() && slot.exists() {
+            slot.remove_fallen();
+        }
+        slot
+    }
+
+    /// The same, but that an entry may be there which no longer stands.
+    #[inline]
+    fn open<'l>(&'l mut self, db: u32, key: &'l [u8]) -> Slot<'l> {
         let database = &self.layout[db as usize];
         let (shard, hash) = match &mut self.held {
             Held::One(shard, hash, _) => {
@@ -1088,10 +1108,34 @@ impl Locked<'_> {
             ctx: self.ctx,
         };
         slot.expire();
-        if slot.shard.has_extras() {
-            slot.remove_fallen();
-        }
         slot
+    }
+
+    /// Lets the coordinator take a turn while a key is held that was named when locking, and the
+    /// key be the marker of what became of it.
+    ///
+    /// # Errors
+    /// [`WrongType`], before anything changes: the key is neither an object nor nothing.
+    ///
+    /// # Panics
+    /// If the key's shard is not among the locked ones.
+    pub fn coordinate_key<R>(
+        &mut self,
+        db: u32,
+        key: &[u8],
+        act: impl FnOnce(&mut Turn<'_>) -> R,
+    ) -> Result<R, WrongType> {
+        let mut slot = self.open(db, key);
+        let mut extra = slot.extra_if_there();
+        if !extra.is_marker() && slot.exists() {
+            slot.remove_fallen();
+            if slot.exists() {
+                return Err(WrongType);
+            }
+            extra = Extra::default();
+        }
+        // A marker need not stand: it is made to fit below.
+        Ok(slot.take_turn(extra, act))
     }
 
     /// Lets the coordinator take a turn while the shards of these keys are held, and each of them
@@ -1365,14 +1409,20 @@ impl Slot<'_> {
         self.shard.extra(self.hash, self.key)
     }
 
+    /// The same, without a look where there is nothing.
+    #[inline]
+    fn extra_if_there(&self) -> Extra {
+        if self.shard.has_extras() && self.exists() {
+            return self.extra();
+        }
+        Extra::default()
+    }
+
     /// What the key is, if it is there and no string.
     #[must_use]
     #[inline]
     pub fn kind(&self) -> Option<Kind> {
-        if self.shard.has_extras() {
-            return self.extra().kind;
-        }
-        None
+        self.extra_if_there().kind
     }
 
     /// The word `TYPE` answers for a key that is there.
@@ -1604,40 +1654,58 @@ impl Slot<'_> {
         if !self.is_for_coordinator() {
             return Err(WrongType);
         }
+        Ok(self.take_turn(self.extra_if_there(), act))
+    }
+
+    /// The same for a key that is not there or a marker, and has these extras.
+    fn take_turn<R>(&mut self, extra: Extra, act: impl FnOnce(&mut Turn<'_>) -> R) -> R {
         let key = Some((self.database.id, self.key));
         let (engine, layout) = (self.engine, self.layout);
         let (answer, (kind, is_touched)) = self.ctx.coordinate_key(engine, layout, key, act);
-        match kind {
-            Some(kind) => self.mark(kind),
-            None => self.unmark(),
+        if kind != extra.kind {
+            match kind {
+                Some(kind) => self.make_marker(kind),
+                None => self.remove_marker(),
+            }
         }
         if is_touched {
             self.note_change();
         }
-        Ok(answer)
+        answer
     }
 
     /// Makes the key, which is not there or a marker already, the marker of an object of this kind;
     /// who watches the key is told if it was none. Leaves no effect.
     pub fn mark(&mut self, kind: Kind) {
         debug_assert!(kind.is_marked(), "a bare fence is made by its fence");
-        if self.kind() == Some(kind) {
-            return;
+        if self.kind() != Some(kind) {
+            self.make_marker(kind);
         }
+    }
+
+    fn make_marker(&mut self, kind: Kind) {
         self.make_bare();
-        self.set_extra(Extra {
-            kind: Some(kind),
-            ..Extra::default()
-        });
+        if let Some(bucket) = self.bucket {
+            let extra = Extra {
+                kind: Some(kind),
+                ..Extra::default()
+            };
+            self.shard.set_extra(bucket, self.hash, self.key, extra);
+        }
         self.note_change();
     }
 
     /// Removes a marker whose object the coordinator has no longer. Leaves no effect.
     pub fn unmark(&mut self) {
-        if self.kind().is_some_and(Kind::is_marked)
-            && let Some(bucket) = self.bucket.take()
-        {
-            self.shard.remove(bucket, &self.engine.hasher);
+        if self.kind().is_some_and(Kind::is_marked) {
+            self.remove_marker();
+        }
+    }
+
+    fn remove_marker(&mut self) {
+        if let Some(bucket) = self.bucket.take() {
+            self.shard
+                .remove_hashed(bucket, self.hash, &self.engine.hasher);
             self.note_change();
         }
     }

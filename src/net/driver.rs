@@ -14,6 +14,9 @@
 //! A connection that has executed what it read gives way to the others that are ready, once, before
 //! it sends: see `docs/decisions/0015-replies.md`.
 //!
+//! One that has handed a lock over gives way as well: whoever has it now, and is ready to go on,
+//! learns of it before its last holder learns that it gave it back.
+//!
 //! With a journal, replies leave once what they tell is in it (`session/held.rs`). Requests go on
 //! being executed meanwhile, up to a bound.
 //!
@@ -117,6 +120,8 @@ pub(super) struct Connection {
     runnable: bool,
     /// What is in `input` was read by the poll before this one.
     announced: bool,
+    /// What ran told others to go on, who go first.
+    gives_way: bool,
     /// Nothing more will be read.
     draining: bool,
     /// A reply did not fit: what there is of it is not sent.
@@ -176,6 +181,7 @@ impl Connection {
             runnable: false,
             announced: false,
             introduced: false,
+            gives_way: false,
             draining: false,
             overflowed: false,
             quiet_since_ms: None,
@@ -194,6 +200,10 @@ impl Connection {
             }
             if self.overflowed {
                 return Poll::Ready(End::OutputLimit);
+            }
+            if std::mem::take(&mut self.gives_way) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             if self.send(cx).is_err() {
                 return Poll::Ready(End::Broken);
@@ -226,20 +236,10 @@ impl Connection {
                 continue;
             }
             match self.read(cx) {
-                Poll::Pending => {
-                    if stop_ms.is_none() {
-                        return Poll::Pending;
-                    }
-                    // What is on its way is waited for: the tick wakes this task. Only looks at
-                    // the socket count; since the last read a busy machine may have let any time
-                    // pass.
-                    let now_ms = self.local.read_clock();
-                    let since_ms = *self.quiet_since_ms.get_or_insert(now_ms);
-                    if now_ms.saturating_sub(since_ms) < STOP_QUIET_MS {
-                        return Poll::Pending;
-                    }
-                    self.draining = true;
+                Poll::Pending if stop_ms.is_none() || self.may_hear_more() => {
+                    return Poll::Pending;
                 }
+                Poll::Pending => self.draining = true,
                 Poll::Ready(Err(end)) => return Poll::Ready(end),
                 Poll::Ready(Ok(())) => {
                     self.quiet_since_ms = None;
@@ -253,6 +253,15 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Whether, while the server stops, the socket has not been silent for long: what is on its way
+    /// is waited for, and the tick wakes this task. Only looks at the socket count; since the last
+    /// read a busy machine may have let any time pass.
+    fn may_hear_more(&mut self) -> bool {
+        let now_ms = self.local.read_clock();
+        let since_ms = *self.quiet_since_ms.get_or_insert(now_ms);
+        now_ms.saturating_sub(since_ms) < STOP_QUIET_MS
     }
 
     /// Takes what others posted; answers whether the connection is to end.
@@ -522,6 +531,7 @@ impl Connection {
         let mut worker = self.local.worker.borrow_mut();
         let ran = self.session.run(input, &mut self.output, &mut worker);
         drop(worker);
+        self.gives_way = ran.has_settled;
         self.hold(start, ran.replies, ran.needs);
         ran
     }

@@ -127,6 +127,8 @@ pub(crate) struct Ran {
     pub(crate) replies: u32,
     /// What must be in the journal before they may be sent.
     pub(crate) needs: Needs,
+    /// A call that waited was told what came of it: it is to go on before these replies are sent.
+    pub(crate) has_settled: bool,
     /// Why it stopped.
     pub(crate) stop: Stop,
 }
@@ -238,6 +240,7 @@ impl Session {
             consumed: at,
             replies: turn.replies,
             needs: turn.told.needs(server.journal()),
+            has_settled: turn.has_settled,
             stop,
         }
     }
@@ -509,6 +512,8 @@ struct Turn<'e> {
     overflowed: bool,
     /// The frames that the replies tell of.
     told: Told,
+    /// A call that waited was told what came of it.
+    has_settled: bool,
     replies: u32,
     /// The last request waits for this.
     parked: Option<Park>,
@@ -543,6 +548,7 @@ impl<'e> Turn<'e> {
             out_len_max: usize::MAX,
             overflowed: false,
             told: Told::default(),
+            has_settled: false,
             replies: 0,
             parked: None,
             counts: Counts::default(),
@@ -717,12 +723,8 @@ impl<'e> Turn<'e> {
         let (host, settings, state, resp) = (self.server, self.settings, self.state, conn.resp);
         let out_len_max = self.out_len_max;
         let is_write = self.is_write;
-        let mut step = self.batch(alone).step();
-        if !is_write {
-            step.only_look();
-        }
         let mut cx = Cx {
-            step,
+            step: self.batch(alone).step(),
             conn,
             out: Writer::bounded(out, resp, out_len_max),
             host,
@@ -734,6 +736,9 @@ impl<'e> Turn<'e> {
             is_durable: false,
             durable_frame: 0,
         };
+        if !is_write {
+            cx.step.only_look();
+        }
         let result = (spec.run)(&mut cx, args);
         if let Err(error) = &result {
             cx.out.error_bytes(&error.line());
@@ -742,6 +747,7 @@ impl<'e> Turn<'e> {
         let (overflowed, calls) = (cx.out.overflowed(), 1 + inner.len());
         let (frame, parked) = (cx.step.commit(), cx.parked);
         let (is_durable, durable_frame) = (cx.is_durable, cx.durable_frame);
+        let has_settled = cx.step.has_settled();
         cx.conn.note_frame(tally.changes, frame);
         drop(cx);
         let ran = inner.iter().map(|call| call.spec);
@@ -752,6 +758,7 @@ impl<'e> Turn<'e> {
             self.told.note_durable(durable_frame);
         }
         self.parked = parked;
+        self.has_settled |= has_settled;
         self.overflowed |= overflowed;
         for call in &inner {
             self.count(call.spec, call.error);
@@ -952,6 +959,34 @@ mod tests {
         fn wake(&self) {}
     }
 
+    fn server(clock: Arc<dyn Clock>) -> Arc<Server> {
+        Arc::new(Server::new(ServerOptions {
+            settings: Settings::default(),
+            config_file: None,
+            workers: 1,
+            databases: 16,
+            shards: 1,
+            clock,
+            sink: None,
+            disk_double: None,
+            seed: 1,
+            hash_seed: 1,
+            clients_fit: |maxclients| maxclients,
+            on_shut_down: Box::new(|| {}),
+        }))
+    }
+
+    fn session(server: &Server, worker: &mut Worker) -> Session {
+        let origin = Origin {
+            addr: "a:1".into(),
+            laddr: "b:2".into(),
+            fd: -1,
+            unix: false,
+        };
+        let client = server.registry().open(origin, 0, Arc::new(Nobody));
+        Session::new(client, worker.settings())
+    }
+
     /// Runs 100 commands on a clock that goes on by `step_us` at a time; answers the batches made.
     fn batches(step_us: u64) -> u64 {
         let (mono_us, batches) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -960,29 +995,9 @@ mod tests {
             mono_us,
             batches,
         });
-        let server = Arc::new(Server::new(ServerOptions {
-            settings: Settings::default(),
-            config_file: None,
-            workers: 1,
-            databases: 16,
-            shards: 1,
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            sink: None,
-            disk_double: None,
-            seed: 1,
-            hash_seed: 1,
-            clients_fit: |maxclients| maxclients,
-            on_shut_down: Box::new(|| {}),
-        }));
-        let origin = Origin {
-            addr: "a:1".into(),
-            laddr: "b:2".into(),
-            fd: -1,
-            unix: false,
-        };
-        let client = server.registry().open(origin, 0, Arc::new(Nobody));
+        let server = server(Arc::clone(&clock) as Arc<dyn Clock>);
         let mut worker = Worker::new(0, Arc::clone(&server));
-        let mut session = Session::new(client, worker.settings());
+        let mut session = session(&server, &mut worker);
         let before = clock.batches.load(Ordering::Relaxed);
         let mut out = Vec::new();
         let ran = session.run(&b"INCR n\r\n".repeat(100), &mut out, &mut worker);
@@ -990,6 +1005,23 @@ mod tests {
         assert_eq!((ran.replies, ran.needs), (100, Needs::default()));
         assert!(out.ends_with(b":100\r\n"));
         clock.batches.load(Ordering::Relaxed) - before
+    }
+
+    #[test]
+    fn who_hands_a_lock_over_is_known_to_have() {
+        let server = server(Arc::new(crate::clock::ManualClock::at(1_000)));
+        let mut worker = Worker::new(0, Arc::clone(&server));
+        let [mut holder, mut waiter] = [(); 2].map(|()| session(&server, &mut worker));
+        let mut run = |session: &mut Session, request: &[u8]| {
+            let ran = session.run(request, &mut Vec::new(), &mut worker);
+            (ran.stop, ran.has_settled)
+        };
+        let held = run(&mut holder, b"LOCK.ACQUIRE k a PX 1000\r\n");
+        assert_eq!(held, (Stop::NeedsInput, false));
+        let waits = run(&mut waiter, b"LOCK.ACQUIRE k b PX 1000 WAIT 1000\r\n");
+        assert_eq!(waits, (Stop::Parked, false));
+        let freed = run(&mut holder, b"LOCK.RELEASE k a\r\nPING\r\n");
+        assert_eq!(freed, (Stop::NeedsInput, true));
     }
 
     #[test]

@@ -272,7 +272,7 @@ fn write_lost(out: &mut Writer<'_>, lost: &Lost) {
 mod loom_tests {
     use super::*;
     use crate::clock::Now;
-    use crate::engine::coordinator::{Claim, Claimed, Ticket, Wanted};
+    use crate::engine::coordinator::{self, Claim, Claimed, Open, Refusal, Ticket, Wanted};
     use crate::engine::{Engine, Options, Share};
     use crate::session::outbox::Outbox;
     use crate::sync::Wake;
@@ -306,6 +306,10 @@ mod loom_tests {
         fn tell(&self, _: Lost, _: u64) {}
     }
 
+    /// How long the connection that goes waits at most.
+    const WAIT_MS: u64 = 100;
+    const SID: &[u8] = b"sid";
+
     fn claim(owner: &'static [u8], conn: u64, wait_ms: u64) -> Claim<'static> {
         Claim {
             ticket: Ticket { conn, call: 1 },
@@ -319,6 +323,132 @@ mod loom_tests {
         }
     }
 
+    /// A lock that is held, and two that wait for it, one behind the other.
+    #[derive(Clone)]
+    struct Stage {
+        engine: Arc<Engine>,
+        boxes: [Arc<Outbox<Nobody>>; 2],
+    }
+
+    impl Stage {
+        /// `life` is that of what the first wants.
+        fn new(life: Wanted<'static>) -> Self {
+            let options = Options {
+                databases: 1,
+                workers: 3,
+                shards: 1,
+                hash_seed: 1,
+            };
+            let engine = Arc::new(Engine::new(options, None));
+            let boxes = [(); 2].map(|()| Arc::new(Outbox::new(Nobody)));
+            engine.set_callers(Box::new(Boxes(boxes.clone())));
+            let stage = Self { engine, boxes };
+            stage.turn(0, NOW, |turn| {
+                turn.open_session(&Open {
+                    sid: SID,
+                    name: b"",
+                    ttl_ms: 60_000,
+                    grace_ms: 0,
+                    delay_ms: 0,
+                    is_bound: false,
+                    conn: GOES,
+                });
+            });
+            let first = Claim {
+                life,
+                ..claim(b"goes", GOES, WAIT_MS)
+            };
+            let granted = Ok(Claimed::Granted { fence: 1 });
+            assert_eq!(stage.ask(&claim(b"holder", 1, 0)), granted);
+            assert_eq!(stage.ask(&first), Ok(Claimed::Parked));
+            let next = claim(b"stays", STAYS, 60_000);
+            assert_eq!(stage.ask(&next), Ok(Claimed::Parked));
+            stage
+        }
+
+        fn key() -> Name {
+            Name::new(0, b"k")
+        }
+
+        fn ask(&self, claim: &Claim<'_>) -> Result<Claimed, Refusal> {
+            self.turn(0, NOW, |turn| turn.acquire(&Self::key(), claim))
+        }
+
+        fn turn<R>(
+            &self,
+            worker: usize,
+            now: Now,
+            act: impl FnOnce(&mut coordinator::Turn<'_>) -> R,
+        ) -> R {
+            self.engine.shared(worker, now).step().coordinate(act)
+        }
+
+        /// A thread in which the holder gives the lock back.
+        fn release(&self) -> thread::JoinHandle<()> {
+            let stage = self.clone();
+            thread::spawn(move || {
+                stage.turn(0, NOW, |turn| {
+                    turn.release(&Self::key(), b"holder", None, None);
+                });
+            })
+        }
+
+        /// The first connection ends.
+        fn go(&self, worker: usize) {
+            let outcomes = Self::outcomes(self.boxes[0].close());
+            self.turn(worker, NOW, |turn| {
+                for outcome in outcomes {
+                    if let Outcome::Granted { names, fence } = outcome {
+                        names.iter().for_each(|name| turn.give_back(name, fence));
+                    }
+                }
+                turn.disconnect(GOES);
+            });
+        }
+
+        /// The time of the first wait is over.
+        fn late() -> Now {
+            Now {
+                engine_ms: NOW.engine_ms + WAIT_MS,
+                mono_us: NOW.mono_us + WAIT_MS * 1_000,
+                ..NOW
+            }
+        }
+
+        fn outcomes(posts: Vec<Post>) -> Vec<Outcome> {
+            let outcome = |post| match post {
+                Post::Settled(settled, _) => Some(settled.outcome),
+                _ => None,
+            };
+            posts.into_iter().filter_map(outcome).collect()
+        }
+
+        /// What the first was told, once; the lock goes to the second if the first has not got it,
+        /// and else when the first gives it back.
+        fn end(self) -> Outcome {
+            let mut told = Self::outcomes(self.boxes[0].close());
+            assert_eq!(told.len(), 1, "told once: {told:?}");
+            let is_current = |fence| self.turn(0, NOW, |turn| turn.is_current(&Self::key(), fence));
+            if let Outcome::Granted { fence, .. } = told[0]
+                && is_current(fence)
+            {
+                assert!(self.boxes[1].take().is_empty(), "two have the lock");
+                self.turn(0, NOW, |turn| turn.give_back(&Self::key(), fence));
+            }
+            self.check_next();
+            told.remove(0)
+        }
+
+        /// The second has the lock.
+        fn check_next(&self) {
+            // What found a box closed is given back by the next turn.
+            self.turn(0, NOW, |_| ());
+            let told = Self::outcomes(self.boxes[1].close());
+            let is_granted = |outcome: &Outcome| matches!(outcome, Outcome::Granted { .. });
+            assert!(told.iter().any(is_granted), "nobody has the lock: {told:?}");
+        }
+    }
+
     /// A lock is released while the connection of the one who waits first ends: the lock goes to
     /// the next, however that falls out. Goes red when a post to a closed box is taken for
     /// delivered, when the end does not look into the box, and when it closes the box only after
@@ -326,58 +456,75 @@ mod loom_tests {
     #[test]
     fn a_grant_is_told_of_or_given_back() {
         loom::model(|| {
-            let options = Options {
-                databases: 1,
-                workers: 2,
-                shards: 1,
-                hash_seed: 1,
-            };
-            let engine = Arc::new(Engine::new(options, None));
-            let boxes = [(); 2].map(|()| Arc::new(Outbox::new(Nobody)));
-            engine.set_callers(Box::new(Boxes(boxes.clone())));
-            let key = Name::new(0, b"k");
-            let ask = |claim: Claim<'static>| {
-                let batch = engine.shared(0, NOW);
-                batch.step().coordinate(|turn| turn.acquire(&key, &claim))
-            };
-            assert_eq!(
-                ask(claim(b"holder", 1, 0)),
-                Ok(Claimed::Granted { fence: 1 })
-            );
-            assert_eq!(ask(claim(b"goes", GOES, 60_000)), Ok(Claimed::Parked));
-            assert_eq!(ask(claim(b"stays", STAYS, 60_000)), Ok(Claimed::Parked));
-            let releasing = {
-                let (engine, key) = (Arc::clone(&engine), key.clone());
-                thread::spawn(move || {
-                    let batch = engine.shared(0, NOW);
-                    batch
-                        .step()
-                        .coordinate(|turn| turn.release(&key, b"holder", None, None));
-                })
-            };
-            let posts = boxes[0].close();
-            engine.shared(1, NOW).step().coordinate(|turn| {
-                for post in posts {
-                    if let Post::Settled(settled, _) = post
-                        && let Outcome::Granted { names, fence } = settled.outcome
-                    {
-                        names.iter().for_each(|name| turn.give_back(name, fence));
-                    }
-                }
-                turn.disconnect(GOES);
-            });
+            let stage = Stage::new(Wanted::Lease(60_000));
+            let releasing = stage.release();
+            stage.go(1);
             releasing.join().unwrap();
-            // What found the box closed is given back by the next turn.
-            engine.shared(0, NOW).step().coordinate(|_| ());
-            let posts = boxes[1].close();
-            let is_granted = |post: &Post| {
-                matches!(post, Post::Settled(settled, _)
-                    if matches!(settled.outcome, Outcome::Granted { .. }))
+            stage.check_next();
+        });
+    }
+
+    /// The same while the time of the wait runs out as well. Goes red when a time-out leaves the
+    /// request in its queue.
+    #[test]
+    fn a_grant_between_time_out_and_disconnect_is_lost_to_nobody() {
+        loom::model(|| {
+            let stage = Stage::new(Wanted::Lease(60_000));
+            let releasing = stage.release();
+            let timing = {
+                let stage = stage.clone();
+                thread::spawn(move || stage.turn(2, Stage::late(), |_| ()))
             };
-            assert!(
-                posts.iter().any(is_granted),
-                "nobody has the lock: {posts:?}"
-            );
+            stage.go(1);
+            releasing.join().unwrap();
+            timing.join().unwrap();
+            stage.check_next();
+        });
+    }
+
+    /// A lock is released at the moment at which the wait for it is over: it is one or the other.
+    /// Goes red when a time-out does not take the request out of its queue.
+    #[test]
+    fn a_wait_ends_by_grant_or_by_time() {
+        loom::model(|| {
+            let stage = Stage::new(Wanted::Lease(60_000));
+            let releasing = stage.release();
+            stage.turn(1, Stage::late(), |_| ());
+            releasing.join().unwrap();
+            let told = stage.end();
+            let is_right = matches!(told, Outcome::Granted { .. } | Outcome::Refused { .. });
+            assert!(is_right, "{told:?}");
+        });
+    }
+
+    /// An operator ends the wait at the moment of the grant: who was answered that it was ended is
+    /// the one whose call was. Goes red when a grant leaves the request with its connection.
+    #[test]
+    fn a_wait_ends_by_grant_or_by_an_operator() {
+        loom::model(|| {
+            let stage = Stage::new(Wanted::Lease(60_000));
+            let releasing = stage.release();
+            let is_ended = stage.turn(1, NOW, |turn| turn.unblock(GOES, true));
+            releasing.join().unwrap();
+            let told = stage.end();
+            assert_eq!(told == Outcome::Unblocked, is_ended, "{told:?}");
+        });
+    }
+
+    /// The session that the hold is to live by is closed at the moment of the grant: the call is
+    /// told that it has ended, or the hold ends with it. Goes red when closing leaves what waits
+    /// by the session in the queue.
+    #[test]
+    fn a_wait_ends_by_grant_or_with_its_session() {
+        loom::model(|| {
+            let stage = Stage::new(Wanted::Session(SID));
+            let releasing = stage.release();
+            let ended = stage.turn(1, NOW, |turn| turn.close_session(SID));
+            releasing.join().unwrap();
+            match stage.end() {
+                Outcome::Granted { .. } => assert_eq!(ended, 1, "it had a hold"),
+                told => assert_eq!((told, ended), (Outcome::NoSession, 0)),
+            }
         });
     }
 }

@@ -63,7 +63,27 @@ pub struct Server {
 
 /// A child process, killed when dropped.
 #[derive(Debug)]
-struct Process(Child);
+pub(crate) struct Process(Child);
+
+impl Process {
+    /// Starts it on these cores.
+    pub(crate) fn start(command: &mut Command, cores: &[usize]) -> anyhow::Result<Self> {
+        let child = cores::pinned(cores, || command.spawn())?;
+        let program = command.get_program().to_string_lossy().into_owned();
+        child.map(Self).context(program)
+    }
+
+    /// CPU time that its threads have used so far, kernel included.
+    pub(crate) fn cpu(&self) -> io::Result<Duration> {
+        let mut used_ns = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.0.id()))? {
+            let text = fs::read_to_string(task?.path().join("schedstat"))?;
+            let first = text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok());
+            used_ns += first.ok_or(io::ErrorKind::InvalidData)?;
+        }
+        Ok(Duration::from_nanos(used_ns))
+    }
+}
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -92,10 +112,8 @@ impl Server {
             .port();
         let mut command = command(launch, port, directory.path());
         let started = now();
-        let child = cores::pinned(&launch.cores, || command.spawn())?
-            .with_context(|| format!("{}", launch.program.display()))?;
         let mut server = Self {
-            process: Process(child),
+            process: Process::start(&mut command, &launch.cores)?,
             address: (Ipv4Addr::LOCALHOST, port).into(),
             version: String::new(),
             start_time: Duration::ZERO,
@@ -176,13 +194,7 @@ impl Server {
     /// # Errors
     /// The process has ended, or the kernel keeps no `schedstat`.
     pub fn cpu(&self) -> io::Result<Duration> {
-        let mut used_ns = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.process.0.id()))? {
-            let text = fs::read_to_string(task?.path().join("schedstat"))?;
-            let first = text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok());
-            used_ns += first.ok_or(io::ErrorKind::InvalidData)?;
-        }
-        Ok(Duration::from_nanos(used_ns))
+        self.process.cpu()
     }
 
     /// Resident memory in bytes, counted page by page by the kernel: the number in

@@ -175,6 +175,50 @@ fn command(session: Session) -> Session {
     session.run()
 }
 
+/// Who takes locks: as long as a random token of 128 bits.
+const OWNER: &str = "0123456789abcdef0123456789abcdef";
+
+/// [`COUNT`] requests in pairs: a lock that nobody else wants is taken and given back.
+fn pairs(pipeline: u64) -> Session {
+    let mut server = Inproc::new(InprocOptions {
+        is_recorded: false,
+        ..Default::default()
+    });
+    let connection = server.connect();
+    let request = |number: u64| {
+        let (key, mut bytes) = (name(number / 2), Vec::new());
+        if number.is_multiple_of(2) {
+            encode_command(&mut bytes, ["LOCK.ACQUIRE", &key, OWNER, "PX", "60000"]);
+        } else {
+            encode_command(&mut bytes, ["LOCK.RELEASE", &key, OWNER]);
+        }
+        bytes
+    };
+    let batch = |first: u64| (first..first + pipeline).flat_map(request).collect();
+    let session = Session {
+        server,
+        connection,
+        batches: (0..COUNT).step_by(pipeline as usize).map(batch).collect(),
+    };
+    let mut session = session.run();
+    session.server.send(connection, &request(0));
+    let granted = session.server.take_output(connection);
+    assert!(
+        granted.starts_with(b"*4\r\n:1\r\n"),
+        "a lock was left behind"
+    );
+    session.server.send(connection, &request(1));
+    assert_eq!(session.server.take_output(connection), b":1\r\n");
+    session
+}
+
+#[library_benchmark(setup = pairs)]
+#[bench::pair(1)]
+#[bench::pair_pipelined(16)]
+fn lock(session: Session) -> Session {
+    session.run()
+}
+
 /// Bytes that [`KEYS_FULL`] keys more than fill.
 const MEMORY_MAX: u64 = 2 << 20;
 const KEYS_FULL: u64 = 1 << 16;
@@ -296,7 +340,7 @@ fn expiry(keyspace: Keyspace) -> Keyspace {
 
 library_benchmark_group!(name = parsing_group; benchmarks = parse_one_by_one, parse_ahead);
 library_benchmark_group!(name = dispatch_group; benchmarks = dispatch);
-library_benchmark_group!(name = command_group; benchmarks = command, evict);
+library_benchmark_group!(name = command_group; benchmarks = command, lock, evict);
 library_benchmark_group!(
     name = engine_group;
     benchmarks = key_read, key_put, key_expire, expiry

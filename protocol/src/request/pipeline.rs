@@ -5,8 +5,8 @@ use super::{Args, Limits, ProtocolError, RequestParser, Span};
 
 /// Memory kept from one filling to the next, in arguments.
 const SPANS_KEPT_MAX: usize = 1024;
-/// Up to so many arguments, and bytes of an inline line, are copied rather than changed for a buffer
-/// that the requests of other parsers have grown.
+/// Up to so many arguments, and bytes of an inline line, are copied rather than changed for a
+/// buffer that the requests of other parsers have grown.
 const SPANS_COPIED_MAX: usize = 64;
 const INLINE_BYTES_COPIED_MAX: usize = 256;
 

@@ -130,12 +130,13 @@ fn run_all(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let (db, id) = (cx.db(), cx.step.db_id(cx.db()));
     let names: Vec<Name> = keys.iter().map(|key| Name::new(id, key)).collect();
     let mut locked = cx.step.lock_any_all(db, keys.iter().copied());
-    let told = locked.coordinate(db, keys.iter().copied(), |turn| {
+    let answered = locked.coordinate(db, keys.iter().copied(), |turn| {
         let claimed = turn.acquire_all(&names, &claim)?;
-        Ok(claim::tell(turn, &names, &claimed, owner))
+        let out = &mut cx.out;
+        Ok(claim::answer(turn, &names, &claimed, out, Form::Locks))
     });
     drop(locked);
-    let told = told?.map_err(|refusal: Refusal| claim::refused(&refusal))?;
-    claim::finish(cx, names, told, &claim, Form::Locks);
+    let answered = answered?.map_err(|refusal: Refusal| claim::refused(&refusal))?;
+    claim::finish(cx, names, answered, &claim, Form::Locks);
     Ok(())
 }

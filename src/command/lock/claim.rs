@@ -8,6 +8,7 @@ use crate::engine::Share;
 use crate::engine::coordinator::{
     Claim, Claimed, Kind, Name, Outcome, Refusal, Ticket, Turn, Wanted,
 };
+use std::borrow::Cow;
 
 /// The longest name of an owner, in bytes.
 pub const OWNER_BYTES_MAX: usize = 256;
@@ -160,7 +161,7 @@ pub fn ticket(cx: &mut Cx<'_>) -> Ticket {
 
 /// What a reply says of a hold, or of what stands in the way of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct Told<'a> {
     /// 1 granted, 2 held before, 0 not granted, -1 in lock-delay.
     pub status: i64,
     /// The fencing token.
@@ -168,7 +169,7 @@ pub struct Told {
     /// What is left in milliseconds; -1 for what a connection keeps.
     pub ttl_ms: i64,
     /// Whose it is.
-    pub owner: Box<[u8]>,
+    pub owner: Cow<'a, [u8]>,
     /// Which of the keys that were named is in the way; -1 for none.
     pub blocker: i64,
     /// Permits of a semaphore that nobody has.
@@ -191,19 +192,19 @@ pub enum Form {
 }
 
 /// What to tell of an answer, as it is at the time of this turn; none of a call that waits.
-pub fn tell(turn: &Turn<'_>, names: &[Name], claimed: &Claimed, owner: &[u8]) -> Option<Told> {
+pub fn tell<'a>(turn: &'a Turn<'_>, names: &[Name], claimed: &Claimed) -> Option<Told<'a>> {
     let free = names.first().and_then(|name| turn.free(name)).unwrap_or(0);
     match claimed {
         Claimed::Parked => None,
         Claimed::Granted { fence } | Claimed::Again { fence } => {
-            let hold = names.first().and_then(|name| turn.hold(name, *fence));
+            let hold = names.first().and_then(|name| turn.kept(name, *fence));
             let is_first = matches!(claimed, Claimed::Granted { .. });
             let number = names.first().and_then(|name| turn.number(name, *fence));
-            Some(hold.map_or_else(over, |hold| Told {
+            Some(hold.map_or_else(over, |(owner, ttl_ms)| Told {
                 status: if is_first { 1 } else { 2 },
                 fence: *fence,
-                ttl_ms: ttl(hold.ttl_ms),
-                owner: owner.into(),
+                ttl_ms: ttl(ttl_ms),
+                owner: Cow::Borrowed(owner),
                 blocker: -1,
                 free,
                 number: number.unwrap_or_default(),
@@ -219,7 +220,7 @@ pub fn tell(turn: &Turn<'_>, names: &[Name], claimed: &Claimed, owner: &[u8]) ->
             status: if *is_delayed { -1 } else { 0 },
             fence: *fence,
             ttl_ms: ttl(*ttl_ms),
-            owner: owner.clone(),
+            owner: Cow::Owned(owner.to_vec()),
             blocker: i64::try_from(*index).unwrap_or(-1),
             free,
             number: (0, 0),
@@ -231,16 +232,14 @@ pub fn tell(turn: &Turn<'_>, names: &[Name], claimed: &Claimed, owner: &[u8]) ->
 ///
 /// # Errors
 /// Where the answer is an error.
-pub fn tell_outcome(turn: &Turn<'_>, outcome: &Outcome) -> Result<Told, ReplyError> {
+pub fn tell_outcome<'a>(turn: &'a Turn<'_>, outcome: &Outcome) -> Result<Told<'a>, ReplyError> {
     match outcome {
         Outcome::Granted { names, fence } => {
-            let hold = names.first().and_then(|name| turn.hold(name, *fence));
-            let owner = hold.map(|hold| hold.owner).unwrap_or_default();
             let claimed = Claimed::Granted { fence: *fence };
-            Ok(tell(turn, names, &claimed, &owner).unwrap_or_else(over))
+            Ok(tell(turn, names, &claimed).unwrap_or_else(over))
         }
         Outcome::Refused { tried, free } => {
-            let told = tell(turn, &[], tried, b"").unwrap_or_else(over);
+            let told = tell(turn, &[], tried).unwrap_or_else(over);
             Ok(Told {
                 free: *free,
                 ..told
@@ -254,28 +253,23 @@ pub fn tell_outcome(turn: &Turn<'_>, outcome: &Outcome) -> Result<Told, ReplyErr
 
 /// What to tell of a grant when its reply may leave.
 #[must_use]
-pub fn tell_late(turn: &Turn<'_>, grant: &Grant) -> Told {
-    let hold = grant
-        .names
-        .first()
-        .and_then(|name| turn.hold(name, grant.fence));
-    let owner = hold.map(|hold| hold.owner).unwrap_or_default();
+pub fn tell_late<'a>(turn: &'a Turn<'_>, grant: &Grant) -> Told<'a> {
     let fence = grant.fence;
     let claimed = if grant.is_again {
         Claimed::Again { fence }
     } else {
         Claimed::Granted { fence }
     };
-    tell(turn, &grant.names, &claimed, &owner).unwrap_or_else(over)
+    tell(turn, &grant.names, &claimed).unwrap_or_else(over)
 }
 
 /// A hold that was over before it could be told of.
-fn over() -> Told {
+fn over<'a>() -> Told<'a> {
     Told {
         status: 0,
         fence: 0,
         ttl_ms: 0,
-        owner: Box::default(),
+        owner: Cow::Borrowed(b""),
         blocker: 0,
         free: 0,
         number: (0, 0),
@@ -286,7 +280,7 @@ fn ttl(ttl_ms: Option<u64>) -> i64 {
     ttl_ms.map_or(-1, |ms| i64::try_from(ms).unwrap_or(i64::MAX))
 }
 
-impl Told {
+impl Told<'_> {
     /// Writes the reply.
     pub fn write(&self, out: &mut linchpin_protocol::Writer<'_>, form: Form) {
         let fence = i64::try_from(self.fence).unwrap_or(i64::MAX);
@@ -329,36 +323,49 @@ pub fn run_one(
     claim: &Claim<'_>,
     form: Form,
 ) -> Result<(), ReplyError> {
-    let (db, name) = (cx.db(), Name::new(cx.step.db_id(cx.db()), key));
-    let names = [name];
-    let told = {
-        let mut locked = cx.step.lock_object(db, key);
-        let mut slot = locked.slot(db, key);
-        slot.coordinate(|turn| {
-            let claimed = turn.acquire(&names[0], claim)?;
-            Ok(tell(turn, &names, &claimed, claim.owner))
-        })?
-    };
-    let told = told.map_err(|refusal: Refusal| refused(&refusal))?;
-    finish(cx, names.into(), told, claim, form);
+    let db = cx.db();
+    let names = vec![Name::new(cx.step.db_id(db), key)];
+    let mut locked = cx.step.lock_object(db, key);
+    let answered = locked.coordinate_key(db, key, |turn| {
+        let claimed = turn.acquire(&names[0], claim)?;
+        Ok(answer(turn, &names, &claimed, &mut cx.out, form))
+    });
+    drop(locked);
+    let answered = answered?.map_err(|refusal: Refusal| refused(&refusal))?;
+    finish(cx, names, answered, claim, form);
     Ok(())
 }
 
-/// Writes what there is to tell, or parks the call.
+/// What was answered: the status and the fencing token.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered(i64, u64);
+
+/// Writes what there is to tell; none of a call that waits.
+pub fn answer(
+    turn: &Turn<'_>,
+    names: &[Name],
+    claimed: &Claimed,
+    out: &mut linchpin_protocol::Writer<'_>,
+    form: Form,
+) -> Option<Answered> {
+    let told = tell(turn, names, claimed)?;
+    told.write(out, form);
+    Some(Answered(told.status, told.fence))
+}
+
+/// Notes the grant that was answered, or parks the call.
 pub fn finish(
     cx: &mut Cx<'_>,
     names: Vec<Name>,
-    told: Option<Told>,
+    answered: Option<Answered>,
     claim: &Claim<'_>,
     form: Form,
 ) {
-    match told {
-        Some(told) => {
-            told.write(&mut cx.out, form);
-            if told.status > 0 {
+    match answered {
+        Some(Answered(status, fence)) => {
+            if status > 0 {
                 let form = (!cx.is_in_exec()).then_some(form);
-                let is_again = told.status == 2;
-                cx.conn.grants.push(names, told.fence, form, is_again);
+                cx.conn.grants.push(names, fence, form, status == 2);
             }
         }
         None => {
@@ -423,8 +430,7 @@ pub fn on_object<R>(
 ) -> Result<R, ReplyError> {
     let (db, name) = (cx.db(), Name::new(cx.step.db_id(cx.db()), key));
     let mut locked = cx.step.lock_object(db, key);
-    let mut slot = locked.slot(db, key);
-    slot.coordinate(|turn| {
+    locked.coordinate_key(db, key, |turn| {
         if turn.kind(&name).is_some_and(|kind| !kinds.contains(&kind)) {
             return Err(error::WRONG_TYPE);
         }

@@ -56,6 +56,7 @@ impl Coordinator {
         for (&number, session) in &mut state.sessions {
             if session.end_ms.is_none() {
                 session.end_ms = Some(end_ms);
+                session.given_ms = state.bounds.lease_grace_ms;
                 session.timer = Some(state.lives.insert(end_ms, Due::Session(number)));
             }
         }
@@ -298,6 +299,14 @@ impl Turn<'_> {
         };
         let state = &mut *self.state;
         state.session = state.session.max(number);
+        // That of a connection has no time of its own but the grace after a restart, which a
+        // snapshot may have been cut in.
+        let is_of_connection = sid.is_empty();
+        let given_ms = if is_of_connection {
+            u64::MAX
+        } else {
+            ttl_ms.max(grace_ms)
+        };
         let session = state.sessions.entry(number).or_insert_with(|| {
             let open = Open {
                 sid,
@@ -308,7 +317,7 @@ impl Turn<'_> {
                 is_bound: false,
                 conn: 0,
             };
-            let session = Session::new(&open, end_ms, ttl_ms.max(grace_ms));
+            let session = Session::new(&open, end_ms, given_ms);
             state.heap_bytes += session.heap_bytes();
             session
         });

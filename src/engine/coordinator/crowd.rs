@@ -216,7 +216,7 @@ fn a_million_names_leave_nothing() {
         turn(&coordinator, at_us(now_us), |_| ());
         while !coordinator.take_loose(4_096).is_empty() {}
         turn(&coordinator, at_us(now_us), |_| ());
-        let state = coordinator.0.lock();
+        let mut state = coordinator.0.lock();
         assert!(state.objects.is_empty() && state.requests.is_empty());
         assert!(state.conns.is_empty() && state.sessions.is_empty() && state.sids.is_empty());
         assert!(state.waiting.is_empty() && state.observers.is_empty());

@@ -164,7 +164,7 @@ impl Turn<'_> {
             }
         }
         let fence_of = |name: &&Name| {
-            let id = self.state.find(name.db, &name.key)?;
+            let id = self.find(name)?;
             let hold = self.state.hold_of(id, claim.owner)?;
             (hold.share == Share::Exclusive).then_some(hold.fence)
         };
@@ -174,7 +174,7 @@ impl Turn<'_> {
             && fences.iter().all(|fence| *fence == first)
         {
             for name in distinct {
-                if let Some(id) = self.state.find(name.db, &name.key) {
+                if let Some(id) = self.find(name) {
                     self.acquire_again(id, claim, asked)?;
                 }
             }
@@ -182,7 +182,7 @@ impl Turn<'_> {
             return Ok(Claimed::Again { fence });
         }
         let is_held = |name: &&Name| {
-            let id = self.state.find(name.db, &name.key);
+            let id = self.find(name);
             id.is_some_and(|id| self.state.hold_of(id, claim.owner).is_some())
         };
         if distinct.iter().any(is_held) {
@@ -228,7 +228,7 @@ impl Turn<'_> {
         fence: Option<u64>,
         depth: Option<u32>,
     ) -> Released {
-        let Some(id) = self.state.find(name.db, &name.key) else {
+        let Some(id) = self.find(name) else {
             return Released::NotHeld;
         };
         let Some(hold) = self.state.hold_of(id, owner) else {
@@ -268,7 +268,7 @@ impl Turn<'_> {
         fence: Option<u64>,
         conn: u64,
     ) -> Result<Extended, Refusal> {
-        let id = self.state.find(name.db, &name.key);
+        let id = self.find(name);
         let hold = id.and_then(|id| self.state.hold_of(id, owner));
         let (Some(id), Some(hold)) = (id, hold) else {
             return Ok(Extended::NotHeld);
@@ -293,7 +293,7 @@ impl Turn<'_> {
 
     /// Ends holds by force; answers whose they were, with their fencing tokens.
     pub fn break_holds(&mut self, name: &Name, how: Break) -> Vec<(Box<[u8]>, u64)> {
-        let Some(id) = self.state.find(name.db, &name.key) else {
+        let Some(id) = self.find(name) else {
             return Vec::new();
         };
         let held = self.state.objects[id as usize].held();
@@ -335,7 +335,7 @@ impl Turn<'_> {
     /// latch, a meeting, that a semaphore was pinned. Who waits at a latch or a barrier does so in
     /// vain.
     pub fn delete(&mut self, name: &Name) {
-        let Some(id) = self.state.find(name.db, &name.key) else {
+        let Some(id) = self.find(name) else {
             return;
         };
         if self.state.objects[id as usize].is_namespace() {
@@ -355,7 +355,7 @@ impl Turn<'_> {
 
     /// Gives back a grant that nobody was told of: its connection is gone.
     pub fn give_back(&mut self, name: &Name, fence: u64) {
-        if let Some(id) = self.state.find(name.db, &name.key) {
+        if let Some(id) = self.find(name) {
             self.end_hold(id, fence, End::Clean);
         }
     }
@@ -400,7 +400,7 @@ impl Turn<'_> {
 
     /// The object of a name, if there is one; it must be of the kind that has such shares.
     fn existing(&self, name: &Name, owner: &[u8], share: Share) -> Result<Option<u32>, Refusal> {
-        let Some(id) = self.state.find(name.db, &name.key) else {
+        let Some(id) = self.find(name) else {
             return match share {
                 Share::Permits { count, limit } if count > limit => Err(Refusal::TooMany),
                 _ => Ok(None),

@@ -25,7 +25,12 @@
 //! - every hold that lives by a session is in the session's list, and the other way round;
 //! - fences rise: a grant takes the next number, which no grant had before.
 //!
-//! LIMITATIONS: the whole state is copied in one turn for a snapshot, about 0.1 µs an object.
+//! LIMITATIONS: a turn has no bound but its work. The whole state is copied in one for a
+//! snapshot, 0.1 µs an object; all that is due at one moment ends in one, 0.5 µs a lease; a flush
+//! breaks all of a database in one, 1 µs a hold. For 100,000 locks that is 7, 50 and 90 ms, in
+//! which nobody else takes a turn. Ends are not dealt out over several turns because they come in
+//! one order, and one may hand over to whom the next would have ended: a turn that left some for
+//! later could not tell the truth about its own key without looking for them.
 
 mod apply;
 mod barrier;
@@ -35,6 +40,10 @@ mod crowd;
 mod double;
 mod held;
 mod latch;
+#[cfg(all(test, loom))]
+mod loom_tests;
+#[cfg(all(test, not(loom)))]
+mod model;
 mod namespace;
 mod object;
 mod observe;
@@ -163,6 +172,7 @@ enum Due {
 /// All coordination objects of an engine.
 pub(crate) struct Coordinator(Mutex<State>);
 
+#[cfg_attr(test, derive(Clone))]
 struct State {
     hasher: KeyHasher,
     table: HashTable<u32>,
@@ -178,6 +188,8 @@ struct State {
     blocking: HashMap<Box<[u8]>, u32>,
     /// Requests that wait for something to be there, by its name.
     observers: HashMap<Name, Line>,
+    /// Room for the objects that a turn is to look at, lent to one turn after the other.
+    to_pump: Vec<u32>,
     /// Keys tied to sessions that have ended, and objects that are gone: their entries are of no
     /// use any more.
     loose: BTreeSet<Name>,
@@ -213,6 +225,7 @@ struct State {
 
 /// What a connection has here.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 struct Conn {
     /// Its own session.
     own: Option<u64>,
@@ -241,6 +254,7 @@ impl Coordinator {
             waiting: HashMap::new(),
             blocking: HashMap::new(),
             observers: HashMap::new(),
+            to_pump: Vec::new(),
             loose: BTreeSet::new(),
             returned: Vec::new(),
             lives: Wheel::new(),
@@ -281,8 +295,7 @@ impl Coordinator {
         if now_ms <= seen.engine_ms && mono_ms <= seen.mono_us / 1_000 {
             return false;
         }
-        let (life_ms, wait_ms) = state.next_due();
-        life_ms <= now_ms || wait_ms <= mono_ms
+        state.lives.not_before_ms() <= now_ms || state.waits.not_before_ms() <= mono_ms
     }
 
     /// Whether a session has not ended.
@@ -435,7 +448,7 @@ impl State {
     }
 
     /// The next times at which something is due, on engine and on monotonic time.
-    fn next_due(&self) -> (u64, u64) {
+    fn next_due(&mut self) -> (u64, u64) {
         let never = u64::MAX;
         let life = self.lives.next_ms().unwrap_or(never);
         (life, self.waits.next_ms().unwrap_or(never))
@@ -446,7 +459,7 @@ impl State {
             // It is awake, or will be.
             return;
         }
-        let (life, wait) = self.next_due();
+        let (life, wait) = (self.lives.not_before_ms(), self.waits.not_before_ms());
         if (life < self.sleeps_until.0 || wait < self.sleeps_until.1)
             && let Some(sleeper) = &self.sleeper
         {

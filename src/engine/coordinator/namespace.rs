@@ -83,6 +83,7 @@ pub(super) struct Numbers {
 
 /// A namespace of codes.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Codes {
     pub(super) coder: Arc<Coder>,
     pub(super) numbers: Numbers,

@@ -33,6 +33,7 @@ pub(super) type Line = BTreeMap<u64, u32>;
 
 /// One key and all that is known of it.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Object {
     pub(super) name: Name,
     pub(super) hash: u64,
@@ -55,6 +56,7 @@ pub struct Contention {
 }
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) enum Body {
     /// A lock or a semaphore.
     Held(Held),
@@ -68,6 +70,7 @@ pub(super) enum Body {
 
 /// What can be held.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Held {
     /// Of a semaphore.
     pub(super) limit: Option<Limit>,
@@ -86,6 +89,7 @@ pub(super) struct Limit {
 }
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Hold {
     pub(super) owner: Box<[u8]>,
     pub(super) fence: u64,
@@ -105,6 +109,7 @@ pub(super) struct Hold {
 
 /// What keeps others out after an unclean loss.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Delay {
     /// Engine time.
     pub(super) until_ms: u64,
@@ -119,6 +124,7 @@ pub(super) struct Delay {
 
 /// A count that has not reached zero, or has and is kept for those who come late.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Latch {
     pub(super) remaining: u32,
     /// Who has counted down.
@@ -130,6 +136,7 @@ pub(super) struct Latch {
 
 /// Those who have arrived are the requests in its queue.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Barrier {
     pub(super) parties: u32,
     pub(super) tripped: Option<Tripped>,
@@ -137,6 +144,7 @@ pub(super) struct Barrier {
 
 /// The last time all had arrived.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Tripped {
     pub(super) generation: u64,
     /// In the order of their arrival.

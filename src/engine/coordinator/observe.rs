@@ -77,7 +77,7 @@ impl Turn<'_> {
     /// Whether a hold with this fence is in force.
     #[must_use]
     pub fn is_current(&self, name: &Name, fence: u64) -> bool {
-        let id = self.state.find(name.db, &name.key);
+        let id = self.find(name);
         let held = id.and_then(|id| self.state.objects[id as usize].held());
         held.is_some_and(|held| held.of_fence(fence).is_some())
     }
@@ -90,7 +90,7 @@ impl Turn<'_> {
         if self.is_current(name, fence) {
             return Ok(());
         }
-        let id = self.state.find(name.db, &name.key);
+        let id = self.find(name);
         let held = id.and_then(|id| self.state.objects[id as usize].held());
         let newest = held.and_then(|held| held.holds.iter().map(|hold| hold.fence).max());
         Err(newest.map_or(Refusal::NotHeld, Refusal::Fenced))
@@ -99,23 +99,35 @@ impl Turn<'_> {
     /// The hold with this fence, as it is now.
     #[must_use]
     pub fn hold(&self, name: &Name, fence: u64) -> Option<HoldInfo> {
-        let id = self.state.find(name.db, &name.key)?;
+        let id = self.find(name)?;
         let held = self.state.objects[id as usize].held()?;
         let hold = held.holds.get(held.of_fence(fence)?)?;
         Some(self.describe(hold))
     }
 
+    /// Whose the hold with this fence is, and what is left of it in milliseconds, where it ends by
+    /// itself.
+    #[must_use]
+    pub fn kept(&self, name: &Name, fence: u64) -> Option<(&[u8], Option<u64>)> {
+        let id = self.find(name)?;
+        let held = self.state.objects[id as usize].held()?;
+        let hold = held.holds.get(held.of_fence(fence)?)?;
+        let ends_ms = self.state.hold_ends_ms(hold);
+        let left_ms = ends_ms.map(|ends| ends.saturating_sub(self.now.engine_ms));
+        Some((&hold.owner, left_ms))
+    }
+
     /// Permits of a semaphore that nobody has.
     #[must_use]
     pub fn free(&self, name: &Name) -> Option<i64> {
-        let id = self.state.find(name.db, &name.key)?;
+        let id = self.find(name)?;
         Some(self.state.objects[id as usize].held()?.free())
     }
 
     /// The newest hold with a fence above `after`.
     #[must_use]
     pub fn newest_above(&self, name: &Name, after: u64) -> Option<HoldInfo> {
-        let id = self.state.find(name.db, &name.key)?;
+        let id = self.find(name)?;
         let held = self.state.objects[id as usize].held()?;
         let newest = held.holds.iter().max_by_key(|hold| hold.fence)?;
         (newest.fence > after).then(|| self.describe(newest))
@@ -165,7 +177,7 @@ impl Turn<'_> {
     /// # Errors
     /// Where the key is something else.
     pub fn info(&self, name: &Name, kind: Kind) -> Result<Option<Info>, Refusal> {
-        let Some(id) = self.state.find(name.db, &name.key) else {
+        let Some(id) = self.find(name) else {
             return Ok(None);
         };
         let object = &self.state.objects[id as usize];

@@ -24,6 +24,7 @@ const REST_MS_MIN: u64 = 60_000;
 
 /// The numbers of one pool.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Pool {
     max: u32,
     /// The lowest that was never held.

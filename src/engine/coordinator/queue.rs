@@ -23,6 +23,7 @@ const CIRCLE_SHOWN_MAX: usize = 8;
 
 /// A call that waits.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Request {
     pub(super) ticket: Ticket,
     pub(super) owner: Box<[u8]>,
@@ -49,6 +50,7 @@ pub struct Circle {
 }
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) enum Wants {
     /// To hold these objects, all at once.
     Hold {

@@ -13,6 +13,8 @@ use super::sessions::Session;
 use super::{Conn, State};
 use crate::engine::ledger::{usable, usable_map, usable_slots};
 
+/// What is held is reported in steps of so many bytes.
+const REPORT_STEP_BYTES: usize = 4 << 10;
 /// Entries that a node of a tree has room for, and how many are used.
 const NODE_ENTRIES: usize = 11;
 const NODE_USED: usize = 6;
@@ -130,7 +132,7 @@ impl State {
         }
     }
 
-    /// Tells the ledger what is held.
+    /// Tells the ledger what is held, in steps: most turns change little, and all share the sum.
     pub(super) fn report(&mut self) {
         let capacities = self.objects.capacity()
             + self.requests.capacity()
@@ -148,7 +150,8 @@ impl State {
             };
         }
         let wheels = self.lives.heap_bytes() + self.waits.heap_bytes();
-        self.room.set(self.tables.bytes + wheels + self.heap_bytes);
+        let bytes = self.tables.bytes + wheels + self.heap_bytes;
+        self.room.set(bytes.next_multiple_of(REPORT_STEP_BYTES));
     }
 
     #[cold]
@@ -166,6 +169,7 @@ impl State {
 }
 
 /// What the tables took when their capacities added up to this.
+#[cfg_attr(test, derive(Clone))]
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     capacities: usize,

@@ -11,6 +11,7 @@ use crate::engine::effect::Coordination;
 use std::collections::{BTreeSet, HashSet};
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Session {
     /// Its secret name; none for that of a connection.
     pub(super) sid: Box<[u8]>,

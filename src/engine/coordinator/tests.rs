@@ -93,6 +93,20 @@ impl Bench {
         self.turn(|turn| turn.release(&name(key), owner.as_bytes(), None, None))
     }
 
+    /// Starts again from a snapshot.
+    fn restart(&mut self) {
+        let mut cut = Vec::new();
+        self.coordinator.cut(&mut cut);
+        self.coordinator = coordinator();
+        for effect in Effects::of(&cut) {
+            let Ok(Effect::Coordination(change)) = effect else {
+                panic!("{effect:?}");
+            };
+            self.coordinator.apply(&change).unwrap();
+        }
+        self.coordinator.resume(self.now);
+    }
+
     fn granted(&mut self) -> Vec<(u64, u64)> {
         let settled = std::mem::take(&mut self.settled);
         let granted = settled
@@ -728,6 +742,30 @@ fn nothing_ends_soon_after_a_stall() {
     let extended = bench.turn(|turn| turn.extend(&name("short"), b"o", 50, None, 1));
     assert_eq!(extended, Ok(Extended::Done));
     bench.check_replay();
+}
+
+/// What a connection kept has the grace after a restart, also if the server then stands still, or
+/// starts a second time from a snapshot that was cut meanwhile.
+#[test]
+fn what_a_connection_kept_has_its_grace_after_a_restart() {
+    let mut bench = Bench::new();
+    let by_conn = Claim {
+        life: Wanted::Conn,
+        ..claim("o")
+    };
+    bench.acquire("k", &by_conn).unwrap();
+    bench.restart();
+    bench.now.engine_ms += LEASE_GRACE_MS;
+    bench.now.mono_us += (LEASE_GRACE_MS + 60_000) * 1_000;
+    bench.turn(|_| ());
+    assert!(bench.coordinator.is_in_use(0, b"k"), "lost after a stall");
+    bench.restart();
+    bench.turn(|_| ());
+    assert!(bench.coordinator.is_in_use(0, b"k"), "lost at once");
+    bench.now.engine_ms += LEASE_GRACE_MS;
+    bench.now.mono_us += LEASE_GRACE_MS * 1_000;
+    bench.turn(|_| ());
+    assert!(!bench.coordinator.is_in_use(0, b"k"), "nobody came back");
 }
 
 #[test]

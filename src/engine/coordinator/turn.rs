@@ -10,6 +10,7 @@ use crate::engine::effect::{Coordination, Effect, Life, Share};
 use crate::engine::ids::{self, Block};
 use crate::seeded::{self, Bug};
 use crate::sync::MutexGuard;
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// Room for so many is never given back.
@@ -118,6 +119,8 @@ pub struct Turn<'c> {
     /// The key whose entry is held, if there is one: what becomes of it is told by [`Left::key`].
     key: Option<(u32, &'c [u8])>,
     is_key_touched: bool,
+    /// The object that was found last: most turns ask for one, again and again.
+    found: Cell<u32>,
     /// Objects to look at before the turn ends: something in their way may be gone.
     pub(super) to_pump: Vec<u32>,
     /// Other names whose watchers are to know.
@@ -170,10 +173,8 @@ impl Coordinator {
         let mut turn = self.turn_without_time(now, frame);
         turn.keep_time();
         turn.notice_stall();
-        for (names, fence) in std::mem::take(&mut turn.state.returned) {
-            for name in names {
-                turn.give_back(&name, fence);
-            }
+        if !turn.state.returned.is_empty() {
+            turn.take_returned();
         }
         turn.end_due();
         turn
@@ -185,13 +186,16 @@ impl Coordinator {
         now: Now,
         frame: Option<&'c mut Vec<u8>>,
     ) -> Turn<'c> {
+        let mut state = self.0.lock();
+        let to_pump = std::mem::take(&mut state.to_pump);
         Turn {
-            state: self.0.lock(),
+            state,
             now,
             effects: Effects { frame, count: 0 },
             key: None,
             is_key_touched: false,
-            to_pump: Vec::new(),
+            found: Cell::new(u32::MAX),
+            to_pump,
             touched: Vec::new(),
             settled: Vec::new(),
             lost: Vec::new(),
@@ -215,6 +219,29 @@ impl<'c> Turn<'c> {
     /// The entry of this key is held by whoever takes the turn, and is seen to after it.
     pub(in crate::engine) fn hold_key(&mut self, key: Option<(u32, &'c [u8])>) {
         self.key = key;
+    }
+
+    /// The object of this name, if there is one.
+    #[inline]
+    pub(super) fn find(&self, name: &Name) -> Option<u32> {
+        let last = self.found.get();
+        let found = self.state.objects.get(last as usize);
+        if found.is_some_and(|object| object.name == *name) {
+            return Some(last);
+        }
+        let id = self.state.find(name.db, &name.key)?;
+        self.found.set(id);
+        Some(id)
+    }
+
+    /// Gives back grants that found nobody to be told of them.
+    #[cold]
+    fn take_returned(&mut self) {
+        for (names, fence) in std::mem::take(&mut self.state.returned) {
+            for name in names {
+                self.give_back(&name, fence);
+            }
+        }
     }
 
     /// Notes that an object was changed whose watchers are to know.
@@ -249,10 +276,10 @@ impl<'c> Turn<'c> {
                 numbers.note_frame(number);
             }
         }
-        let kind = self.key.and_then(|(db, key)| {
-            let id = self.state.find(db, key)?;
-            Some(self.state.objects[id as usize].kind())
-        });
+        if self.to_pump.capacity() <= ROOM_KEPT {
+            self.state.to_pump = std::mem::take(&mut self.to_pump);
+        }
+        let kind = self.key.and_then(|key| self.kind_of_key(key));
         Left {
             key: (kind, self.is_key_touched),
             touched: self.touched,
@@ -261,6 +288,16 @@ impl<'c> Turn<'c> {
             changes: self.effects.count,
             frame: self.state.frame,
         }
+    }
+
+    /// What kind of object the key is whose entry is held.
+    fn kind_of_key(&self, (db, key): (u32, &[u8])) -> Option<Kind> {
+        let last = self.state.objects.get(self.found.get() as usize);
+        if let Some(object) = last.filter(|object| is_key(self.key, &object.name)) {
+            return Some(object.kind());
+        }
+        let id = self.state.find(db, key)?;
+        Some(self.state.objects[id as usize].kind())
     }
 
     pub(super) fn emit(&mut self, change: &Coordination<'_>) {
@@ -320,7 +357,9 @@ impl<'c> Turn<'c> {
             }
             self.pump_all();
         }
-        self.pump_all();
+        if !self.to_pump.is_empty() {
+            self.pump_all();
+        }
     }
 
     fn end_one(&mut self, at_ms: u64, due: Due) {
@@ -390,7 +429,9 @@ impl<'c> Turn<'c> {
             return id;
         }
         self.state.heap_bytes += name.heap_bytes();
-        self.state.loose.remove(name);
+        if !self.state.loose.is_empty() {
+            self.state.loose.remove(name);
+        }
         let object = Object {
             name: name.clone(),
             hash,
@@ -404,6 +445,7 @@ impl<'c> Turn<'c> {
         state
             .table
             .insert_unique(hash, id, |id| objects[*id as usize].hash);
+        self.found.set(id);
         id
     }
 
@@ -574,7 +616,7 @@ impl<'c> Turn<'c> {
     /// What kind of object a name is.
     #[must_use]
     pub fn kind(&self, name: &Name) -> Option<Kind> {
-        let id = self.state.find(name.db, &name.key)?;
+        let id = self.find(name)?;
         Some(self.state.objects[id as usize].kind())
     }
 }

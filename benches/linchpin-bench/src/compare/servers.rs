@@ -121,7 +121,8 @@ fn last(cores: &[usize], count: usize) -> Vec<usize> {
     cores[cores.len().saturating_sub(count)..].to_vec()
 }
 
-fn on_path(program: &str) -> Option<PathBuf> {
+/// Where a program is, if it is on `PATH`.
+pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     let folders = std::env::var_os("PATH")?;
     std::env::split_paths(&folders)
         .map(|folder| folder.join(program))

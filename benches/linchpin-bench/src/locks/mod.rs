@@ -3,7 +3,8 @@
 //!
 //! Linchpin has locks; with redis-server they are made of what it has: `SET NX PX` and a script
 //! that compares and deletes, and for waiting in line a list with one token in it. Servers are
-//! pinned, loaded in turn and in random order as in [`crate::compare`].
+//! pinned, loaded in turn and in random order as in [`crate::compare`]. Where etcd is installed,
+//! its locks stand beside those of a Linchpin that keeps its data.
 //!
 //! # LIMITATIONS
 //!
@@ -11,6 +12,7 @@
 //! - A hand-over is one round trip of a generator with one thread: most of it is the kernel's.
 
 mod crowd;
+mod etcd;
 mod hand_over;
 mod pairs;
 
@@ -93,9 +95,11 @@ fn parts(bench: &mut Bench<'_>, crowd_large: usize) -> anyhow::Result<String> {
     let pairs = load_table(&pairs::measure(bench)?, REFERENCE);
     let crowds = [CROWD, crowd_large];
     let handed = hand_over::measure(bench, crowds)?;
+    let beside_etcd = etcd::measure(bench)?;
     Ok(format!(
         "\nA lock that nobody else wants, taken and given back; an operation is the pair, ratios \
          are to {REFERENCE}:\n\n{pairs}\nOne lock from hand to hand, from when its release is \
-         sent until the next holder has it:\n\n{handed}"
+         sent until the next holder has it:\n\n{handed}\nA lock that nobody else wants, taken and \
+         given back, with every grant on the disk before it is told: {beside_etcd}"
     ))
 }
