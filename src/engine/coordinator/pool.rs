@@ -122,9 +122,7 @@ impl Turn<'_> {
         let now = self.now;
         let until_ms = match end {
             End::Clean => 0,
-            End::Lost { .. } | End::Broken { .. } => {
-                now.engine_ms.saturating_add(hold.ttl_ms.max(REST_MS_MIN))
-            }
+            End::Lost { .. } | End::Broken { .. } => self.in_ms(hold.ttl_ms.max(REST_MS_MIN)),
         };
         let past = Past {
             ended_ms: now.engine_ms,
