@@ -15,7 +15,7 @@ mod shuttle_tests;
 mod tests;
 
 use crate::clock::{Clock, ManualClock};
-use crate::command::host::Durability;
+use crate::command::host::{Durability, Host};
 use crate::config::Settings;
 use crate::engine::{
     Engine, Frame, Recorder, SHARDS_DEFAULT, Settler, Sink, Sweeper, Tally, usable,
@@ -296,6 +296,10 @@ impl Inproc {
         step.coordinate(|_| ());
         while step.drop_loose(usize::MAX) {}
         step.commit();
+        drop(step);
+        let random = || Host::random(&*self.server);
+        let engine = self.server.engine();
+        engine.serve_ids(self.clock.now(), &mut { random });
     }
 
     /// Lets every worker's sweeper go once round its shards.

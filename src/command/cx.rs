@@ -32,6 +32,8 @@ pub struct Cx<'a> {
     pub parked: Option<Park>,
     /// The reply waits for the disk, though its command is not of the class durable.
     pub is_durable: bool,
+    /// The reply waits until the disk has this frame; 0 for none.
+    pub durable_frame: u64,
 }
 
 /// A command that ran on behalf of another.

@@ -152,6 +152,21 @@ pub const HELD_IN_PART: ReplyError = err("owner holds some of the keys already")
 /// No number can be given out that is sure not to come again.
 pub const FENCES_NOT_RESERVED: ReplyError =
     coded("MISCONF", "fencing tokens cannot be reserved on disk");
+/// No tick of IDs is reserved on the disk yet, where nothing waits.
+pub const IDS_BEING_RESERVED: ReplyError = coded("CLOCK", "ids are being reserved");
+/// No tick of IDs can be reserved.
+pub const IDS_NOT_RESERVED: ReplyError = coded("MISCONF", "ids cannot be reserved on disk");
+/// The clock is before or behind the time that a layout of IDs has.
+pub const IDS_OUT_OF_TIME: ReplyError = err("clock is outside the time of these ids");
+/// `ID.DECODE` of something else.
+pub const INVALID_ID: ReplyError = err("invalid id");
+/// `ID.RANGE` beyond what a client that reads doubles tells apart.
+pub const RANGE_EXHAUSTED: ReplyError = err("id range exhausted");
+/// `ID.SHORT` of more codes than are left.
+pub const CODES_EXHAUSTED: ReplyError = err("code space exhausted");
+/// Letters and a length that make no codes, or too many.
+pub const CODE_SPACE_IMPOSSIBLE: ReplyError =
+    err("alphabet and length must make at most 2^63 codes of different printable letters");
 /// `MULTI` inside `MULTI`.
 pub const NESTED_MULTI: ReplyError = err("MULTI calls can not be nested");
 /// `WATCH` inside `MULTI`.

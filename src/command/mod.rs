@@ -25,6 +25,7 @@ pub mod barrier;
 pub mod connection;
 pub mod counter;
 pub mod fence;
+pub mod ids;
 pub mod key;
 pub mod latch;
 pub mod lock;

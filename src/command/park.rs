@@ -6,6 +6,7 @@
 //!
 //! [`Cx::parked`]: super::Cx::parked
 
+use super::ids::next::Wish;
 use super::lock::claim::Form;
 
 /// What a call waits for.
@@ -53,6 +54,15 @@ pub enum Park {
         /// The call, as the coordinator knows it.
         call: u64,
     },
+    /// `ID.NEXT`: that IDs can be given out.
+    Ids {
+        /// The call, as the coordinator knows it.
+        call: u64,
+        /// How the reply is written.
+        wish: Wish,
+    },
+    /// `EXEC` of a queue with `ID.NEXT`: that IDs are reserved. It runs then; nothing of it has.
+    Reservation,
     /// `BARRIER.AWAIT`: that all parties have arrived.
     Barrier {
         /// The call, as the coordinator knows it.
@@ -69,7 +79,9 @@ impl Park {
             Self::Synced {
                 replicas, until_ms, ..
             } => replicas > 0 && until_ms.is_none(),
-            Self::Snapshot { .. } | Self::Stop { .. } => false,
+            Self::Snapshot { .. } | Self::Stop { .. } | Self::Ids { .. } | Self::Reservation => {
+                false
+            }
             // Who goes frees others, and who is granted something must be there.
             Self::Hold { .. }
             | Self::Observe { .. }
@@ -84,9 +96,12 @@ impl Park {
         match self {
             Self::Hold { call, .. }
             | Self::Observe { call, .. }
+            | Self::Ids { call, .. }
             | Self::Latch { call }
             | Self::Barrier { call } => Some(call),
-            Self::Synced { .. } | Self::Snapshot { .. } | Self::Stop { .. } => None,
+            Self::Synced { .. } | Self::Snapshot { .. } | Self::Stop { .. } | Self::Reservation => {
+                None
+            }
         }
     }
 

@@ -428,6 +428,8 @@ bit_set! {
         BARRIER = "barrier",
         /// Fenced writes.
         FENCE = "fence",
+        /// IDs.
+        ID = "id",
     }
 }
 
@@ -482,6 +484,8 @@ pub enum Group {
     Latch,
     /// Barriers.
     Barrier,
+    /// IDs, ranges of numbers, short codes.
+    Id,
 }
 
 impl Group {
@@ -501,6 +505,7 @@ impl Group {
             Self::Semaphore => "semaphore",
             Self::Latch => "latch",
             Self::Barrier => "barrier",
+            Self::Id => "id",
         }
     }
 
@@ -520,6 +525,7 @@ impl Group {
             Self::Semaphore => "Semaphores",
             Self::Latch => "Latches",
             Self::Barrier => "Barriers",
+            Self::Id => "IDs",
         }
     }
 
@@ -535,6 +541,7 @@ impl Group {
             Self::Semaphore => Categories::SEMAPHORE,
             Self::Latch => Categories::LATCH,
             Self::Barrier => Categories::BARRIER,
+            Self::Id => Categories::ID,
             Self::Fence => Categories::FENCE,
         }
     }

@@ -41,6 +41,12 @@ pub enum Kind {
     Barrier,
     /// A fence mark without a value.
     Fence,
+    /// A range of numbers.
+    IdRange,
+    /// Short codes.
+    IdShort,
+    /// A pool of workers' numbers.
+    IdWorker,
 }
 
 impl Kind {
@@ -53,6 +59,9 @@ impl Kind {
             Self::Latch => "latch",
             Self::Barrier => "barrier",
             Self::Fence => "fence",
+            Self::IdRange => "idrange",
+            Self::IdShort => "idshort",
+            Self::IdWorker => "idworker",
         }
     }
 

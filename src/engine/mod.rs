@@ -21,6 +21,7 @@ mod evict;
 mod extras;
 mod gate;
 mod hash;
+pub mod ids;
 mod index;
 mod keyspace;
 mod large;
@@ -119,6 +120,7 @@ pub struct Engine {
     /// The last frame that changed which database stands where. Under the gate, too.
     map_frame: AtomicU64,
     coordinator: Coordinator,
+    ids: ids::Ids,
     /// Who takes what the coordinator has for connections.
     callers: OnceLock<Box<dyn Callers>>,
     discarded: Mutex<VecDeque<Remains>>,
@@ -152,6 +154,7 @@ impl Engine {
             recording: AtomicBool::new(sink.is_some()),
             map_frame: AtomicU64::new(0),
             coordinator: Coordinator::new(options.hash_seed, &ledger),
+            ids: ids::Ids::new(),
             callers: OnceLock::new(),
             sink: sink.map_or_else(OnceLock::new, OnceLock::from),
             discarded: Mutex::new(VecDeque::new()),
@@ -211,6 +214,19 @@ impl Engine {
     /// The coordinator: its bounds, its fences, its sleeper.
     pub(crate) fn coordinator(&self) -> &Coordinator {
         &self.coordinator
+    }
+
+    /// Who gives out IDs.
+    pub fn ids(&self) -> &ids::Ids {
+        &self.ids
+    }
+
+    /// Serves calls that wait for IDs, as far as can be; `chance` is random.
+    pub(crate) fn serve_ids(&self, now: Now, chance: &mut dyn FnMut() -> u64) {
+        for settled in self.ids.serve(now, chance) {
+            // IDs that nobody takes are of no use to anybody else.
+            let _ = self.callers.get().map(|callers| callers.settle(settled, 0));
+        }
     }
 
     /// Whether effects are told to the sink. Inside the gate it stays what it is.

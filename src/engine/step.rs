@@ -26,6 +26,7 @@ use super::entry::Entry;
 use super::evict::{Candidate, Fate};
 use super::extras::{Extra, Kind, WrongType};
 use super::gate;
+use super::ids::{self, Ids};
 use super::keyspace::{Database, Layout};
 use super::prefetch::prefetch;
 use super::record::Parts;
@@ -910,6 +911,27 @@ impl<'b> Step<'b> {
                 }
             }
         }
+    }
+
+    /// Who gives out IDs.
+    #[must_use]
+    pub fn ids(&self) -> &'b Ids {
+        &self.engine.ids
+    }
+
+    /// Ends the wait of a call for IDs, as `CLIENT UNBLOCK` does; answers whether it waited.
+    pub fn unblock_ids(&mut self, conn: u64, is_error: bool) -> bool {
+        let Some(ticket) = self.engine.ids.withdraw(conn) else {
+            return false;
+        };
+        let outcome = if is_error {
+            Outcome::Unblocked
+        } else {
+            Outcome::Ids(Err(ids::Refusal::UsedUp(0)))
+        };
+        let news = self.ctx.news.get_or_insert_default();
+        news.settled.push(Settled { ticket, outcome });
+        true
     }
 
     /// The session that this text names, if it is open.

@@ -66,6 +66,31 @@ const WRITES: &[(&str, &[&str])] = &[
     ("getdel", &["KEY"]),
     ("getex", &["KEY PX MILLIS", "KEY EXAT AT_S", "KEY PERSIST"]),
     ("getset", &["KEY VALUE"]),
+    ("id.forget", &["SPACE"]),
+    (
+        "id.range",
+        &[
+            "SPACE",
+            "SPACE COUNT 5",
+            "SPACE COUNT 2 STEP 7",
+            "SPACE COUNT 4096",
+        ],
+    ),
+    (
+        "id.short",
+        &["CODES", "CODES LEN 3 COUNT 9", "CODES COUNT 99"],
+    ),
+    (
+        "id.short.config",
+        &[
+            "CODES ALPHABET abc LEN 3",
+            "CODES ALPHABET abcdef LEN 5 BLOCKLIST builtin",
+        ],
+    ),
+    (
+        "id.worker",
+        &["POOL OWNER MAX 2 PX 100", "POOL OWNER MAX 2 SESSION SID"],
+    ),
     ("incr", &["KEY"]),
     ("incrby", &["KEY NUMBER"]),
     ("incrbyfloat", &["KEY FLOAT"]),
@@ -183,6 +208,9 @@ fn fill(form: &str, dice: [u8; 8]) -> Vec<u8> {
         match word {
             "KEY" => pick(&["k", "l", "m", "n", "o", "p"]),
             "OBJECT" => pick(&["x", "y", "z", "k"]),
+            "SPACE" => pick(&["r", "q", "k", "c", "w"]),
+            "CODES" => pick(&["c", "d", "r"]),
+            "POOL" => pick(&["w", "v", "x"]),
             "OWNER" => pick(&["a", "b", "c"]),
             "VALUE" => pick(&["a", "b", "0", "10", "-3", "007", "3.5", long]),
             "NUMBER" => pick(&["1", "7", "-9", "100", "9223372036854775807", "x"]),

@@ -92,8 +92,10 @@ impl Session {
         let outcome = match self.arrived.take() {
             Some(arrived) => arrived.outcome,
             None if is_stopping => {
+                let ids = turn.server.engine().ids();
                 let mut step = turn.batch(false).step();
-                let is_withdrawn = step.coordinate(|turn| turn.withdraw(conn));
+                let is_withdrawn =
+                    ids.withdraw(conn).is_some() || step.coordinate(|turn| turn.withdraw(conn));
                 let frame = step.commit();
                 drop(step);
                 turn.told.note_frame(frame);
@@ -108,6 +110,15 @@ impl Session {
         self.parked = None;
         let start = out.len();
         let mut writer = Writer::new(out, self.conn.resp);
+        if let Park::Ids { wish, .. } = park
+            && let Outcome::Ids(taken) = outcome
+        {
+            if let Err(error) = wish.write(taken, &mut writer, turn.server) {
+                writer.error_bytes(&error.line());
+            }
+            self.finish_answer(turn, start, out);
+            return;
+        }
         let mut step = turn.batch(false).step();
         let told = if is_stopping && outcome == Outcome::Unblocked {
             Err(error::STOPPING)
@@ -123,6 +134,11 @@ impl Session {
         if let Outcome::Granted { names, fence } = outcome {
             self.conn.grants.push(names, fence, None, false);
         }
+        self.finish_answer(turn, start, out);
+    }
+
+    /// The reply to a call that waited stands in the output from here on.
+    fn finish_answer(&mut self, turn: &mut Turn<'_>, start: usize, out: &mut Vec<u8>) {
         if self.conn.replies.silences() {
             out.truncate(start);
         }
@@ -168,6 +184,8 @@ impl Session {
             }
         }
         let conn = self.conn.id;
+        // IDs that it waits for are of use to others.
+        let _ = server.engine().ids().withdraw(conn);
         let batch = server.engine().shared(worker, server.clock().now());
         batch.step().coordinate(|turn| {
             for (names, fence) in returned {
@@ -216,7 +234,11 @@ fn write(
             _ => out.null(),
         },
         Park::Barrier { .. } => claim::write_met(out, outcome),
-        Park::Synced { .. } | Park::Snapshot { .. } | Park::Stop { .. } => {}
+        Park::Synced { .. }
+        | Park::Snapshot { .. }
+        | Park::Stop { .. }
+        | Park::Ids { .. }
+        | Park::Reservation => {}
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ mod clients;
 mod concurrency;
 mod durability;
 mod golden;
+mod ids;
 mod limits;
 mod locks;
 mod model;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
     trials.extend(limits::trials());
     trials.extend(concurrency::trials());
     trials.extend(durability::trials());
+    trials.extend(ids::trials());
     trials.extend(locks::trials());
     let names = trials.iter().map(|trial| trial.name().to_owned()).collect();
     trials.extend(golden::trials(names));

@@ -44,8 +44,10 @@ mod latch;
 mod loom_tests;
 #[cfg(all(test, not(loom)))]
 mod model;
+mod namespace;
 mod object;
 mod observe;
+mod pool;
 mod queue;
 mod room;
 mod sessions;
@@ -55,6 +57,7 @@ mod wheel;
 pub use super::extras::Kind;
 pub use barrier::{Arrive, BarrierInfo};
 pub use held::{Break, Claim, Claimed, Extended, Released, Wanted};
+pub use namespace::{CodesTaken, Range, SafeBy};
 pub use object::{Contention, Name};
 pub use observe::{HoldInfo, Info, Listed, WaiterInfo};
 pub use queue::Circle;
@@ -80,6 +83,9 @@ pub(crate) const FENCE_MAX: u64 = (1 << 53) - 1;
 const WAITERS_MAX: usize = 100_000;
 /// For how long after a restart or a stall nothing ends, unless told otherwise.
 const LEASE_GRACE_MS: u64 = 10_000;
+
+/// How long a worker's number is not to be used after its last holder's end, unless told otherwise.
+const ID_BOUND_MS: u64 = 5_000;
 
 /// Why something was not done, where that is no ordinary answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +114,12 @@ pub enum Refusal {
     HeldInPart,
     /// No number can be given out that is sure not to come again.
     NotReserved,
+    /// There are not so many numbers left in the range.
+    RangeExhausted,
+    /// There are not so many codes left.
+    CodesExhausted,
+    /// Somebody holds something of it.
+    InUse,
 }
 
 /// Bounds that are settings.
@@ -117,6 +129,8 @@ pub struct Bounds {
     pub waiters: usize,
     /// Nothing ends sooner than this after a restart or a stall, if it was given as long.
     pub lease_grace_ms: u64,
+    /// No worker's number is to be used before so long after its last holder's end.
+    pub id_bound_ms: u64,
 }
 
 impl Default for Bounds {
@@ -124,6 +138,7 @@ impl Default for Bounds {
         Self {
             waiters: WAITERS_MAX,
             lease_grace_ms: LEASE_GRACE_MS,
+            id_bound_ms: ID_BOUND_MS,
         }
     }
 }
@@ -150,6 +165,8 @@ enum Due {
     Session(u64),
     /// A latch, or what is remembered of a barrier.
     Object(u32),
+    /// A number of a pool, which has rested.
+    Rest(u32, u32),
 }
 
 /// All coordination objects of an engine.
@@ -299,14 +316,16 @@ impl Coordinator {
         (ends_ms > now.engine_ms).then(|| now.left_ms(ends_ms))
     }
 
-    /// Whether a lock is held or in delay, or a semaphore has holders: it cannot be deleted.
+    /// Whether a lock is held or in delay, or a semaphore has holders, or it is a namespace of IDs:
+    /// it cannot be deleted.
     pub(super) fn is_in_use(&self, db: u32, key: &[u8]) -> bool {
         let state = self.0.lock();
         let Some(id) = state.find(db, key) else {
             return false;
         };
-        let held = state.objects[id as usize].held();
-        held.is_some_and(|held| !held.holds.is_empty() || held.delay.is_some())
+        let object = &state.objects[id as usize];
+        let is_held = |held: &object::Held| !held.holds.is_empty() || held.delay.is_some();
+        object.is_namespace() || object.held().is_some_and(is_held)
     }
 
     /// Whether any key of a database is an object.
@@ -462,6 +481,7 @@ impl State {
                 last.max(delay).filter(|at| *at < u64::MAX)
             }
             object::Body::Latch(latch) => Some(latch.end_ms),
+            object::Body::Range(_) | object::Body::Codes(_) => None,
             object::Body::Barrier(barrier) => {
                 barrier.tripped.as_ref().map(|tripped| tripped.until_ms)
             }
@@ -483,3 +503,6 @@ impl std::fmt::Debug for Coordinator {
 
 #[cfg(all(test, not(loom)))]
 mod tests;
+
+#[cfg(all(test, not(loom)))]
+mod id_tests;

@@ -424,7 +424,7 @@ impl State {
         let Some(held) = object.held().filter(|_| object.queue.is_empty()) else {
             return;
         };
-        if held.limit.is_none() {
+        if held.limit.is_none() && held.pool.is_none() {
             for hold in &held.holds {
                 let bytes = &mut self.heap_bytes;
                 note_blocking(&mut self.blocking, &hold.owner, step, bytes);
