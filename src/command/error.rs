@@ -75,6 +75,10 @@ pub const BAD_CONDITION: ReplyError = err("Invalid condition. Use IFEQ, IFNE, IF
 pub const BAD_NUMKEYS: ReplyError = err("invalid numkeys value");
 /// `MSETEX` with fewer keys and values than it announced.
 pub const TOO_FEW_PAIRS: ReplyError = err("wrong number of key-value pairs");
+/// A rate limit with figures that cannot be.
+pub const BAD_LIMIT: ReplyError = err("burst, count or period is out of range");
+/// `CL.MTHROTTLE` of one key twice.
+pub const DUPLICATE_KEY: ReplyError = err("duplicate key");
 /// `INCREX ... ENX` without a deadline to set.
 pub const ENX_WITHOUT_EXPIRY: ReplyError = err("ENX flag requires an expiration");
 /// `INCREX` with bounds that nothing lies between.

@@ -32,6 +32,7 @@ pub(super) const FAMILIES: &[&[Spec]] = &[
     super::key::scan::SPECS,
     super::key::ttl::SPECS,
     super::latch::count::SPECS,
+    super::limit::throttle::SPECS,
     super::lock::acquire::SPECS,
     super::lock::look::SPECS,
     super::lock::release::SPECS,

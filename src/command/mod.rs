@@ -27,6 +27,7 @@ pub mod counter;
 pub mod fence;
 pub mod key;
 pub mod latch;
+pub mod limit;
 pub mod lock;
 pub mod semaphore;
 pub mod server;

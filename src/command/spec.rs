@@ -387,6 +387,8 @@ bit_set! {
         BARRIER = "barrier",
         /// Fenced writes.
         FENCE = "fence",
+        /// Rate limits.
+        LIMIT = "limit",
     }
 }
 
@@ -441,6 +443,8 @@ pub enum Group {
     Latch,
     /// Barriers.
     Barrier,
+    /// Rate limits.
+    Limit,
 }
 
 impl Group {
@@ -460,6 +464,7 @@ impl Group {
             Self::Semaphore => "semaphore",
             Self::Latch => "latch",
             Self::Barrier => "barrier",
+            Self::Limit => "limit",
         }
     }
 
@@ -479,6 +484,7 @@ impl Group {
             Self::Semaphore => "Semaphores",
             Self::Latch => "Latches",
             Self::Barrier => "Barriers",
+            Self::Limit => "Rate limits",
         }
     }
 
@@ -494,6 +500,7 @@ impl Group {
             Self::Semaphore => Categories::SEMAPHORE,
             Self::Latch => Categories::LATCH,
             Self::Barrier => Categories::BARRIER,
+            Self::Limit => Categories::LIMIT,
             Self::Fence => Categories::FENCE,
         }
     }

@@ -431,7 +431,7 @@ impl Evictor {
             while seen < samples && looked < BUCKETS_MAX && self.hand.bucket < shard.buckets() {
                 if let Some(entry) = shard.at(self.hand.bucket) {
                     let hasher = &step.engine().hasher;
-                    let is_spared = has_extras && shard.is_spared(entry.key(), hasher);
+                    let is_spared = has_extras && shard.is_spared(entry, hasher);
                     seen += usize::from(!is_spared && self.meet(step, entry));
                 }
                 (self.hand.bucket, looked) = (self.hand.bucket + 1, looked + 1);

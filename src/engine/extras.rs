@@ -1,5 +1,6 @@
 //! What some entries have beside value and deadline: a kind that is no string, a fence mark, a tie
-//! to a session.
+//! to a session. Limits and idempotency records have it in the entry itself (`form.rs`), and are
+//! only counted here.
 //!
 //! ```text
 //!   shard --- table ---> entry                      record: key, value, deadline, last use
@@ -39,6 +40,10 @@ pub enum Kind {
     Barrier,
     /// A fence mark without a value.
     Fence,
+    /// A rate limit.
+    Limit,
+    /// An idempotency record.
+    Idempotency,
 }
 
 impl Kind {
@@ -51,12 +56,17 @@ impl Kind {
             Self::Latch => "latch",
             Self::Barrier => "barrier",
             Self::Fence => "fence",
+            Self::Limit => "limit",
+            Self::Idempotency => "idempotency",
         }
     }
 
     /// Whether the object is the coordinator's, and its entry no more than a marker.
     pub(super) const fn is_marked(self) -> bool {
-        !matches!(self, Self::Fence)
+        match self {
+            Self::Lock | Self::Semaphore | Self::Latch | Self::Barrier => true,
+            Self::Fence | Self::Limit | Self::Idempotency => false,
+        }
     }
 }
 
@@ -97,10 +107,12 @@ impl Extra {
     }
 }
 
-/// The extras of one shard: at least one.
+/// The extras of one shard: at least one, or a kept entry.
 #[derive(Debug, Default)]
 pub(super) struct Extras {
     table: HashTable<Held>,
+    /// Kept entries, which have a deadline and are in no table here.
+    kept: usize,
     /// Bytes that the keys take.
     key_bytes: usize,
     /// How many are of entries with a deadline.
@@ -176,14 +188,29 @@ impl Extras {
         Some(held.extra)
     }
 
-    /// Number of entries that have any.
-    pub(super) fn len(&self) -> usize {
-        self.table.len()
+    /// Whether there is nothing to know of any entry.
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_empty() && self.kept == 0
+    }
+
+    /// Number of entries that are not evicted.
+    pub(super) fn spared(&self) -> usize {
+        self.table.len() + self.kept
     }
 
     /// Number of those that have a deadline.
     pub(super) fn volatile(&self) -> usize {
-        self.volatile
+        self.volatile + self.kept
+    }
+
+    /// Number of kept entries.
+    pub(super) fn kept(&self) -> usize {
+        self.kept
+    }
+
+    /// Notes that a kept entry came (1) or went (-1).
+    pub(super) fn note_kept(&mut self, step: isize) {
+        self.kept = self.kept.saturating_add_signed(step);
     }
 
     /// Each key that has any, with what it has.

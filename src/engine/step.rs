@@ -25,7 +25,9 @@ use super::effect::{Effect, VALUE_BYTES_MAX};
 use super::entry::Entry;
 use super::evict::{Candidate, Fate};
 use super::extras::{Extra, Kind, WrongType};
+use super::form::{self, Form, Soft};
 use super::gate;
+use super::idempotency::Record;
 use super::keyspace::{Database, Layout};
 use super::prefetch::prefetch;
 use super::record::Parts;
@@ -902,9 +904,8 @@ impl<'b> Step<'b> {
         let database = self.database(db);
         self.see_all(db);
         let has_kind = |shard: &Shard| {
-            shard
-                .extras()
-                .any(|(_, extra)| extra.kind == Some(Kind::Fence))
+            let mut extras = shard.extras();
+            shard.has_kept() || extras.any(|(_, extra)| extra.kind == Some(Kind::Fence))
         };
         let mut shards = database.shards_in_use().iter();
         self.engine.coordinator.is_used(database.id) || shards.any(|shard| has_kind(&shard.lock()))
@@ -1118,6 +1119,7 @@ impl Locked<'_> {
         let extra = shard.extra(hash, key);
         match extra.kind {
             Some(_) if extra.stands(&self.engine.coordinator, database.id, key) => Err(WrongType),
+            _ if shard.is_kept(hash, key, self.ctx.now) => Err(WrongType),
             _ => Ok(()),
         }
     }
@@ -1143,8 +1145,8 @@ impl Locked<'_> {
         let (db, number) = (*db, *number);
         let database = &self.layout[db as usize];
         let (engine, ctx) = (self.engine, &mut *self.ctx);
-        let now_ms = ctx.now.wall_ms;
-        let expired = shard.expire(now_ms, effort_max, &engine.hasher, |key, extra| {
+        let now = ctx.now;
+        let expired = shard.expire(now, effort_max, &engine.hasher, |key, extra| {
             note_expired(engine, ctx, db, database.id, key);
             if let Some(extra) = extra {
                 untie(engine, database.id, key, extra);
@@ -1169,10 +1171,10 @@ impl Locked<'_> {
         let entry = shard.at(bucket).expect("an entry was found there");
         let now = Candidate::new(candidate.db(), hash, entry);
         let (db, id) = (now.db(), self.layout[now.db() as usize].id);
-        if now.is_due(ctx.now.wall_ms) {
+        if entry.is_due(ctx.now) {
             note_expired(engine, ctx, db, id, entry.key());
             untie(engine, id, entry.key(), shard.extra(hash, entry.key()));
-        } else if !now.may_go(policy) || shard.is_spared(entry.key(), &engine.hasher) {
+        } else if !now.may_go(policy) || shard.is_spared(entry, &engine.hasher) {
             return Fate::Spared;
         } else if now != *candidate {
             return Fate::Changed(now);
@@ -1261,10 +1263,8 @@ impl Slot<'_> {
     /// that a full disk has no room for them.
     #[inline]
     fn expire(&mut self) {
-        let deadline_ms = self.entry().and_then(Entry::deadline_ms);
-        if let (Some(bucket), Some(at)) = (self.bucket, deadline_ms)
-            && at <= self.ctx.now.wall_ms
-        {
+        let is_due = self.entry().is_some_and(|entry| entry.is_due(self.ctx.now));
+        if let Some(bucket) = self.bucket.filter(|_| is_due) {
             self.bucket = None;
             if self.ctx.only_looks && !self.ctx.has_room(self.engine, self.key.len()) {
                 return;
@@ -1307,7 +1307,7 @@ impl Slot<'_> {
     #[inline]
     pub fn kind(&self) -> Option<Kind> {
         if self.shard.has_extras() {
-            return self.extra().kind;
+            return self.extra().kind.or(self.entry().and_then(Entry::kind));
         }
         None
     }
@@ -1343,10 +1343,13 @@ impl Slot<'_> {
                 .is_in_use(self.database.id, self.key)
     }
 
-    /// Milliseconds that an object of the coordinator's has left, if its time is bounded.
+    /// Milliseconds of engine time that what is no string has left, if its time is bounded.
     #[must_use]
     pub fn object_ttl_ms(&self) -> Option<u64> {
         let (db, now) = (self.database.id, self.ctx.now);
+        if let Some(at) = self.entry().and_then(Entry::lapse_ms) {
+            return Some(at.saturating_sub(now.engine_ms));
+        }
         self.engine.coordinator.ttl_ms(db, self.key, now)
     }
 
@@ -1431,7 +1434,7 @@ impl Slot<'_> {
         if self.shard.has_extras() {
             self.make_plain();
         }
-        self.store(value, deadline_ms);
+        self.store(value, Form::Plain, deadline_ms);
         self.note_deadline(deadline_ms);
         let (db, key) = (self.database.id, self.key);
         self.ctx.emit(&Effect::put(db, key, value, deadline_ms));
@@ -1462,18 +1465,19 @@ impl Slot<'_> {
     #[cold]
     fn make_bare(&mut self) {
         if self.bucket.is_none() {
-            self.store(ValueRef::Bytes(b""), None);
+            self.store(ValueRef::Bytes(b""), Form::Plain, None);
         }
     }
 
     #[inline]
-    fn store(&mut self, value: ValueRef<'_>, deadline_ms: Option<u64>) {
+    fn store(&mut self, value: ValueRef<'_>, form: Form, deadline_ms: Option<u64>) {
         let (age, rules) = (self.engine.age.now(), &self.ctx.rules);
         let usage = self.shard.written(self.bucket, self.hash, rules, age);
         let (key, hasher) = (self.key, &self.engine.hasher);
         let parts = Parts {
             key,
             value,
+            form,
             deadline_ms,
             usage,
         };
@@ -1485,6 +1489,101 @@ impl Slot<'_> {
                     self.engine.age.tick();
                 }
             }
+        }
+    }
+
+    /// Makes the key, which is a limit or not there, a limit whose bucket is full at this
+    /// nanosecond of engine time.
+    pub fn set_limit(&mut self, full_ns: u64) {
+        let value = ValueRef::Int(full_ns.cast_signed());
+        self.keep(value, Form::Limit);
+        let (db, key) = (self.database.id, self.key);
+        self.ctx.emit(&Effect::Limit { db, key, full_ns });
+        self.note_change();
+    }
+
+    /// When the bucket of a limit is full again, in nanoseconds of engine time; none where the key
+    /// is not there.
+    ///
+    /// # Errors
+    /// [`WrongType`]: it is something else.
+    pub fn limit(&self) -> Result<Option<u64>, WrongType> {
+        match self.entry() {
+            None => Ok(None),
+            Some(entry) => match (entry.form(), entry.value()) {
+                (Form::Limit, ValueRef::Int(full_ns)) => Ok(Some(full_ns.cast_unsigned())),
+                _ => Err(WrongType),
+            },
+        }
+    }
+
+    /// Makes the key, which is a record or not there, this idempotency record.
+    pub fn set_record(&mut self, record: &Record<'_>) {
+        self.keep(ValueRef::Bytes(&record.bytes()), Form::Idempotency);
+        let (db, key, record) = (self.database.id, self.key, *record);
+        self.ctx.emit(&Effect::Idempotency { db, key, record });
+        self.note_change();
+    }
+
+    /// The idempotency record that the key is; none where it is not there.
+    ///
+    /// # Errors
+    /// [`WrongType`]: it is something else.
+    pub fn record(&self) -> Result<Option<Record<'_>>, WrongType> {
+        match self.entry() {
+            None => Ok(None),
+            Some(entry) => match (entry.form(), entry.value()) {
+                (Form::Idempotency, ValueRef::Bytes(bytes)) => {
+                    Record::of(bytes).map(Some).map_err(|_| WrongType)
+                }
+                _ => Err(WrongType),
+            },
+        }
+    }
+
+    /// Whether the key is a limit or a record.
+    pub(super) fn is_kept(&self) -> bool {
+        self.entry().is_some_and(Entry::is_kept)
+    }
+
+    /// Stores a kept entry. A hint that is early enough stays, so that a limit in use is not moved
+    /// from deadline to deadline with every call.
+    #[inline]
+    fn keep(&mut self, value: ValueRef<'_>, form: Form) {
+        if self.shard.has_extras() && self.kind() != form.kind() {
+            self.make_plain();
+        }
+        let lapse_ms = form::lapse_ms(form, value).unwrap_or(u64::MAX);
+        let hint_ms = form::hint_ms(lapse_ms, self.ctx.now);
+        let hint_ms = self.deadline_ms().map_or(hint_ms, |old| old.min(hint_ms));
+        self.store(value, form, Some(hint_ms));
+        self.note_deadline(Some(hint_ms));
+    }
+
+    /// Makes the key, which is a string that is there, a cached one.
+    ///
+    /// # Panics
+    /// If the key is not there.
+    pub fn set_soft(&mut self, soft: Soft) {
+        let bucket = self.bucket.expect("the key is there");
+        self.shard
+            .set_form(bucket, Form::Cached(soft), &self.engine.hasher);
+        let (db, key, Soft { at_ms, cost_ms }) = (self.database.id, self.key, soft);
+        self.ctx.emit(&Effect::Soft {
+            db,
+            key,
+            at_ms,
+            cost_ms,
+        });
+        self.note_change();
+    }
+
+    /// What makes the key a cached string, if it is one.
+    #[must_use]
+    pub fn soft(&self) -> Option<Soft> {
+        match self.entry()?.form() {
+            Form::Cached(soft) => Some(soft),
+            _ => None,
         }
     }
 

@@ -39,6 +39,18 @@ const WRITES: &[(&str, &[&str])] = &[
         &["OBJECT 1 OWNER WAIT 0", "OBJECT 1 OWNER AFTER 0 WAIT 0"],
     ),
     (
+        "cl.mthrottle",
+        &[
+            "1 OBJECT 2 10 1 1",
+            "2 OBJECT 2 10 1 1 u 9 100 1 3",
+            "2 OBJECT 2 10 1 -1 u 9 100 1 -3",
+        ],
+    ),
+    (
+        "cl.throttle",
+        &["OBJECT 2 10 1", "OBJECT 0 1 9 1", "OBJECT 9 1 9 -1"],
+    ),
+    (
         "copy",
         &["KEY KEY", "KEY KEY REPLACE", "KEY KEY DB INDEX REPLACE"],
     ),

@@ -21,6 +21,8 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("fence.set", "name", "our own"),
     ("barrier.await", "name", "our own"),
     ("barrier.info", "name", "our own"),
+    ("cl.mthrottle", "name", "our own"),
+    ("cl.throttle", "name", "of the module redis-cell"),
     ("latch.await", "name", "our own"),
     ("latch.down", "name", "our own"),
     ("latch.info", "name", "our own"),

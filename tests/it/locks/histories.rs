@@ -50,17 +50,26 @@ struct Round {
 impl Round {
     /// One life of the server, with enough calls of each key in it.
     fn live(&self) -> Result<(), Failed> {
-        let calls = || self.calls.each_ref().map(|calls| calls.load(Ordering::Acquire));
+        let calls = || {
+            self.calls
+                .each_ref()
+                .map(|calls| calls.load(Ordering::Acquire))
+        };
         let before = calls();
         let began = Instant::now();
         loop {
             pause(LIFE_MS);
-            let mut grown = calls().into_iter().zip(before).map(|(now, then)| now - then);
+            let mut grown = calls()
+                .into_iter()
+                .zip(before)
+                .map(|(now, then)| now - then);
             if grown.all(|calls| calls >= CALLS_MIN) {
                 return Ok(());
             }
             let is_late = began.elapsed().as_millis() > u128::from(LIFE_MS_MAX);
-            check(!is_late, || format!("{:?} calls, then {:?}", before, calls()))?;
+            check(!is_late, || {
+                format!("{:?} calls, then {:?}", before, calls())
+            })?;
         }
     }
 }
