@@ -137,6 +137,13 @@ pub const COUNT_OUT_OF_RANGE: ReplyError = err("count out of range");
 pub const BAD_OWNER: ReplyError = err("owner must have 1 to 256 bytes");
 /// A name that no session can have.
 pub const SESSION_NAME_TOO_LONG: ReplyError = err("name must have at most 256 bytes");
+/// A fingerprint that no request can have.
+pub const FINGERPRINT_TOO_LONG: ReplyError = err("fingerprint must have at most 256 bytes");
+/// A request under the name of another one.
+pub const MISMATCH: ReplyError = coded(
+    "MISMATCH",
+    "the fingerprint is not that of the request which this key was begun with",
+);
 /// A value that a holder cannot proclaim.
 pub const VALUE_TOO_LONG: ReplyError = err("value must have at most 4096 bytes");
 /// `CLIENT UNBLOCK id ERROR`.

@@ -389,6 +389,10 @@ bit_set! {
         FENCE = "fence",
         /// Rate limits.
         LIMIT = "limit",
+        /// Caches that one caller fills for all.
+        CACHE = "cache",
+        /// Requests that are to be done once.
+        IDEMPOTENCY = "idempotency",
     }
 }
 
@@ -445,6 +449,10 @@ pub enum Group {
     Barrier,
     /// Rate limits.
     Limit,
+    /// Caches that one caller fills for all.
+    Cache,
+    /// Requests that are to be done once.
+    Idempotency,
 }
 
 impl Group {
@@ -465,6 +473,8 @@ impl Group {
             Self::Latch => "latch",
             Self::Barrier => "barrier",
             Self::Limit => "limit",
+            Self::Cache => "cache",
+            Self::Idempotency => "idempotency",
         }
     }
 
@@ -485,6 +495,8 @@ impl Group {
             Self::Latch => "Latches",
             Self::Barrier => "Barriers",
             Self::Limit => "Rate limits",
+            Self::Cache => "Caches",
+            Self::Idempotency => "Idempotency",
         }
     }
 
@@ -501,6 +513,8 @@ impl Group {
             Self::Latch => Categories::LATCH,
             Self::Barrier => Categories::BARRIER,
             Self::Limit => Categories::LIMIT,
+            Self::Cache => Categories::CACHE,
+            Self::Idempotency => Categories::IDEMPOTENCY,
             Self::Fence => Categories::FENCE,
         }
     }

@@ -184,7 +184,7 @@ impl Change {
                     response: is_done.then_some(&[7; 16][..usize::from(key)]),
                 };
                 on_key(engine, now, (db, RECORDS + key), &|slot| {
-                    slot.set_record(&record)
+                    slot.set_record(&record);
                 });
             }
             Self::Soft(db, key, at_ms) => on_string(engine, now, (db, key), &|slot| {

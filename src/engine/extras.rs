@@ -24,6 +24,7 @@
 //! probe of a hash table by the hash that is known already; 64 bytes and the key for each extra.
 
 use super::coordinator::Coordinator;
+use super::flight::Flights;
 use super::ledger::usable;
 use hashbrown::HashTable;
 
@@ -107,12 +108,14 @@ impl Extra {
     }
 }
 
-/// The extras of one shard: at least one, or a kept entry.
+/// The extras of one shard: at least one, or a kept entry, or a flight.
 #[derive(Debug, Default)]
 pub(super) struct Extras {
     table: HashTable<Held>,
     /// Kept entries, which have a deadline and are in no table here.
     kept: usize,
+    /// What is known of keys that may not be there.
+    pub(super) flights: Flights,
     /// Bytes that the keys take.
     key_bytes: usize,
     /// How many are of entries with a deadline.
@@ -190,7 +193,7 @@ impl Extras {
 
     /// Whether there is nothing to know of any entry.
     pub(super) fn is_empty(&self) -> bool {
-        self.table.is_empty() && self.kept == 0
+        self.table.is_empty() && self.kept == 0 && self.flights.is_empty()
     }
 
     /// Number of entries that are not evicted.
@@ -220,7 +223,10 @@ impl Extras {
 
     /// Bytes held on the heap, its own among them. O(1).
     pub(super) fn heap_bytes(&self) -> usize {
-        usable(size_of::<Self>()) + usable(self.table.allocation_size()) + self.key_bytes
+        usable(size_of::<Self>())
+            + usable(self.table.allocation_size())
+            + self.key_bytes
+            + self.flights.heap_bytes()
     }
 }
 

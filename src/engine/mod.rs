@@ -19,6 +19,7 @@ mod effect;
 mod entry;
 mod evict;
 mod extras;
+mod flight;
 mod form;
 mod gate;
 mod gcra;
@@ -48,6 +49,7 @@ pub use effect::{
 };
 pub use evict::{Bound, Need};
 pub use extras::{Kind, WrongType};
+pub use flight::{Ask, Spent, Wants};
 pub use form::Soft;
 pub use gcra::{Change, Rate, Verdict, whole_seconds};
 pub use idempotency::Record;
@@ -125,6 +127,8 @@ pub struct Engine {
     /// The last frame that changed which database stands where. Under the gate, too.
     map_frame: AtomicU64,
     coordinator: Coordinator,
+    /// Whether any key may have a token of who fills it. Relaxed: only a hint where to look.
+    has_tokens: AtomicBool,
     /// Who takes what the coordinator has for connections.
     callers: OnceLock<Box<dyn Callers>>,
     discarded: Mutex<VecDeque<Remains>>,
@@ -158,6 +162,7 @@ impl Engine {
             recording: AtomicBool::new(sink.is_some()),
             map_frame: AtomicU64::new(0),
             coordinator: Coordinator::new(options.hash_seed, &ledger),
+            has_tokens: AtomicBool::new(false),
             callers: OnceLock::new(),
             sink: sink.map_or_else(OnceLock::new, OnceLock::from),
             discarded: Mutex::new(VecDeque::new()),

@@ -21,6 +21,7 @@
 use super::deadlines::{BLOCK_BUCKETS, Bounds, NEVER_MS};
 use super::entry::{Entries, Entry, Place};
 use super::extras::{Extra, Extras};
+use super::flight::{Flights, PURGE_APART_MS};
 use super::form::{self, Form};
 use super::hash::KeyHasher;
 use super::index::{Hashes, Index};
@@ -350,6 +351,47 @@ impl Shard {
         self.drop_empty_extras();
     }
 
+    /// Whether anything is known of keys that somebody fills or waits for.
+    #[inline]
+    pub(super) fn has_flights(&self) -> bool {
+        self.flights().is_some_and(|flights| !flights.is_empty())
+    }
+
+    /// What is known of keys that somebody fills or waits for.
+    #[inline]
+    pub(super) fn flights(&self) -> Option<&Flights> {
+        self.extras.as_ref().map(|extras| &extras.flights)
+    }
+
+    /// Changes what is known of keys that somebody fills or waits for.
+    pub(super) fn change_flights<R>(
+        &mut self,
+        change: impl FnOnce(&mut Flights) -> Option<R>,
+    ) -> Option<R> {
+        let answer = change(&mut self.extras.get_or_insert_default().flights);
+        self.drop_empty_extras();
+        self.report();
+        answer
+    }
+
+    /// Drops all tokens.
+    pub(super) fn drop_tokens(&mut self) {
+        if self.has_extras() {
+            self.change_flights(|flights| {
+                flights.drop_tokens();
+                None::<()>
+            });
+        }
+    }
+
+    /// Drops what is known of keys that nobody fills any more; answers when to look again.
+    #[cold]
+    fn purge_flights(&mut self, now: Now) -> u64 {
+        let next_ms = self.change_flights(|flights| flights.purge(now.engine_ms));
+        let soon_ms = now.wall_ms.saturating_add(PURGE_APART_MS);
+        next_ms.map_or(NEVER_MS, |at_ms| form::hint_ms(at_ms, now).max(soon_ms))
+    }
+
     /// Whether any entry is a kept one.
     #[inline]
     pub(super) fn has_kept(&self) -> bool {
@@ -511,6 +553,11 @@ impl Shard {
     ) -> Expired {
         let now_ms = now.wall_ms;
         self.bounds.visit(now_ms);
+        let flights_ms = if self.has_extras() {
+            self.purge_flights(now)
+        } else {
+            NEVER_MS
+        };
         let (mut effort, mut from) = (0, 0);
         while effort < effort_max
             && let Some(block) = self.bounds.next_due(from, now_ms)
@@ -529,7 +576,7 @@ impl Shard {
         }
         self.report();
         let earliest_ms = if effort < effort_max {
-            self.bounds.earliest_ms()
+            self.bounds.earliest_ms().min(flights_ms)
         } else {
             0
         };

@@ -218,6 +218,7 @@ impl<'e> Batch<'e> {
             changed_bytes: 0,
             coordinated: 0,
             news: None,
+            touched: Vec::new(),
         };
         Step {
             engine: self.engine,
@@ -301,6 +302,8 @@ struct Context {
     coordinated: u64,
     /// Alone: what the coordinator has for connections once the frame has a number.
     news: Option<Box<News>>,
+    /// Keys that were changed while somebody waits for them, with the numbers of their databases.
+    touched: Vec<(u32, Box<[u8]>)>,
 }
 
 /// What turns of the coordinator left for connections.
@@ -812,6 +815,11 @@ impl<'b> Step<'b> {
         // Whoever is told that it is empty is told of what emptied it.
         self.see_all(db);
         let old = Arc::clone(&self.view.layout()[db as usize]);
+        let shards = old.shards_in_use();
+        shards.iter().for_each(|shard| shard.lock().drop_tokens());
+        if self.ctx.decides {
+            self.coordinate(|turn| turn.tell_all_of(old.id));
+        }
         if old.census().keys == 0 {
             return 0;
         }
@@ -1190,6 +1198,9 @@ impl Locked<'_> {
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
         abort_if_panicking_with(true);
+        if !self.ctx.touched.is_empty() {
+            self.hand_over_touched();
+        }
         if self.ctx.recording {
             let (engine, layout) = (self.engine, self.layout);
             self.ctx.settle(engine, layout, self.held.places());
@@ -1353,6 +1364,12 @@ impl Slot<'_> {
         self.engine.coordinator.ttl_ms(db, self.key, now)
     }
 
+    /// The time of the step.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.ctx.now
+    }
+
     /// The identity of the key's database.
     #[must_use]
     pub fn db_id(&self) -> u32 {
@@ -1421,6 +1438,25 @@ impl Slot<'_> {
     #[must_use]
     pub fn frequency(&self) -> Option<u8> {
         self.ctx.rules.frequency(self.entry()?.usage())
+    }
+
+    /// Gives the key, a string or not there, a value that is stale before its deadline.
+    pub(super) fn put_cached(&mut self, value: ValueRef<'_>, deadline_ms: u64, soft: Soft) {
+        if self.shard.has_extras() {
+            self.make_plain();
+        }
+        self.store(value, Form::Cached(soft), Some(deadline_ms));
+        self.note_deadline(Some(deadline_ms));
+        let (db, key, Soft { at_ms, cost_ms }) = (self.database.id, self.key, soft);
+        self.ctx
+            .emit(&Effect::put(db, key, value, Some(deadline_ms)));
+        self.ctx.emit(&Effect::Soft {
+            db,
+            key,
+            at_ms,
+            cost_ms,
+        });
+        self.note_change();
     }
 
     /// Gives the key this value: it is a string then, keeps its fence mark and goes with no
@@ -1735,6 +1771,9 @@ impl Slot<'_> {
     /// Removes the key, and with a marker its object; answers whether it was there.
     pub fn remove(&mut self) -> bool {
         let Some(bucket) = self.bucket.take() else {
+            if self.shard.has_flights() {
+                self.void_tokens();
+            }
             return false;
         };
         let is_marker = self.shard.has_extras() && self.let_go();
@@ -1789,8 +1828,11 @@ impl Slot<'_> {
         }
     }
 
-    fn note_change(&self) {
+    fn note_change(&mut self) {
         self.engine.watches.note_change(self.db, self.key);
+        if self.shard.has_flights() {
+            self.void_tokens();
+        }
     }
 }
 
@@ -1802,5 +1844,6 @@ impl std::fmt::Debug for Slot<'_> {
     }
 }
 
+mod flights;
 #[cfg(all(test, loom))]
 mod loom_tests;

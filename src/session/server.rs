@@ -278,7 +278,8 @@ impl Server {
             Park::Hold { .. }
             | Park::Observe { .. }
             | Park::Latch { .. }
-            | Park::Barrier { .. } => None,
+            | Park::Barrier { .. }
+            | Park::Look { .. } => None,
             Park::Synced {
                 frame,
                 local,

@@ -34,6 +34,7 @@ mod crowd;
 mod double;
 mod held;
 mod latch;
+mod lookers;
 mod object;
 mod observe;
 mod queue;
@@ -167,6 +168,8 @@ struct State {
     lives: Wheel<Due>,
     /// On monotonic time: requests by their place.
     waits: Wheel<u32>,
+    /// On engine time: keys that somebody waits for, to be looked at.
+    looks: Wheel<Name>,
     bounds: Bounds,
     /// The last that were given out.
     fence: u64,
@@ -223,6 +226,7 @@ impl Coordinator {
             returned: Vec::new(),
             lives: Wheel::new(),
             waits: Wheel::new(),
+            looks: Wheel::new(),
             bounds: Bounds::default(),
             fence: 0,
             session: 0,
@@ -390,6 +394,7 @@ impl State {
     fn next_due(&self) -> (u64, u64) {
         let never = u64::MAX;
         let life = self.lives.next_ms().unwrap_or(never);
+        let life = life.min(self.looks.next_ms().unwrap_or(never));
         (life, self.waits.next_ms().unwrap_or(never))
     }
 
@@ -412,7 +417,7 @@ impl State {
         let objects = self.objects.capacity() * (size_of::<Object>() + 8);
         let requests = self.requests.capacity() * (size_of::<Request>() + 8);
         let table = self.table.capacity() * 5;
-        let wheels = self.lives.heap_bytes() + self.waits.heap_bytes();
+        let wheels = self.lives.heap_bytes() + self.waits.heap_bytes() + self.looks.heap_bytes();
         let bytes = objects + requests + table + wheels + self.text_bytes;
         self.room.set(bytes);
     }

@@ -13,8 +13,10 @@ use super::turn::{Outcome, Ticket, Turn};
 use super::wheel::TimerId;
 use super::{Kind, State};
 use crate::engine::effect::{Life, Share};
+use crate::engine::flight::Ask;
 use crate::seeded::{self, Bug};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// A call that waits.
 #[derive(Debug)]
@@ -46,6 +48,8 @@ pub(super) enum Wants {
     Barrier(u32),
     /// To see a hold with a fence above this.
     Observe(Name, u64),
+    /// To be told to look at a key that is none of the coordinator's.
+    Look(Name, Arc<Ask>),
 }
 
 /// What a hold is to live by, once it is granted.
@@ -69,7 +73,7 @@ impl Request {
         match &self.wants {
             Wants::Hold { objects, .. } => objects,
             Wants::Barrier(object) => std::slice::from_ref(object),
-            Wants::Latch(_) | Wants::Observe(..) => &[],
+            Wants::Latch(_) | Wants::Observe(..) | Wants::Look(..) => &[],
         }
     }
 
@@ -83,6 +87,7 @@ impl Request {
     fn text_bytes(&self) -> usize {
         let value = match &self.wants {
             Wants::Hold { value, .. } => value.as_ref().map_or(0, |value| value.len()),
+            Wants::Look(_, ask) => ask.heap_bytes(),
             _ => 0,
         };
         self.owner.len() + value
@@ -142,7 +147,8 @@ impl Turn<'_> {
                 self.state.waiting.remove(&request.owner);
             }
         }
-        if let Wants::Latch(name) | Wants::Observe(name, _) = &request.wants {
+        if let Wants::Latch(name) | Wants::Observe(name, _) | Wants::Look(name, _) = &request.wants
+        {
             self.state.forget_observer(name, id);
         }
         if let Some(session) = request.session {
