@@ -14,9 +14,11 @@ mod concurrency;
 mod durability;
 mod golden;
 mod limits;
+mod linear;
 mod locks;
 mod model;
 mod need;
+mod once;
 mod process;
 mod resp;
 mod start;
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
     trials.extend(concurrency::trials());
     trials.extend(durability::trials());
     trials.extend(locks::trials());
+    trials.extend(once::trials());
     let names = trials.iter().map(|trial| trial.name().to_owned()).collect();
     trials.extend(golden::trials(names));
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -1,4 +1,8 @@
 //! Fillers and waiting calls, as operations on a key: see `flight.rs`.
+//!
+//! LIMITATIONS: a turn that is handed to a call and removed by somebody before its connection has
+//! looked is taken anew by that call, with the same token. One that was told of to a connection that
+//! ends at that moment stays until its time is over.
 
 use super::{Locked, Slot, Step};
 use crate::engine::coordinator::{Name, Ticket};
