@@ -28,6 +28,10 @@ pub(crate) enum Bug {
     GrantAfterDisconnect,
     /// A release is not asked for its fencing token.
     StaleRelease,
+    /// Who fills a cache may do so though the key was written meanwhile.
+    TokenOutlivesWrite,
+    /// What ends by engine time ends when the hint to expiry says.
+    HintIsDeadline,
 }
 
 /// Whether the bug is in this process.
@@ -61,6 +65,8 @@ pub(crate) fn has(bug: Bug) -> bool {
                 "fence-reuse" => Bug::FenceReuse,
                 "grant-after-disconnect" => Bug::GrantAfterDisconnect,
                 "stale-release" => Bug::StaleRelease,
+                "token-outlives-write" => Bug::TokenOutlivesWrite,
+                "hint-is-deadline" => Bug::HintIsDeadline,
                 _ => panic!("SEEDED_BUG={name}: there is no such bug"),
             })
     };

@@ -14,6 +14,7 @@ use super::settle::Settled;
 use super::usage::Usage;
 use super::value::{Encoding, ValueRef};
 use crate::clock::Now;
+use crate::seeded::{self, Bug};
 use std::sync::Arc;
 
 /// `OBJECT ENCODING` calls values up to this length `embstr`, as Redis does.
@@ -109,7 +110,7 @@ impl<'a> Entry<'a> {
     /// From this engine time in milliseconds on a kept entry is over.
     #[inline]
     pub(super) fn lapse_ms(self) -> Option<u64> {
-        if self.is_kept() {
+        if self.is_kept() && !seeded::has(Bug::HintIsDeadline) {
             return form::lapse_ms(self.form(), self.value());
         }
         None
