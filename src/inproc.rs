@@ -294,6 +294,7 @@ impl Inproc {
         let batch = self.server.engine().shared(0, self.clock.now());
         let mut step = batch.step();
         step.coordinate(|_| ());
+        while step.hand_over_due(usize::MAX) {}
         while step.drop_loose(usize::MAX) {}
         step.commit();
         drop(step);

@@ -34,6 +34,10 @@ pub(crate) enum Bug {
     IdSlotTwice,
     /// That numbers may have been given out is in no frame.
     RangeUnreserved,
+    /// Who fills a cache may do so though the key was written meanwhile.
+    TokenOutlivesWrite,
+    /// What ends by engine time ends when the hint to expiry says.
+    HintIsDeadline,
 }
 
 /// Whether the bug is in this process.
@@ -70,6 +74,8 @@ pub(crate) fn has(bug: Bug) -> bool {
                 "id-reuse" => Bug::IdReuse,
                 "id-slot-twice" => Bug::IdSlotTwice,
                 "range-unreserved" => Bug::RangeUnreserved,
+                "token-outlives-write" => Bug::TokenOutlivesWrite,
+                "hint-is-deadline" => Bug::HintIsDeadline,
                 _ => panic!("SEEDED_BUG={name}: there is no such bug"),
             })
     };

@@ -5,6 +5,8 @@ use super::spec::Spec;
 /// The families of the table.
 pub(super) const FAMILIES: &[&[Spec]] = &[
     super::barrier::meet::SPECS,
+    super::cache::fill::SPECS,
+    super::cache::get::SPECS,
     super::connection::acl::SPECS,
     super::connection::auth::SPECS,
     super::connection::client::SPECS,
@@ -19,6 +21,8 @@ pub(super) const FAMILIES: &[&[Spec]] = &[
     super::counter::incrbyfloat::SPECS,
     super::counter::increx::SPECS,
     super::fence::set::SPECS,
+    super::idempotency::begin::SPECS,
+    super::idempotency::settle::SPECS,
     super::ids::decode::SPECS,
     super::ids::next::SPECS,
     super::ids::range::SPECS,
@@ -37,6 +41,7 @@ pub(super) const FAMILIES: &[&[Spec]] = &[
     super::key::scan::SPECS,
     super::key::ttl::SPECS,
     super::latch::count::SPECS,
+    super::limit::throttle::SPECS,
     super::lock::acquire::SPECS,
     super::lock::look::SPECS,
     super::lock::release::SPECS,

@@ -68,6 +68,11 @@ pub enum Park {
         /// The call, as the coordinator knows it.
         call: u64,
     },
+    /// `CACHE.GET`, `IDEMP.BEGIN`: its turn, or that the key has become something.
+    Look {
+        /// The call, as the coordinator knows it.
+        call: u64,
+    },
 }
 
 impl Park {
@@ -86,7 +91,8 @@ impl Park {
             Self::Hold { .. }
             | Self::Observe { .. }
             | Self::Latch { .. }
-            | Self::Barrier { .. } => true,
+            | Self::Barrier { .. }
+            | Self::Look { .. } => true,
         }
     }
 
@@ -98,7 +104,8 @@ impl Park {
             | Self::Observe { call, .. }
             | Self::Ids { call, .. }
             | Self::Latch { call }
-            | Self::Barrier { call } => Some(call),
+            | Self::Barrier { call }
+            | Self::Look { call } => Some(call),
             Self::Synced { .. } | Self::Snapshot { .. } | Self::Stop { .. } | Self::Reservation => {
                 None
             }

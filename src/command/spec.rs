@@ -430,6 +430,12 @@ bit_set! {
         FENCE = "fence",
         /// IDs.
         ID = "id",
+        /// Rate limits.
+        LIMIT = "limit",
+        /// Caches that one caller fills for all.
+        CACHE = "cache",
+        /// Requests that are to be done once.
+        IDEMPOTENCY = "idempotency",
     }
 }
 
@@ -486,6 +492,12 @@ pub enum Group {
     Barrier,
     /// IDs, ranges of numbers, short codes.
     Id,
+    /// Rate limits.
+    Limit,
+    /// Caches that one caller fills for all.
+    Cache,
+    /// Requests that are to be done once.
+    Idempotency,
 }
 
 impl Group {
@@ -506,6 +518,9 @@ impl Group {
             Self::Latch => "latch",
             Self::Barrier => "barrier",
             Self::Id => "id",
+            Self::Limit => "limit",
+            Self::Cache => "cache",
+            Self::Idempotency => "idempotency",
         }
     }
 
@@ -526,6 +541,9 @@ impl Group {
             Self::Latch => "Latches",
             Self::Barrier => "Barriers",
             Self::Id => "IDs",
+            Self::Limit => "Rate limits",
+            Self::Cache => "Caches",
+            Self::Idempotency => "Idempotency",
         }
     }
 
@@ -542,6 +560,9 @@ impl Group {
             Self::Latch => Categories::LATCH,
             Self::Barrier => Categories::BARRIER,
             Self::Id => Categories::ID,
+            Self::Limit => Categories::LIMIT,
+            Self::Cache => Categories::CACHE,
+            Self::Idempotency => Categories::IDEMPOTENCY,
             Self::Fence => Categories::FENCE,
         }
     }

@@ -19,8 +19,12 @@ mod effect;
 mod entry;
 mod evict;
 mod extras;
+mod flight;
+mod form;
 mod gate;
+mod gcra;
 mod hash;
+mod idempotency;
 pub mod ids;
 mod index;
 mod keyspace;
@@ -46,6 +50,10 @@ pub use effect::{
 };
 pub use evict::{Bound, Need};
 pub use extras::{Kind, WrongType};
+pub use flight::{Ask, Spent, Wants};
+pub use form::Soft;
+pub use gcra::{Change, Rate, Verdict, whole_seconds};
+pub use idempotency::Record;
 pub use ledger::{Account, Ledger, usable, usable_slots};
 pub use replay::{Cuts, Replay};
 pub use settle::Settler;
@@ -121,6 +129,8 @@ pub struct Engine {
     map_frame: AtomicU64,
     coordinator: Coordinator,
     ids: ids::Ids,
+    /// Whether any key may have a token of who fills it. Relaxed: only a hint where to look.
+    has_tokens: AtomicBool,
     /// Who takes what the coordinator has for connections.
     callers: OnceLock<Box<dyn Callers>>,
     discarded: Mutex<VecDeque<Remains>>,
@@ -155,6 +165,7 @@ impl Engine {
             map_frame: AtomicU64::new(0),
             coordinator: Coordinator::new(options.hash_seed, &ledger),
             ids: ids::Ids::new(),
+            has_tokens: AtomicBool::new(false),
             callers: OnceLock::new(),
             sink: sink.map_or_else(OnceLock::new, OnceLock::from),
             discarded: Mutex::new(VecDeque::new()),

@@ -3,8 +3,8 @@
 //!
 //! The task sleeps until something is due; who sets an earlier deadline wakes it. A turn of the
 //! coordinator ends what is due by itself, so commands never see what is over; the task is for what
-//! nobody asks for. After it, entries that have lost their object or session are removed, some at a
-//! time.
+//! nobody asks for. After it, keys that somebody waits for to be free by now are handed over, and
+//! entries that have lost their object or session are removed, some at a time.
 //!
 //! Cost: with nothing due the task wakes up once a second, to notice that the server stood still.
 
@@ -65,7 +65,8 @@ fn turn(local: &Local) -> bool {
     let batch = server.engine().shared(index, now);
     let mut step = batch.step();
     step.coordinate(|_| ());
-    let has_more = step.drop_loose(LOOSE_MAX);
+    let has_due = step.hand_over_due(LOOSE_MAX);
+    let has_more = step.drop_loose(LOOSE_MAX) || has_due;
     step.commit();
     drop(step);
     drop(batch);

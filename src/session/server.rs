@@ -286,7 +286,8 @@ impl Server {
             | Park::Observe { .. }
             | Park::Latch { .. }
             | Park::Barrier { .. }
-            | Park::Ids { .. } => None,
+            | Park::Ids { .. }
+            | Park::Look { .. } => None,
             Park::Synced {
                 frame,
                 local,

@@ -17,7 +17,9 @@ use super::registry::Registry;
 use super::{Session, Turn, Worker};
 use crate::command::grants::Stretch;
 use crate::command::lock::{claim, look};
+use crate::command::looking::{self, Looking};
 use crate::command::{Park, ReplyError, error};
+use crate::engine::Wants;
 use crate::engine::coordinator::{Callers, HoldInfo, Lost, Name, Outcome, Settled};
 use crate::journal::Needs;
 use crate::session::server::Server;
@@ -108,6 +110,12 @@ impl Session {
             None => return,
         };
         self.parked = None;
+        if let Some(looking) = self.conn.looking.take()
+            && outcome != Outcome::Unblocked
+        {
+            self.look(&looking, outcome == Outcome::Nothing, turn, out);
+            return;
+        }
         let start = out.len();
         let mut writer = Writer::new(out, self.conn.resp);
         if let Park::Ids { wish, .. } = park
@@ -143,6 +151,28 @@ impl Session {
             out.truncate(start);
         }
         self.conn.grants.place(start, out.len());
+        turn.replies += u32::from(out.len() > start);
+    }
+
+    /// Makes a call that waited for a key again; its wait is over or not.
+    fn look(&mut self, looking: &Looking, is_over: bool, turn: &mut Turn<'_>, out: &mut Vec<u8>) {
+        let start = out.len();
+        let mut writer = Writer::new(out, self.conn.resp);
+        let mut step = turn.batch(false).step();
+        let looked = looking::look(&mut step, &mut self.conn, &mut writer, looking, is_over);
+        let frame = step.commit();
+        drop(step);
+        match &looking.ask.wants {
+            Wants::Fill { .. } => turn.told.note_frame(frame),
+            Wants::Begin { .. } => turn.told.note_durable(frame),
+        }
+        match looked {
+            Ok(parked) => self.parked = parked,
+            Err(error) => writer.error_bytes(&error.line()),
+        }
+        if self.conn.replies.silences() {
+            out.truncate(start);
+        }
         turn.replies += u32::from(out.len() > start);
     }
 
@@ -200,6 +230,10 @@ impl Session {
                 turn.disconnect(conn);
             }
         });
+        // It no longer waits: what was handed to it by now, it was not told of.
+        if let Some(looking) = self.conn.looking.take() {
+            looking::give_back(&mut batch.step(), &looking);
+        }
     }
 }
 
@@ -234,7 +268,8 @@ fn write(
             _ => out.null(),
         },
         Park::Barrier { .. } => claim::write_met(out, outcome),
-        Park::Synced { .. }
+        Park::Look { .. }
+        | Park::Synced { .. }
         | Park::Snapshot { .. }
         | Park::Stop { .. }
         | Park::Ids { .. }

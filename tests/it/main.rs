@@ -15,9 +15,11 @@ mod durability;
 mod golden;
 mod ids;
 mod limits;
+mod linear;
 mod locks;
 mod model;
 mod need;
+mod once;
 mod process;
 mod resp;
 mod start;
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
     trials.extend(durability::trials());
     trials.extend(ids::trials());
     trials.extend(locks::trials());
+    trials.extend(once::trials());
     let names = trials.iter().map(|trial| trial.name().to_owned()).collect();
     trials.extend(golden::trials(names));
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -3,7 +3,7 @@
 use crate::command::grants::Grant;
 use crate::command::spec::{Arg, ArgKind};
 use crate::command::words::Words;
-use crate::command::{Cx, Park, ReplyError, error};
+use crate::command::{Conn, Cx, Park, ReplyError, error};
 use crate::engine::Share;
 use crate::engine::coordinator::{
     Claim, Claimed, Kind, Name, Outcome, Refusal, Ticket, Turn, Wanted,
@@ -151,11 +151,16 @@ pub fn after_and_wait(words: &mut Words<'_>) -> (Option<u64>, Option<u64>) {
 
 /// Names this call of the connection.
 pub fn ticket(cx: &mut Cx<'_>) -> Ticket {
-    cx.conn.calls += 1;
-    cx.conn.is_coordinated = true;
+    next_ticket(cx.conn)
+}
+
+/// Names a call of a connection.
+pub fn next_ticket(conn: &mut Conn) -> Ticket {
+    conn.calls += 1;
+    conn.is_coordinated = true;
     Ticket {
-        conn: cx.conn.id,
-        call: cx.conn.calls,
+        conn: conn.id,
+        call: conn.calls,
     }
 }
 

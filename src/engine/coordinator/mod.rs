@@ -40,6 +40,7 @@ mod crowd;
 mod double;
 mod held;
 mod latch;
+mod lookers;
 #[cfg(all(test, loom))]
 mod loom_tests;
 #[cfg(all(test, not(loom)))]
@@ -199,6 +200,8 @@ struct State {
     lives: Wheel<Due>,
     /// On monotonic time: requests by their place.
     waits: Wheel<u32>,
+    /// On engine time: keys that somebody waits for, to be looked at.
+    looks: Wheel<Name>,
     bounds: Bounds,
     /// The last that were given out.
     fence: u64,
@@ -243,7 +246,7 @@ impl Conn {
 
 impl Coordinator {
     pub(super) fn new(hash_seed: u64, ledger: &Arc<Ledger>) -> Self {
-        Self(Mutex::new(State {
+        let mut state = State {
             hasher: KeyHasher::seeded(hash_seed),
             table: HashTable::new(),
             objects: Slab::new(),
@@ -259,6 +262,7 @@ impl Coordinator {
             returned: Vec::new(),
             lives: Wheel::new(),
             waits: Wheel::new(),
+            looks: Wheel::new(),
             bounds: Bounds::default(),
             fence: 0,
             session: 0,
@@ -273,7 +277,9 @@ impl Coordinator {
             heap_bytes: 0,
             tables: room::Tables::default(),
             room: Room::new(ledger),
-        }))
+        };
+        state.report();
+        Self(Mutex::new(state))
     }
 
     /// What kind of object a key is, if it is one. Its shard may be held.
@@ -295,7 +301,9 @@ impl Coordinator {
         if now_ms <= seen.engine_ms && mono_ms <= seen.mono_us / 1_000 {
             return false;
         }
-        state.lives.not_before_ms() <= now_ms || state.waits.not_before_ms() <= mono_ms
+        state.lives.not_before_ms() <= now_ms
+            || state.looks.not_before_ms() <= now_ms
+            || state.waits.not_before_ms() <= mono_ms
     }
 
     /// Whether a session has not ended.
@@ -451,6 +459,7 @@ impl State {
     fn next_due(&mut self) -> (u64, u64) {
         let never = u64::MAX;
         let life = self.lives.next_ms().unwrap_or(never);
+        let life = life.min(self.looks.next_ms().unwrap_or(never));
         (life, self.waits.next_ms().unwrap_or(never))
     }
 
@@ -459,7 +468,8 @@ impl State {
             // It is awake, or will be.
             return;
         }
-        let (life, wait) = (self.lives.not_before_ms(), self.waits.not_before_ms());
+        let life = self.lives.not_before_ms().min(self.looks.not_before_ms());
+        let wait = self.waits.not_before_ms();
         if (life < self.sleeps_until.0 || wait < self.sleeps_until.1)
             && let Some(sleeper) = &self.sleeper
         {

@@ -57,7 +57,9 @@ pub enum Outcome {
         /// The place in order of arrival.
         index: u64,
     },
-    /// It waited in vain for what has no other answer than null.
+    /// The key it waits for is its own now, or has become something: it is to look.
+    Look,
+    /// It waited in vain for what has no other answer than null, or is found out by looking.
     Nothing,
     /// An operator ended it.
     Unblocked,
@@ -741,6 +743,7 @@ impl State {
         }
         self.lives.shrink_if_sparse();
         self.waits.shrink_if_sparse();
+        self.looks.shrink_if_sparse();
         shrink_map(&mut self.sessions);
         shrink_map(&mut self.sids);
         shrink_map(&mut self.conns);
