@@ -152,3 +152,10 @@ loom() {
         cargo test --locked --package linchpin-server --lib --release --target-dir target/loom \
         loom_ -- "$@"
 }
+
+# shuttle [ARGUMENT...]: threads in random interleavings, from LINCHPIN_SEED on, with the arguments
+# for their test binary.
+shuttle() {
+    RUSTFLAGS="--cfg shuttle" cargo test --locked --package linchpin-server --lib \
+        --target-dir target/shuttle shuttle_ -- "$@"
+}

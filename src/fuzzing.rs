@@ -3,8 +3,10 @@
 //! A fuzz target is one call of one of these functions. They panic when a promise of the server is
 //! broken, whatever the input. `cargo test` calls them with every file of the fuzzers' corpora.
 
+mod coordination;
 mod journal;
 
+pub use coordination::coordination;
 pub use journal::{journal_recover, snapshot_load};
 
 use crate::config::{Secret, Settings};
@@ -222,6 +224,28 @@ fn assert_well_formed(mut output: &[u8]) {
 mod tests {
     use crate::command::table;
     use std::path::Path;
+
+    #[test]
+    fn coordination() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/coordination");
+        for file in std::fs::read_dir(&folder).expect("the corpus lies in the repository") {
+            let path = file.unwrap().path();
+            let input = std::fs::read(&path).unwrap();
+            let outcome = std::panic::catch_unwind(|| super::coordination(&input));
+            assert!(outcome.is_ok(), "{}", path.display());
+        }
+    }
+
+    /// Inputs by chance, so that the target is seen to work without a fuzzer.
+    #[test]
+    fn coordination_by_chance() {
+        use rand::{Rng, SeedableRng};
+        for seed in 0..200 {
+            let mut input = [0; 800];
+            rand::rngs::SmallRng::seed_from_u64(seed).fill_bytes(&mut input);
+            super::coordination(&input);
+        }
+    }
 
     /// The corpus, replayed; every command is in it, so that a fuzzer need not guess names.
     #[test]

@@ -9,11 +9,13 @@ mod disk;
 mod loading;
 #[cfg(all(test, not(loom)))]
 mod recovery;
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
 use crate::clock::{Clock, ManualClock};
-use crate::command::host::Durability;
+use crate::command::host::{Durability, Host};
 use crate::config::Settings;
 use crate::engine::{
     Engine, Frame, Recorder, SHARDS_DEFAULT, Settler, Sink, Sweeper, Tally, usable,
@@ -292,8 +294,13 @@ impl Inproc {
         let batch = self.server.engine().shared(0, self.clock.now());
         let mut step = batch.step();
         step.coordinate(|_| ());
+        while step.hand_over_due(usize::MAX) {}
         while step.drop_loose(usize::MAX) {}
         step.commit();
+        drop(step);
+        let random = || Host::random(&*self.server);
+        let engine = self.server.engine();
+        engine.serve_ids(self.clock.now(), &mut { random });
     }
 
     /// Lets every worker's sweeper go once round its shards.

@@ -28,6 +28,16 @@ pub(crate) enum Bug {
     GrantAfterDisconnect,
     /// A release is not asked for its fencing token.
     StaleRelease,
+    /// IDs of a process begin where those of the one before it may have been.
+    IdReuse,
+    /// Two blocks of snowflakes that follow each other share a slot.
+    IdSlotTwice,
+    /// That numbers may have been given out is in no frame.
+    RangeUnreserved,
+    /// Who fills a cache may do so though the key was written meanwhile.
+    TokenOutlivesWrite,
+    /// What ends by engine time ends when the hint to expiry says.
+    HintIsDeadline,
 }
 
 /// Whether the bug is in this process.
@@ -61,6 +71,11 @@ pub(crate) fn has(bug: Bug) -> bool {
                 "fence-reuse" => Bug::FenceReuse,
                 "grant-after-disconnect" => Bug::GrantAfterDisconnect,
                 "stale-release" => Bug::StaleRelease,
+                "id-reuse" => Bug::IdReuse,
+                "id-slot-twice" => Bug::IdSlotTwice,
+                "range-unreserved" => Bug::RangeUnreserved,
+                "token-outlives-write" => Bug::TokenOutlivesWrite,
+                "hint-is-deadline" => Bug::HintIsDeadline,
                 _ => panic!("SEEDED_BUG={name}: there is no such bug"),
             })
     };

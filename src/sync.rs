@@ -1,28 +1,34 @@
 //! Every lock and atomic of the server, in one place, so that a model checker can take their place.
 //!
 //! The face is narrow on purpose: guards without poisoning, no `const` constructors, no timed
-//! locks. A normal build gives `parking_lot` and `std`; `--cfg loom` gives loom's models.
+//! locks. A normal build gives `parking_lot` and `std`; `--cfg loom` gives loom's models, which are
+//! run in every interleaving, and `--cfg shuttle` gives shuttle's, which are run in random ones.
 //!
 //! LIMITATIONS: `Arc` is std's in every build; loom then does not see reference counts, which no
 //! structure here uses to synchronise.
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod real {
     pub(crate) use parking_lot::{Mutex, MutexGuard};
     pub(crate) use std::sync::{OnceLock, atomic};
 }
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 mod real {
-    pub(crate) use loom::sync::{MutexGuard, atomic};
+    #[cfg(loom)]
+    use loom as checker;
+    #[cfg(shuttle)]
+    use shuttle as checker;
 
-    /// loom's mutex behind the face of `parking_lot`'s.
+    pub(crate) use checker::sync::{MutexGuard, atomic};
+
+    /// The checker's mutex behind the face of `parking_lot`'s.
     #[derive(Debug)]
-    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+    pub(crate) struct Mutex<T>(checker::sync::Mutex<T>);
 
     impl<T> Mutex<T> {
         pub(crate) fn new(value: T) -> Self {
-            Self(loom::sync::Mutex::new(value))
+            Self(checker::sync::Mutex::new(value))
         }
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
@@ -34,9 +40,23 @@ mod real {
         pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
             self.0.try_lock().ok()
         }
+
+        // loom does not give back what it guards.
+        #[cfg(shuttle)]
+        pub(crate) fn into_inner(self) -> T {
+            let inner = self.0.into_inner();
+            inner.unwrap_or_else(std::sync::PoisonError::into_inner)
+        }
     }
 
-    /// A cell written once, whose writing and reading loom sees.
+    #[cfg(shuttle)]
+    impl<T: Default> Default for Mutex<T> {
+        fn default() -> Self {
+            Self::new(T::default())
+        }
+    }
+
+    /// A cell written once, whose writing and reading the checker sees.
     #[derive(Debug)]
     pub(crate) struct OnceLock<T> {
         value: std::sync::OnceLock<T>,
@@ -65,7 +85,7 @@ mod real {
                 return value;
             }
             let _one_at_a_time = self.making.lock();
-            // Not by std, which would hold the thread on which loom runs all of its own.
+            // Not by std, which would hold the thread on which a checker runs all of its own.
             if self.value.get().is_none() {
                 let _ = self.value.set(make());
                 self.is_set.store(true, atomic::Ordering::Release);

@@ -3,6 +3,7 @@
 //! A plain struct, owned by the session and handed down: nothing here does I/O.
 
 use super::grants::Grants;
+use super::looking::Looking;
 use super::spec::Spec;
 use crate::engine::{WatchName, Watched, usable, usable_slots};
 use linchpin_protocol::{Request, Version};
@@ -41,6 +42,8 @@ pub struct Conn {
     pub is_coordinated: bool,
     /// Grants whose reply may not have reached the client.
     pub grants: Grants,
+    /// The call that waits for a key, if one does.
+    pub looking: Option<Box<Looking>>,
 }
 
 /// What a client calls itself, and what it says it is.
@@ -211,6 +214,7 @@ impl Conn {
             calls: 0,
             is_coordinated: false,
             grants: Grants::default(),
+            looking: None,
         }
     }
 }

@@ -34,6 +34,8 @@ pub struct Cx<'a> {
     pub is_durable: bool,
     /// Memory is short, and eviction did not help: nothing more may be made.
     pub is_short: bool,
+    /// The reply waits until the disk has this frame; 0 for none.
+    pub durable_frame: u64,
 }
 
 /// A command that ran on behalf of another.

@@ -75,6 +75,10 @@ pub const BAD_CONDITION: ReplyError = err("Invalid condition. Use IFEQ, IFNE, IF
 pub const BAD_NUMKEYS: ReplyError = err("invalid numkeys value");
 /// `MSETEX` with fewer keys and values than it announced.
 pub const TOO_FEW_PAIRS: ReplyError = err("wrong number of key-value pairs");
+/// A rate limit with figures that cannot be.
+pub const BAD_LIMIT: ReplyError = err("burst, count or period is out of range");
+/// `CL.MTHROTTLE` of one key twice.
+pub const DUPLICATE_KEY: ReplyError = err("duplicate key");
 /// `INCREX ... ENX` without a deadline to set.
 pub const ENX_WITHOUT_EXPIRY: ReplyError = err("ENX flag requires an expiration");
 /// `INCREX` with bounds that nothing lies between.
@@ -133,6 +137,13 @@ pub const COUNT_OUT_OF_RANGE: ReplyError = err("count out of range");
 pub const BAD_OWNER: ReplyError = err("owner must have 1 to 256 bytes");
 /// A name that no session can have.
 pub const SESSION_NAME_TOO_LONG: ReplyError = err("name must have at most 256 bytes");
+/// A fingerprint that no request can have.
+pub const FINGERPRINT_TOO_LONG: ReplyError = err("fingerprint must have at most 256 bytes");
+/// A request under the name of another one.
+pub const MISMATCH: ReplyError = coded(
+    "MISMATCH",
+    "the fingerprint is not that of the request which this key was begun with",
+);
 /// A value that a holder cannot proclaim.
 pub const VALUE_TOO_LONG: ReplyError = err("value must have at most 4096 bytes");
 /// `CLIENT UNBLOCK id ERROR`.
@@ -152,6 +163,21 @@ pub const HELD_IN_PART: ReplyError = err("owner holds some of the keys already")
 /// No number can be given out that is sure not to come again.
 pub const FENCES_NOT_RESERVED: ReplyError =
     coded("MISCONF", "fencing tokens cannot be reserved on disk");
+/// No tick of IDs is reserved on the disk yet, where nothing waits.
+pub const IDS_BEING_RESERVED: ReplyError = coded("CLOCK", "ids are being reserved");
+/// No tick of IDs can be reserved.
+pub const IDS_NOT_RESERVED: ReplyError = coded("MISCONF", "ids cannot be reserved on disk");
+/// The clock is before or behind the time that a layout of IDs has.
+pub const IDS_OUT_OF_TIME: ReplyError = err("clock is outside the time of these ids");
+/// `ID.DECODE` of something else.
+pub const INVALID_ID: ReplyError = err("invalid id");
+/// `ID.RANGE` beyond what a client that reads doubles tells apart.
+pub const RANGE_EXHAUSTED: ReplyError = err("id range exhausted");
+/// `ID.SHORT` of more codes than are left.
+pub const CODES_EXHAUSTED: ReplyError = err("code space exhausted");
+/// Letters and a length that make no codes, or too many.
+pub const CODE_SPACE_IMPOSSIBLE: ReplyError =
+    err("alphabet and length must make at most 2^63 codes of different printable letters");
 /// `MULTI` inside `MULTI`.
 pub const NESTED_MULTI: ReplyError = err("MULTI calls can not be nested");
 /// `WATCH` inside `MULTI`.

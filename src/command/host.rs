@@ -55,6 +55,9 @@ pub trait Host: Send + Sync {
 
     /// A random number, of good quality.
     fn random(&self) -> u64;
+
+    /// Random numbers of the same quality, many of them cheaper than one by one.
+    fn fill_random(&self, numbers: &mut [u64]);
 }
 
 /// Where the memory is. Bytes are those the allocator sets aside.

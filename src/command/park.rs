@@ -6,6 +6,7 @@
 //!
 //! [`Cx::parked`]: super::Cx::parked
 
+use super::ids::next::Wish;
 use super::lock::claim::Form;
 
 /// What a call waits for.
@@ -53,8 +54,22 @@ pub enum Park {
         /// The call, as the coordinator knows it.
         call: u64,
     },
+    /// `ID.NEXT`: that IDs can be given out.
+    Ids {
+        /// The call, as the coordinator knows it.
+        call: u64,
+        /// How the reply is written.
+        wish: Wish,
+    },
+    /// `EXEC` of a queue with `ID.NEXT`: that IDs are reserved. It runs then; nothing of it has.
+    Reservation,
     /// `BARRIER.AWAIT`: that all parties have arrived.
     Barrier {
+        /// The call, as the coordinator knows it.
+        call: u64,
+    },
+    /// `CACHE.GET`, `IDEMP.BEGIN`: its turn, or that the key has become something.
+    Look {
         /// The call, as the coordinator knows it.
         call: u64,
     },
@@ -69,12 +84,15 @@ impl Park {
             Self::Synced {
                 replicas, until_ms, ..
             } => replicas > 0 && until_ms.is_none(),
-            Self::Snapshot { .. } | Self::Stop { .. } => false,
+            Self::Snapshot { .. } | Self::Stop { .. } | Self::Ids { .. } | Self::Reservation => {
+                false
+            }
             // Who goes frees others, and who is granted something must be there.
             Self::Hold { .. }
             | Self::Observe { .. }
             | Self::Latch { .. }
-            | Self::Barrier { .. } => true,
+            | Self::Barrier { .. }
+            | Self::Look { .. } => true,
         }
     }
 
@@ -84,9 +102,13 @@ impl Park {
         match self {
             Self::Hold { call, .. }
             | Self::Observe { call, .. }
+            | Self::Ids { call, .. }
             | Self::Latch { call }
-            | Self::Barrier { call } => Some(call),
-            Self::Synced { .. } | Self::Snapshot { .. } | Self::Stop { .. } => None,
+            | Self::Barrier { call }
+            | Self::Look { call } => Some(call),
+            Self::Synced { .. } | Self::Snapshot { .. } | Self::Stop { .. } | Self::Reservation => {
+                None
+            }
         }
     }
 

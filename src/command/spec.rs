@@ -430,6 +430,14 @@ bit_set! {
         BARRIER = "barrier",
         /// Fenced writes.
         FENCE = "fence",
+        /// IDs.
+        ID = "id",
+        /// Rate limits.
+        LIMIT = "limit",
+        /// Caches that one caller fills for all.
+        CACHE = "cache",
+        /// Requests that are to be done once.
+        IDEMPOTENCY = "idempotency",
     }
 }
 
@@ -484,6 +492,14 @@ pub enum Group {
     Latch,
     /// Barriers.
     Barrier,
+    /// IDs, ranges of numbers, short codes.
+    Id,
+    /// Rate limits.
+    Limit,
+    /// Caches that one caller fills for all.
+    Cache,
+    /// Requests that are to be done once.
+    Idempotency,
 }
 
 impl Group {
@@ -503,6 +519,10 @@ impl Group {
             Self::Semaphore => "semaphore",
             Self::Latch => "latch",
             Self::Barrier => "barrier",
+            Self::Id => "id",
+            Self::Limit => "limit",
+            Self::Cache => "cache",
+            Self::Idempotency => "idempotency",
         }
     }
 
@@ -522,6 +542,10 @@ impl Group {
             Self::Semaphore => "Semaphores",
             Self::Latch => "Latches",
             Self::Barrier => "Barriers",
+            Self::Id => "IDs",
+            Self::Limit => "Rate limits",
+            Self::Cache => "Caches",
+            Self::Idempotency => "Idempotency",
         }
     }
 
@@ -537,6 +561,10 @@ impl Group {
             Self::Semaphore => Categories::SEMAPHORE,
             Self::Latch => Categories::LATCH,
             Self::Barrier => Categories::BARRIER,
+            Self::Id => Categories::ID,
+            Self::Limit => Categories::LIMIT,
+            Self::Cache => Categories::CACHE,
+            Self::Idempotency => Categories::IDEMPOTENCY,
             Self::Fence => Categories::FENCE,
         }
     }

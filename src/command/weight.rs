@@ -9,7 +9,7 @@
 
 use super::conn::Multi;
 use super::cx::KEY_LEN_MAX;
-use super::spec::{Flags, Spec};
+use super::spec::{Flags, Group, Spec};
 use crate::engine::Step;
 use linchpin_protocol::{Args, number};
 use std::collections::HashMap;
@@ -17,6 +17,8 @@ use std::collections::HashMap;
 /// What an effect has beside the arguments it is made of, for each of them: 28 bytes at most where
 /// it has a key and a value, 9 where it only removes a key.
 const ARGUMENT_BYTES_MAX: usize = 16;
+/// What a namespace of IDs comes to beside its key, which two effects have: letters and a secret.
+const ID_BYTES_MAX: usize = 192;
 /// What the effect of a fence mark or of a tie has beside its key.
 const EXTRA_BYTES_MAX: usize = 20;
 /// The most arguments of a `SET` that has neither of the two.
@@ -69,6 +71,9 @@ pub fn of_queue(step: &Step<'_>, db: u32, multi: &Multi) -> Option<usize> {
 #[inline]
 fn of_arguments(spec: &Spec, args: Args<'_>) -> usize {
     let bytes = args.bytes_len() + args.len() * ARGUMENT_BYTES_MAX;
+    if spec.group == Group::Id {
+        return bytes + args.get(1).map_or(0, <[u8]>::len) + ID_BYTES_MAX;
+    }
     if args.len() > SET_ARGUMENTS && spec.name == "set" || spec.flags.has(Flags::CARRIES) {
         return bytes + of_extras(args);
     }

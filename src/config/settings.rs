@@ -241,6 +241,14 @@ pub struct Settings {
     pub auto_rewrite_min_bytes: u64,
     /// `journal-backlog-limit`: most bytes on their way to the journal before write commands wait.
     pub journal_backlog_bytes: u64,
+    /// `id-clock-bound`: milliseconds the clock may be behind the last ID.
+    pub id_clock_bound_ms: u32,
+    /// `id-snowflake-epoch`: Unix milliseconds at which the time of snowflakes begins.
+    pub snowflake_epoch_ms: u64,
+    /// `id-snowflake-layout`: bits of time, worker and sequence.
+    pub snowflake_bits: [u32; 3],
+    /// `id-snowflake-worker`: this server's number among those that give out snowflakes.
+    pub snowflake_worker: u32,
     /// `lease-grace`: milliseconds after a restart or a stall in which no lease ends.
     pub lease_grace_ms: u32,
     /// `max-waiters`: most calls that wait for the coordinator at a time.
@@ -298,6 +306,10 @@ impl Default for Settings {
             auto_rewrite_percentage: 100,
             auto_rewrite_min_bytes: 64 * MIB,
             journal_backlog_bytes: 64 * MIB,
+            id_clock_bound_ms: 5_000,
+            snowflake_epoch_ms: 1_577_836_800_000,
+            snowflake_bits: [41, 10, 12],
+            snowflake_worker: 0,
             lease_grace_ms: 10_000,
             max_waiters: 100_000,
             lazyfree_lazy_user_flush: false,
@@ -325,6 +337,14 @@ impl Settings {
                     self.client_query_buffer_limit, self.proto_max_bulk_len
                 ),
             });
+        }
+        if u64::from(self.snowflake_worker) >> self.snowflake_bits[1] > 0 {
+            let directive = "id-snowflake-worker";
+            let reason = format!(
+                "id-snowflake-worker ({}) does not fit into the bits of id-snowflake-layout ({})",
+                self.snowflake_worker, self.snowflake_bits[1]
+            );
+            return Err(SettingError::Conflict { directive, reason });
         }
         if !self.listens_on_tcp() {
             if self.unixsocket.is_some() {

@@ -193,6 +193,9 @@ const DATABASES_MAX: i64 = 65_536;
 /// Most that `proto-max-bulk-len` can be, in bytes: what Redis has unless told otherwise.
 pub const BULK_BYTES_MAX: u64 = 512 << 20;
 
+/// The latest beginning of time for snowflakes: the year 2255.
+const SNOWFLAKE_EPOCH_MS_MAX: i64 = 9_000_000_000_000;
+
 const LOG_LEVELS: &[(&str, LogLevel)] = &[
     ("debug", LogLevel::Debug),
     ("verbose", LogLevel::Verbose),
@@ -327,6 +330,40 @@ pub static DIRECTIVES: &[Directive] = &[
             get: |s| i64::from(s.hz),
             set: |s, turns| s.hz = u32::try_from(turns.clamp(1, 500)).unwrap_or(500),
         },
+    },
+    Directive {
+        name: "id-clock-bound",
+        live: Live::Live,
+        doc: "Milliseconds by which the system's clock may be behind the last ID given out: \
+              further behind, `ID.NEXT` answers `-CLOCK`. A number of `ID.WORKER` is not to be \
+              used before so long after its last holder's end.",
+        field: integer!(id_clock_bound_ms, 0, 3_600_000),
+    },
+    Directive {
+        name: "id-snowflake-epoch",
+        live: Live::Start,
+        doc: "Unix milliseconds at which the time of snowflakes begins; the default is the \
+              beginning of 2020. Fixed in the data directory by the first snowflake given out.",
+        field: integer!(snowflake_epoch_ms, 0, SNOWFLAKE_EPOCH_MS_MAX),
+    },
+    Directive {
+        name: "id-snowflake-layout",
+        live: Live::Start,
+        doc: "Bits of a snowflake's time in milliseconds, of its worker and of its sequence: 63 at \
+              most, at least 32 of time, 1 to 22 of sequence. Fixed in the data directory by the \
+              first snowflake given out.",
+        field: Field::Words {
+            form: "time worker sequence",
+            get: |s| s.snowflake_bits.map(|bits| bits.to_string()).join(" "),
+            set: set_snowflake_bits,
+        },
+    },
+    Directive {
+        name: "id-snowflake-worker",
+        live: Live::Start,
+        doc: "This server's number among all that give out snowflakes for the same use: no two may \
+              have the same. Fixed in the data directory by the first snowflake given out.",
+        field: integer!(snowflake_worker, 0, INT_MAX),
     },
     Directive {
         name: "io-threads",
@@ -564,6 +601,29 @@ fn name_of<T: Copy + PartialEq>(choices: &[(&'static str, T)], value: T) -> &'st
         .iter()
         .find(|(_, choice)| *choice == value)
         .map_or("", |(name, _)| name)
+}
+
+fn set_snowflake_bits(
+    settings: &mut Settings,
+    words: &[&str],
+    _: Phase,
+) -> Result<(), SettingError> {
+    let bits: Vec<u32> = words.iter().filter_map(|word| word.parse().ok()).collect();
+    match bits[..] {
+        [time, worker, sequence]
+            if words.len() == 3
+                && (32..=63).contains(&time)
+                && worker <= 31
+                && (1..=22).contains(&sequence)
+                && time + worker + sequence <= 63 =>
+        {
+            settings.snowflake_bits = [time, worker, sequence];
+            Ok(())
+        }
+        _ => Err(invalid(
+            "argument must be three numbers of bits, 63 together at most",
+        )),
+    }
 }
 
 fn set_bind(settings: &mut Settings, words: &[&str], _: Phase) -> Result<(), SettingError> {

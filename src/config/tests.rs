@@ -40,6 +40,8 @@ fn every_directive_of_redis_is_answered() {
         .chain(["set-max-listpack-entries", "set-max-listpack-value"])
         .chain(["journal-backlog-limit", "log-format"])
         .chain(["lease-grace", "max-waiters"])
+        .chain(["id-clock-bound", "id-snowflake-epoch"])
+        .chain(["id-snowflake-layout", "id-snowflake-worker"])
         .map(str::to_owned)
         .collect();
     let all = Settings::default().matching(&[b"*"]);

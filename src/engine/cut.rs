@@ -13,7 +13,10 @@
 use super::effect::Effect;
 use super::entry::Entry;
 use super::extras::Extra;
+use super::form::{Form, Soft};
+use super::idempotency::Record;
 use super::step::Step;
+use super::value::ValueRef;
 use crate::sync::atomic::Ordering;
 
 /// Entries that are on their way from memory while others are copied.
@@ -74,9 +77,22 @@ fn push_entry(db: u32, entry: Entry<'_>, extra: Extra, out: &mut Vec<u8>) {
         return;
     }
     let key = entry.key();
+    if entry.is_kept() {
+        kept(db, entry).push_to(out);
+        return;
+    }
     // A bare fence has no value.
     if extra.kind.is_none() {
         Effect::put(db, key, entry.value(), entry.deadline_ms()).push_to(out);
+        if let Form::Cached(Soft { at_ms, cost_ms }) = entry.form() {
+            Effect::Soft {
+                db,
+                key,
+                at_ms,
+                cost_ms,
+            }
+            .push_to(out);
+        }
         if entry.is_grown() {
             let suffix = &[];
             Effect::Append { db, key, suffix }.push_to(out);
@@ -87,6 +103,23 @@ fn push_entry(db: u32, entry: Entry<'_>, extra: Extra, out: &mut Vec<u8>) {
     }
     if let Some(session) = extra.session {
         Effect::Tie { db, key, session }.push_to(out);
+    }
+}
+
+/// The effect that would bring back a kept entry.
+fn kept(db: u32, entry: Entry<'_>) -> Effect<'_> {
+    let key = entry.key();
+    match entry.value() {
+        ValueRef::Int(full_ns) => Effect::Limit {
+            db,
+            key,
+            full_ns: full_ns.cast_unsigned(),
+        },
+        ValueRef::Bytes(bytes) => Effect::Idempotency {
+            db,
+            key,
+            record: Record::of(bytes).expect("the value of a record is one"),
+        },
     }
 }
 

@@ -18,6 +18,7 @@ mod coordination;
 
 pub use coordination::{Coordination, Life, Share};
 
+use super::idempotency::Record;
 use super::value::ValueRef;
 use wincode::config::Configuration;
 use wincode::{SchemaRead, SchemaWrite};
@@ -121,6 +122,35 @@ pub enum Effect<'a> {
     },
     /// Something that the coordinator keeps has changed.
     Coordination(Coordination<'a>),
+    /// The key, whatever it was before, is a limit whose bucket is full again at this time.
+    Limit {
+        /// Identity of the database.
+        db: u32,
+        /// The key.
+        key: &'a [u8],
+        /// Nanoseconds of engine time.
+        full_ns: u64,
+    },
+    /// The key, whatever it was before, is this idempotency record.
+    Idempotency {
+        /// Identity of the database.
+        db: u32,
+        /// The key.
+        key: &'a [u8],
+        /// The whole record.
+        record: Record<'a>,
+    },
+    /// The key, which is there, is a cached string.
+    Soft {
+        /// Identity of the database.
+        db: u32,
+        /// The key.
+        key: &'a [u8],
+        /// From this Unix time in milliseconds on it is stale.
+        at_ms: u64,
+        /// What it cost to make, in milliseconds.
+        cost_ms: u32,
+    },
 }
 
 /// The most bytes that a frame may have. What a step adds is bounded before it runs; removals that
@@ -182,6 +212,17 @@ impl<'a> Effect<'a> {
         wincode::config::serialize_into(frame, self, FORMAT)
             .expect("a vector takes whatever is written to it");
     }
+}
+
+/// Adds what is kept as the value of an entry to `bytes`, in the same format.
+pub(super) fn to_bytes(bytes: &mut Vec<u8>, record: &Record<'_>) {
+    wincode::config::serialize_into(bytes, record, FORMAT)
+        .expect("a vector takes whatever is written to it");
+}
+
+/// Reads it back.
+pub(super) fn from_bytes(mut bytes: &[u8]) -> Result<Record<'_>, BadFrame> {
+    <Record<'_> as SchemaRead<'_, Format>>::get(&mut bytes).map_err(|_| BadFrame)
 }
 
 /// The effects of a frame, in order. Ends with the first that cannot be read.
@@ -365,7 +406,7 @@ mod tests {
             key,
             session: 7,
         };
-        vec![
+        let mut all: Vec<(Effect<'static>, &'static [u8])> = vec![
             (
                 put,
                 b"\x00\x03\x03key\x02va\x01\xfd\x00\x68\xe5\xcf\x8b\x01\x00\x00",
@@ -383,6 +424,44 @@ mod tests {
                 b"\x09\x03\x03key\xfd\xff\xff\xff\xff\xff\xff\x1f\x00",
             ),
             (tie, b"\x0a\x03\x03key\x07"),
+        ];
+        all.extend(golden_of_kept());
+        all
+    }
+
+    /// Those of what ends by engine time, or is stale by the system's.
+    fn golden_of_kept() -> Vec<(Effect<'static>, &'static [u8])> {
+        let (db, key) = (3, &b"key"[..]);
+        let limit = Effect::Limit {
+            db,
+            key,
+            full_ns: 1_000_000,
+        };
+        let record = Effect::Idempotency {
+            db,
+            key,
+            record: Record {
+                end_ms: 1_000,
+                token: 9,
+                is_retry: true,
+                owner: b"o",
+                fingerprint: b"fp",
+                response: Some(b"yes"),
+            },
+        };
+        let soft = Effect::Soft {
+            db,
+            key,
+            at_ms: 1_000,
+            cost_ms: 7,
+        };
+        vec![
+            (limit, b"\x0c\x03\x03key\xfc\x40\x42\x0f\x00"),
+            (
+                record,
+                b"\x0d\x03\x03key\xfb\xe8\x03\x09\x01\x01o\x02fp\x01\x03yes",
+            ),
+            (soft, b"\x0e\x03\x03key\xfb\xe8\x03\x07"),
         ]
     }
 
@@ -432,7 +511,7 @@ mod tests {
         #[test]
         fn what_is_no_effect_is_told(
             noise in prop::collection::vec(any::<u8>(), 0..64),
-            number in 0usize..11,
+            number in 0usize..14,
             at in 0usize..32,
             byte: u8,
         ) {

@@ -4,6 +4,8 @@
 //! an entry tells the table.
 
 use super::arena::{Arena, Evacuated, Handle};
+use super::extras::Kind;
+use super::form::{self, Form};
 use super::large::Large;
 use super::ledger::usable_slots;
 use super::pool::Pool;
@@ -11,6 +13,8 @@ use super::record::{self, Parts, Record};
 use super::settle::Settled;
 use super::usage::Usage;
 use super::value::{Encoding, ValueRef};
+use crate::clock::Now;
+use crate::seeded::{self, Bug};
 use std::sync::Arc;
 
 /// `OBJECT ENCODING` calls values up to this length `embstr`, as Redis does.
@@ -80,7 +84,50 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// From this Unix time in milliseconds on the key is gone; `None`: never.
+    /// What it is.
+    #[inline]
+    pub(super) fn form(self) -> Form {
+        match self {
+            Self::Small(record) => record.form(),
+            Self::Large(large) => large.form,
+        }
+    }
+
+    /// Whether it is a limit or a record: no string, not evicted, and over by engine time.
+    #[inline]
+    pub(super) fn is_kept(self) -> bool {
+        match self {
+            Self::Small(record) => record.is_kept(),
+            Self::Large(large) => large.form.is_kept(),
+        }
+    }
+
+    /// What a kept entry is.
+    pub(super) fn kind(self) -> Option<Kind> {
+        self.form().kind()
+    }
+
+    /// From this engine time in milliseconds on a kept entry is over.
+    #[inline]
+    pub(super) fn lapse_ms(self) -> Option<u64> {
+        if self.is_kept() && !seeded::has(Bug::HintIsDeadline) {
+            return form::lapse_ms(self.form(), self.value());
+        }
+        None
+    }
+
+    /// Whether its time is over.
+    #[inline]
+    pub(super) fn is_due(self, now: Now) -> bool {
+        match (self.deadline_ms(), self.lapse_ms()) {
+            (None, _) => false,
+            (Some(_), Some(at)) => at <= now.engine_ms,
+            (Some(at), None) => at <= now.wall_ms,
+        }
+    }
+
+    /// From this Unix time in milliseconds on the key is gone; `None`: never. Of a kept entry, when
+    /// to look whether it is.
     #[inline]
     pub(super) fn deadline_ms(self) -> Option<u64> {
         match self {
@@ -233,18 +280,27 @@ impl Entries {
             self.large_mut(place, |large| large.deadline_ms = deadline_ms);
             return place;
         }
+        self.change(place, |parts| parts.deadline_ms = deadline_ms)
+    }
+
+    /// Makes an entry another form of string; answers where the entry now is.
+    pub(super) fn set_form(&mut self, place: Place, form: Form) -> Place {
+        if place.0 >= Handle::LIMIT {
+            self.large_mut(place, |large| large.form = form);
+            return place;
+        }
+        self.change(place, |parts| parts.form = form)
+    }
+
+    /// Gives a small entry parts that it may have no room for where it is.
+    fn change(&mut self, place: Place, change: impl FnOnce(&mut Parts<'_>)) -> Place {
         let record = Record(self.arena.get(Handle(place.0)));
         let mut copy = [0; record::BYTES_MAX];
         let len = record.len();
         copy[..len].copy_from_slice(&record.0[..len]);
-        let parts = Record(&copy).parts();
-        self.replace(
-            place,
-            &Parts {
-                deadline_ms,
-                ..parts
-            },
-        )
+        let mut parts = Record(&copy).parts();
+        change(&mut parts);
+        self.replace(place, &parts)
     }
 
     /// Notes what is known of the uses of an entry.
@@ -372,6 +428,7 @@ impl Entries {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::engine::form::Soft;
     use crate::engine::usage::Mark;
     use crate::engine::value::IntText;
     use proptest::prelude::*;
@@ -383,6 +440,7 @@ mod tests {
         text: Vec<u8>,
         int: bool,
         grown: bool,
+        form: Form,
         deadline_ms: Option<u64>,
         usage: Usage,
     }
@@ -394,6 +452,7 @@ mod tests {
         Append(Vec<u8>),
         WriteRange(usize, Vec<u8>),
         Deadline(Option<u64>),
+        Form(Form),
         Used(Usage),
         Remove,
     }
@@ -416,6 +475,14 @@ mod tests {
                 mark: Mark(mark),
             })
         };
+        let soft_at = prop_oneof![0u64..1 << 47, any::<u64>()];
+        let form = prop_oneof![
+            Just(Form::Plain),
+            Just(Form::Limit),
+            Just(Form::Idempotency),
+            (soft_at, any::<u32>())
+                .prop_map(|(at_ms, cost_ms)| Form::Cached(Soft { at_ms, cost_ms })),
+        ];
         let op = prop_oneof![
             4 => (bytes(60), at(), usage()).prop_map(|(b, d, a)| Op::Put(b, d, a)),
             1 => (bytes(2_000), at(), usage()).prop_map(|(b, d, a)| Op::Put(b, d, a)),
@@ -423,6 +490,7 @@ mod tests {
             1 => bytes(40).prop_map(Op::Append),
             1 => (0usize..90, bytes(40)).prop_map(|(at, b)| Op::WriteRange(at, b)),
             1 => at().prop_map(Op::Deadline),
+            2 => form.prop_map(Op::Form),
             1 => usage().prop_map(Op::Used),
             3 => Just(Op::Remove),
         ];
@@ -447,6 +515,8 @@ mod tests {
         assert_eq!(entry.key(), key);
         assert_eq!(entry.value().text(&mut IntText::default()), naive.text);
         assert_eq!(matches!(entry.value(), ValueRef::Int(_)), naive.int);
+        assert_eq!(entry.form(), naive.form);
+        assert_eq!(entry.is_kept(), naive.form.is_kept());
         assert_eq!(entry.deadline_ms(), naive.deadline_ms);
         assert_eq!(entry.usage(), naive.usage);
         let encoding = match naive {
@@ -459,6 +529,23 @@ mod tests {
         assert_eq!(entry.encoding(), encoding);
     }
 
+    /// Puts an entry where the one of its key is, if there is one.
+    fn put(entries: &mut Entries, place: Option<Place>, parts: &Parts<'_>) -> (Place, Naive) {
+        let place = match place {
+            Some(place) => entries.replace(place, parts),
+            None => entries.add(parts),
+        };
+        let naive = Naive {
+            text: parts.value.text(&mut IntText::default()).to_vec(),
+            int: matches!(parts.value, ValueRef::Int(_)),
+            grown: false,
+            form: Form::Plain,
+            deadline_ms: parts.deadline_ms,
+            usage: parts.usage,
+        };
+        (place, naive)
+    }
+
     fn apply(
         entries: &mut Entries,
         known: &mut HashMap<Vec<u8>, (Place, Naive)>,
@@ -466,29 +553,16 @@ mod tests {
         op: Op,
     ) {
         let old = known.remove(&key);
-        let put = |entries: &mut Entries, value: ValueRef<'_>, deadline_ms, usage| {
+        let place = old.as_ref().map(|(place, _)| *place);
+        let put = |entries: &mut Entries, value, deadline_ms, usage| {
             let parts = Parts {
                 key: &key,
                 value,
+                form: Form::Plain,
                 deadline_ms,
                 usage,
             };
-            let place = match &old {
-                Some((place, _)) => entries.replace(*place, &parts),
-                None => entries.add(&parts),
-            };
-            let text = value.text(&mut IntText::default()).to_vec();
-            let int = matches!(value, ValueRef::Int(_));
-            (
-                place,
-                Naive {
-                    text,
-                    int,
-                    grown: false,
-                    deadline_ms,
-                    usage,
-                },
-            )
+            put(entries, place, &parts)
         };
         let new = match (op, old.clone()) {
             (Op::Put(b, d, a), _) => put(entries, ValueRef::Bytes(&b), d, a),
@@ -520,6 +594,10 @@ mod tests {
             (Op::Deadline(at), Some((place, mut naive))) => {
                 naive.deadline_ms = at;
                 (entries.set_deadline_ms(place, at), naive)
+            }
+            (Op::Form(form), Some((place, mut naive))) => {
+                naive.form = form;
+                (entries.set_form(place, form), naive)
             }
             (Op::Used(at), Some((place, mut naive))) => {
                 naive.usage = at;
@@ -562,6 +640,7 @@ mod tests {
             let parts = Parts {
                 key: &key,
                 value,
+                form: Form::Plain,
                 deadline_ms: None,
                 usage: Usage::default(),
             };

@@ -431,7 +431,7 @@ impl Evictor {
             while seen < samples && looked < BUCKETS_MAX && self.hand.bucket < shard.buckets() {
                 if let Some(entry) = shard.at(self.hand.bucket) {
                     let hasher = &step.engine().hasher;
-                    let is_spared = has_extras && shard.is_spared(entry.key(), hasher);
+                    let is_spared = has_extras && shard.is_spared(entry, hasher);
                     seen += usize::from(!is_spared && self.meet(step, entry));
                 }
                 (self.hand.bucket, looked) = (self.hand.bucket + 1, looked + 1);
@@ -514,6 +514,7 @@ impl Step<'_> {
         while engine.is_over_bound() && evictor.settler.run(self, SETTLING_EFFORT) {}
         let bound = engine.bound();
         if bound.policy == Policy::NoEviction {
+            self.drop_tokens_over_bound();
             return !engine.is_over_bound();
         }
         let mut went = 0;
@@ -523,6 +524,7 @@ impl Step<'_> {
             }
             let is_frame_full = self.frame_bytes() >= FRAME_BYTES_MAX;
             if is_frame_full || !evictor.evict_one(self, &bound) {
+                self.drop_tokens_over_bound();
                 return !engine.is_over_bound();
             }
             went += 1;
@@ -533,6 +535,13 @@ impl Step<'_> {
         }
         engine.settle_excess();
         true
+    }
+
+    /// Where nothing may be evicted, tokens of fillers go before a command is refused.
+    fn drop_tokens_over_bound(&mut self) {
+        if self.engine().is_over_bound() {
+            self.drop_tokens();
+        }
     }
 
     /// How early an entry goes: the highest first, one past its deadline before all.

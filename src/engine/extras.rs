@@ -1,5 +1,6 @@
 //! What some entries have beside value and deadline: a kind that is no string, a fence mark, a tie
-//! to a session.
+//! to a session. Limits and idempotency records have it in the entry itself (`form.rs`), and are
+//! only counted here.
 //!
 //! ```text
 //!   shard --- table ---> entry                      record: key, value, deadline, last use
@@ -25,6 +26,7 @@
 //! a hash table by the hash that is known already; 64 bytes and the key for each extra.
 
 use super::coordinator::Coordinator;
+use super::flight::Flights;
 use super::ledger::usable;
 use hashbrown::HashTable;
 
@@ -41,6 +43,16 @@ pub enum Kind {
     Barrier,
     /// A fence mark without a value.
     Fence,
+    /// A range of numbers.
+    IdRange,
+    /// Short codes.
+    IdShort,
+    /// A pool of workers' numbers.
+    IdWorker,
+    /// A rate limit.
+    Limit,
+    /// An idempotency record.
+    Idempotency,
 }
 
 impl Kind {
@@ -53,12 +65,26 @@ impl Kind {
             Self::Latch => "latch",
             Self::Barrier => "barrier",
             Self::Fence => "fence",
+            Self::IdRange => "idrange",
+            Self::IdShort => "idshort",
+            Self::IdWorker => "idworker",
+            Self::Limit => "limit",
+            Self::Idempotency => "idempotency",
         }
     }
 
     /// Whether the object is the coordinator's, and its entry no more than a marker.
     pub(super) const fn is_marked(self) -> bool {
-        !matches!(self, Self::Fence)
+        match self {
+            Self::Lock
+            | Self::Semaphore
+            | Self::Latch
+            | Self::Barrier
+            | Self::IdRange
+            | Self::IdShort
+            | Self::IdWorker => true,
+            Self::Fence | Self::Limit | Self::Idempotency => false,
+        }
     }
 }
 
@@ -104,13 +130,17 @@ impl Extra {
     }
 }
 
-/// The extras of one shard: at least one.
+/// The extras of one shard: at least one, or a kept entry, or a flight.
 #[derive(Debug, Default)]
 pub(super) struct Extras {
     /// Any one of them: most shards that have any have one lock that is held.
     first: Option<Held>,
     /// All others.
     table: HashTable<Held>,
+    /// Kept entries, which have a deadline and are in no table here.
+    kept: usize,
+    /// What is known of keys that may not be there.
+    pub(super) flights: Flights,
     /// Bytes that the keys take.
     key_bytes: usize,
     /// How many are of entries with a deadline.
@@ -206,14 +236,34 @@ impl Extras {
         Some(held.extra)
     }
 
+    /// Whether there is nothing to know of any entry.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0 && self.kept == 0 && self.flights.is_empty()
+    }
+
+    /// Number of entries that are not evicted.
+    pub(super) fn spared(&self) -> usize {
+        self.len() + self.kept
+    }
+
     /// Number of entries that have any.
-    pub(super) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.table.len() + usize::from(self.first.is_some())
     }
 
     /// Number of those that have a deadline.
     pub(super) fn volatile(&self) -> usize {
-        self.volatile
+        self.volatile + self.kept
+    }
+
+    /// Number of kept entries.
+    pub(super) fn kept(&self) -> usize {
+        self.kept
+    }
+
+    /// Notes that a kept entry came (1) or went (-1).
+    pub(super) fn note_kept(&mut self, step: isize) {
+        self.kept = self.kept.saturating_add_signed(step);
     }
 
     /// Each key that has any, with what it has.
@@ -224,7 +274,10 @@ impl Extras {
 
     /// Bytes held on the heap, its own among them. O(1).
     pub(super) fn heap_bytes(&self) -> usize {
-        usable(size_of::<Self>()) + usable(self.table.allocation_size()) + self.key_bytes
+        usable(size_of::<Self>())
+            + usable(self.table.allocation_size())
+            + self.key_bytes
+            + self.flights.heap_bytes()
     }
 }
 

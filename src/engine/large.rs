@@ -1,6 +1,7 @@
 //! Entries too large for a record, that grow in place, or with a deadline no record can hold: each
 //! has allocations of its own.
 
+use super::form::Form;
 use super::ledger::usable;
 use super::record::Parts;
 use super::usage::Usage;
@@ -11,6 +12,7 @@ use super::value::{IntText, ValueRef};
 pub(super) struct Large {
     pub(super) key: Box<[u8]>,
     value: Value,
+    pub(super) form: Form,
     pub(super) deadline_ms: Option<u64>,
     pub(super) usage: Usage,
 }
@@ -31,6 +33,7 @@ impl Large {
                 ValueRef::Int(n) => Value::Int(n),
                 ValueRef::Bytes(bytes) => Value::Whole(bytes.into()),
             },
+            form: parts.form,
             deadline_ms: parts.deadline_ms,
             usage: parts.usage,
         }
@@ -79,6 +82,7 @@ impl Large {
         Parts {
             key: &self.key,
             value: self.value(),
+            form: self.form,
             deadline_ms: self.deadline_ms,
             usage: self.usage,
         }

@@ -19,8 +19,13 @@ mod effect;
 mod entry;
 mod evict;
 mod extras;
+mod flight;
+mod form;
 mod gate;
+mod gcra;
 mod hash;
+mod idempotency;
+pub mod ids;
 mod index;
 mod keyspace;
 mod large;
@@ -45,6 +50,10 @@ pub use effect::{
 };
 pub use evict::{Bound, Need};
 pub use extras::{Kind, WrongType};
+pub use flight::{Ask, Spent, Wants};
+pub use form::Soft;
+pub use gcra::{Change, Rate, Verdict, whole_seconds};
+pub use idempotency::Record;
 pub use ledger::{Account, Ledger, usable, usable_slots};
 pub use replay::{Cuts, Replay};
 pub use settle::Settler;
@@ -119,6 +128,9 @@ pub struct Engine {
     /// The last frame that changed which database stands where. Under the gate, too.
     map_frame: AtomicU64,
     coordinator: Coordinator,
+    ids: ids::Ids,
+    /// Whether any key may have a token of who fills it. Relaxed: only a hint where to look.
+    has_tokens: AtomicBool,
     /// Who takes what the coordinator has for connections.
     callers: OnceLock<Box<dyn Callers>>,
     discarded: Mutex<VecDeque<Remains>>,
@@ -152,6 +164,8 @@ impl Engine {
             recording: AtomicBool::new(sink.is_some()),
             map_frame: AtomicU64::new(0),
             coordinator: Coordinator::new(options.hash_seed, &ledger),
+            ids: ids::Ids::new(),
+            has_tokens: AtomicBool::new(false),
             callers: OnceLock::new(),
             sink: sink.map_or_else(OnceLock::new, OnceLock::from),
             discarded: Mutex::new(VecDeque::new()),
@@ -211,6 +225,19 @@ impl Engine {
     /// The coordinator: its bounds, its fences, its sleeper.
     pub(crate) fn coordinator(&self) -> &Coordinator {
         &self.coordinator
+    }
+
+    /// Who gives out IDs.
+    pub fn ids(&self) -> &ids::Ids {
+        &self.ids
+    }
+
+    /// Serves calls that wait for IDs, as far as can be; `chance` is random.
+    pub(crate) fn serve_ids(&self, now: Now, chance: &mut dyn FnMut() -> u64) {
+        for settled in self.ids.serve(now, chance) {
+            // IDs that nobody takes are of no use to anybody else.
+            let _ = self.callers.get().map(|callers| callers.settle(settled, 0));
+        }
     }
 
     /// Whether effects are told to the sink. Inside the gate it stays what it is.

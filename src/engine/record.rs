@@ -9,6 +9,9 @@
 //!                              if F_DEADLINE               unless F_INT        +----------------+
 //! ```
 //!
+//! A cached string has 10 bytes more before the length of its key: when it becomes stale (u48, ms)
+//! and what it cost to make (u32, ms).
+//!
 //! A record stands in an [`Arena`](super::arena::Arena), which gives it room in steps of eight
 //! bytes and finds the next record by [`len`]. What does not fit in [`BYTES_MAX`], grows in place
 //! or has a deadline beyond the year 10,000 lives outside, as a `Large`.
@@ -16,8 +19,10 @@
 //! Invariants: lengths in the header add up to [`len`]; the first byte of a record is never
 //! [`HOLE`].
 //!
-//! Cost: 8 bytes above key and value, 14 with a deadline, up to 4 more for long keys and values.
+//! Cost: 8 bytes above key and value, 14 with a deadline, 24 of a cached string, up to 4 more for
+//! long keys and values.
 
+use super::form::{Form, Soft};
 use super::usage::{Mark, Usage};
 use super::value::ValueRef;
 
@@ -25,11 +30,20 @@ use super::value::ValueRef;
 const F_INT: u8 = 1;
 /// A deadline follows the mark.
 const F_DEADLINE: u8 = 2;
+/// What makes a cached string one follows the deadline.
+const F_CACHED: u8 = 4;
+/// It is a limit.
+const F_LIMIT: u8 = 8;
+/// It is an idempotency record.
+const F_IDEMPOTENCY: u8 = 16;
+/// Those of what is no string.
+const F_KEPT: u8 = F_LIMIT | F_IDEMPOTENCY;
 /// The first byte of what is no record: set by the arena.
 pub(super) const HOLE: u8 = 0x80;
 
 const FIXED_BYTES: usize = 6;
 const DEADLINE_BYTES: usize = 6;
+const SOFT_BYTES: usize = DEADLINE_BYTES + 4;
 const INT_BYTES: usize = 8;
 /// Lengths from this on take three bytes.
 const LONG: usize = 128;
@@ -47,6 +61,7 @@ pub(super) const DEADLINE_MS_MAX: u64 = 1 << 48;
 pub(super) struct Parts<'a> {
     pub(super) key: &'a [u8],
     pub(super) value: ValueRef<'a>,
+    pub(super) form: Form,
     pub(super) deadline_ms: Option<u64>,
     pub(super) usage: Usage,
 }
@@ -54,9 +69,14 @@ pub(super) struct Parts<'a> {
 impl Parts<'_> {
     /// The bytes a record of these parts takes; `None` if they do not fit in one.
     pub(super) fn bytes(&self) -> Option<usize> {
-        if self.deadline_ms.is_some_and(|at| at >= DEADLINE_MS_MAX) {
+        if self.is_too_late() {
             return None;
         }
+        let soft = if let Form::Cached(_) = self.form {
+            SOFT_BYTES
+        } else {
+            0
+        };
         let deadline = if self.deadline_ms.is_some() {
             DEADLINE_BYTES
         } else {
@@ -67,7 +87,7 @@ impl Parts<'_> {
             ValueRef::Bytes(bytes) => length_bytes(bytes.len()) + bytes.len(),
         };
         let key = length_bytes(self.key.len()) + self.key.len();
-        let bytes = FIXED_BYTES + deadline + key + value;
+        let bytes = FIXED_BYTES + deadline + soft + key + value;
         (bytes <= BYTES_MAX).then_some(bytes)
     }
 
@@ -79,6 +99,10 @@ impl Parts<'_> {
         if let Some(deadline_ms) = self.deadline_ms {
             to[at..at + DEADLINE_BYTES].copy_from_slice(&deadline_ms.to_le_bytes()[..6]);
             at += DEADLINE_BYTES;
+        }
+        if let Form::Cached(soft) = self.form {
+            to[at..at + SOFT_BYTES].copy_from_slice(&soft_bytes(soft));
+            at += SOFT_BYTES;
         }
         at = write_length(to, at, self.key.len());
         if let ValueRef::Bytes(bytes) = self.value {
@@ -98,8 +122,7 @@ impl Parts<'_> {
     /// as the old one is; answers whether it did.
     #[inline]
     pub(super) fn rewrite(&self, to: &mut [u8]) -> bool {
-        let too_late = self.deadline_ms.is_some_and(|at| at >= DEADLINE_MS_MAX);
-        if to[0] != self.flags() || too_late {
+        if to[0] != self.flags() || self.is_too_late() {
             return false;
         }
         let spans = Record(to).spans();
@@ -114,8 +137,19 @@ impl Parts<'_> {
             to[FIXED_BYTES..FIXED_BYTES + DEADLINE_BYTES]
                 .copy_from_slice(&deadline_ms.to_le_bytes()[..DEADLINE_BYTES]);
         }
+        if let Form::Cached(soft) = self.form {
+            let at = Record(to).soft_at();
+            to[at..at + SOFT_BYTES].copy_from_slice(&soft_bytes(soft));
+        }
         set_usage(to, self.usage);
         true
+    }
+
+    /// Whether one of its times is later than a record can hold.
+    fn is_too_late(&self) -> bool {
+        let is_late = |at: u64| at >= DEADLINE_MS_MAX;
+        self.deadline_ms.is_some_and(is_late)
+            || matches!(self.form, Form::Cached(soft) if is_late(soft.at_ms))
     }
 
     fn flags(&self) -> u8 {
@@ -127,7 +161,13 @@ impl Parts<'_> {
             Some(_) => F_DEADLINE,
             None => 0,
         };
-        int | deadline
+        let form = match self.form {
+            Form::Plain => 0,
+            Form::Cached(_) => F_CACHED,
+            Form::Limit => F_LIMIT,
+            Form::Idempotency => F_IDEMPOTENCY,
+        };
+        int | deadline | form
     }
 }
 
@@ -145,13 +185,8 @@ struct Spans {
 impl<'a> Record<'a> {
     #[inline]
     fn spans(self) -> Spans {
-        let at = FIXED_BYTES
-            + if self.has(F_DEADLINE) {
-                DEADLINE_BYTES
-            } else {
-                0
-            };
-        let (key_len, at) = read_length(self.0, at);
+        let soft = if self.has(F_CACHED) { SOFT_BYTES } else { 0 };
+        let (key_len, at) = read_length(self.0, self.soft_at() + soft);
         let (value_len, key) = if self.has(F_INT) {
             (INT_BYTES, at)
         } else {
@@ -167,6 +202,38 @@ impl<'a> Record<'a> {
     #[inline]
     fn has(self, flag: u8) -> bool {
         self.0[0] & flag != 0
+    }
+
+    /// Where what makes a cached string one stands, if it is one.
+    #[inline]
+    fn soft_at(self) -> usize {
+        FIXED_BYTES
+            + if self.has(F_DEADLINE) {
+                DEADLINE_BYTES
+            } else {
+                0
+            }
+    }
+
+    /// What it is.
+    #[inline]
+    pub(super) fn form(self) -> Form {
+        if !self.has(F_CACHED | F_KEPT) {
+            return Form::Plain;
+        }
+        if self.has(F_LIMIT) {
+            Form::Limit
+        } else if self.has(F_IDEMPOTENCY) {
+            Form::Idempotency
+        } else {
+            Form::Cached(read_soft(&self.0[self.soft_at()..]))
+        }
+    }
+
+    /// Whether it is no string.
+    #[inline]
+    pub(super) fn is_kept(self) -> bool {
+        self.has(F_KEPT)
     }
 
     /// The bytes the record takes.
@@ -224,6 +291,7 @@ impl<'a> Record<'a> {
         Parts {
             key: self.key(),
             value: self.value(),
+            form: self.form(),
             deadline_ms: self.deadline_ms(),
             usage: self.usage(),
         }
@@ -257,6 +325,23 @@ fn equal(a: &[u8], b: &[u8]) -> bool {
             .all(|(a, b)| u64::from_ne_bytes(*a) == u64::from_ne_bytes(*b))
     };
     words() && a_rest.iter().zip(b_rest).all(|(a, b)| a == b)
+}
+
+fn soft_bytes(soft: Soft) -> [u8; SOFT_BYTES] {
+    let mut bytes = [0; SOFT_BYTES];
+    bytes[..DEADLINE_BYTES].copy_from_slice(&soft.at_ms.to_le_bytes()[..DEADLINE_BYTES]);
+    bytes[DEADLINE_BYTES..].copy_from_slice(&soft.cost_ms.to_le_bytes());
+    bytes
+}
+
+fn read_soft(bytes: &[u8]) -> Soft {
+    let (mut at, mut cost) = ([0; 8], [0; 4]);
+    at[..DEADLINE_BYTES].copy_from_slice(&bytes[..DEADLINE_BYTES]);
+    cost.copy_from_slice(&bytes[DEADLINE_BYTES..SOFT_BYTES]);
+    Soft {
+        at_ms: u64::from_le_bytes(at),
+        cost_ms: u32::from_le_bytes(cost),
+    }
 }
 
 fn length_bytes(len: usize) -> usize {

@@ -11,6 +11,7 @@ use super::Engine;
 use super::effect::{BadFrame, Coordination, Effect, Effects};
 use super::entry::Entry;
 use super::extras::{Extra, Kind};
+use super::form::{Form, Soft};
 use super::hash::KeyHasher;
 use super::step::{Batch, Deadline, Free, Slot, Step};
 use super::value::ValueRef;
@@ -193,7 +194,10 @@ impl Replay<'_> {
                 | Effect::Deadline { db, key, .. }
                 | Effect::Remove { db, key }
                 | Effect::Fence { db, key, .. }
-                | Effect::Tie { db, key, .. } => {
+                | Effect::Tie { db, key, .. }
+                | Effect::Limit { db, key, .. }
+                | Effect::Idempotency { db, key, .. }
+                | Effect::Soft { db, key, .. } => {
                     if number > cuts.of_key(db, key).ok_or(BadFrame)? {
                         self.apply_one(&effect)?;
                     }
@@ -242,21 +246,13 @@ impl Replay<'_> {
                 key,
                 bytes,
                 deadline_ms,
-            } => {
-                let deadline = deadline_ms.map_or(Deadline::None, Deadline::At);
-                let value = ValueRef::Bytes(bytes);
-                self.on_key(db, key, |slot| slot.put(value, deadline))
-            }
+            } => self.put(db, key, ValueRef::Bytes(bytes), deadline_ms),
             Effect::PutInt {
                 db,
                 key,
                 number,
                 deadline_ms,
-            } => {
-                let deadline = deadline_ms.map_or(Deadline::None, Deadline::At);
-                let value = ValueRef::Int(number);
-                self.on_key(db, key, |slot| slot.put(value, deadline))
-            }
+            } => self.put(db, key, ValueRef::Int(number), deadline_ms),
             Effect::Append { db, key, suffix } => self.on_entry(db, key, |slot| {
                 slot.append(suffix);
             }),
@@ -285,9 +281,23 @@ impl Replay<'_> {
                 Ok(())
             }
             Effect::Fence { db, key, fence } => self.on_key(db, key, |slot| {
-                slot.raise_fence(fence);
+                if !slot.is_kept() {
+                    slot.raise_fence(fence);
+                }
             }),
             Effect::Tie { db, key, session } => self.on_entry(db, key, |slot| slot.tie(session)),
+            Effect::Limit { db, key, full_ns } => {
+                self.on_key(db, key, |slot| slot.set_limit(full_ns))
+            }
+            Effect::Idempotency { db, key, record } => {
+                self.on_key(db, key, |slot| slot.set_record(&record))
+            }
+            Effect::Soft {
+                db,
+                key,
+                at_ms,
+                cost_ms,
+            } => self.on_entry(db, key, |slot| slot.set_soft(Soft { at_ms, cost_ms })),
             Effect::Unrecorded => Ok(()),
             Effect::Coordination(change) => self.coordinate(&change),
             Effect::Swap { a, b } => {
@@ -296,6 +306,17 @@ impl Replay<'_> {
                 Ok(())
             }
         }
+    }
+
+    fn put(
+        &self,
+        db: u32,
+        key: &[u8],
+        value: ValueRef<'_>,
+        deadline_ms: Option<u64>,
+    ) -> Result<(), BadFrame> {
+        let deadline = deadline_ms.map_or(Deadline::None, Deadline::At);
+        self.on_key(db, key, |slot| slot.put(value, deadline))
     }
 
     fn coordinate(&mut self, change: &Coordination<'_>) -> Result<(), BadFrame> {
@@ -319,7 +340,7 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// The same, for what can only be done to a key that is there.
+    /// The same, for what can only be done to a string, or its like, that is there.
     fn on_entry(
         &self,
         id: u32,
@@ -328,7 +349,7 @@ impl Replay<'_> {
     ) -> Result<(), BadFrame> {
         let mut is_there = true;
         self.on_key(id, key, |slot| {
-            is_there = slot.exists();
+            is_there = slot.exists() && !slot.is_kept();
             if is_there {
                 change(slot);
             }
@@ -359,7 +380,9 @@ fn places(step: &Step<'_>) -> Vec<u32> {
 
 /// The hash of one entry. The sum over all entries does not depend on their order.
 fn hash((db, id): (u32, u32), entry: Entry<'_>, extra: Extra) -> u128 {
-    let (key, value, deadline_ms) = (entry.key(), entry.value(), entry.deadline_ms());
+    let (key, value) = (entry.key(), entry.value());
+    // When to look at a kept entry is no state: its end is in its value.
+    let deadline_ms = entry.deadline_ms().filter(|_| !entry.is_kept());
     let mut bytes = Vec::with_capacity(64 + key.len());
     bytes.extend_from_slice(&db.to_le_bytes());
     bytes.extend_from_slice(&id.to_le_bytes());
@@ -368,7 +391,12 @@ fn hash((db, id): (u32, u32), entry: Entry<'_>, extra: Extra) -> u128 {
         bytes.push(number.is_some().into());
         bytes.extend_from_slice(&number.unwrap_or(0).to_le_bytes());
     }
-    let form = extra.kind.map_or(entry.encoding().name(), Kind::name);
+    if let Form::Cached(soft) = entry.form() {
+        bytes.extend_from_slice(&soft.at_ms.to_le_bytes());
+        bytes.extend_from_slice(&soft.cost_ms.to_le_bytes());
+    }
+    let kind = extra.kind.or(entry.kind());
+    let form = kind.map_or(entry.encoding().name(), Kind::name);
     bytes.extend_from_slice(form.as_bytes());
     bytes.extend_from_slice(&(key.len() as u64).to_le_bytes());
     bytes.extend_from_slice(key);

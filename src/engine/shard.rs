@@ -21,6 +21,8 @@
 use super::deadlines::{BLOCK_BUCKETS, Bounds, NEVER_MS};
 use super::entry::{Entries, Entry, Place};
 use super::extras::{Extra, Extras};
+use super::flight::{Flights, PURGE_APART_MS};
+use super::form::{self, Form};
 use super::hash::KeyHasher;
 use super::index::{Hashes, Index};
 use super::ledger::{Ledger, Share, usable, usable_slots};
@@ -29,6 +31,7 @@ use super::pool::Pool;
 use super::record::Parts;
 use super::settle::Settled;
 use super::usage::{Draws, Rules, Touch, Usage};
+use crate::clock::Now;
 use std::sync::Arc;
 
 /// Deadlines count in sums as no later than this, the year 2109.
@@ -239,6 +242,9 @@ impl Shard {
     pub(super) fn insert(&mut self, hash: u64, parts: &Parts<'_>, hasher: &KeyHasher) -> usize {
         debug_assert!(self.find(hash, parts.key).is_none());
         self.note_deadline(parts.deadline_ms);
+        if parts.form.is_kept() {
+            self.note_kept(1);
+        }
         let place = self.entries.add(parts);
         let (entries, rebuilds) = (&self.entries, self.table.rebuilds());
         let keys = Keys { entries, hasher };
@@ -252,7 +258,11 @@ impl Shard {
     /// Gives the entry in `bucket`, which is there, new parts; the key stays the same.
     pub(super) fn replace(&mut self, bucket: usize, parts: &Parts<'_>, hasher: &KeyHasher) {
         let place = self.place(bucket);
-        let old_ms = self.entries.get(place).deadline_ms();
+        let old = self.entries.get(place);
+        let (old_ms, was_kept) = (old.deadline_ms(), old.is_kept());
+        if was_kept != parts.form.is_kept() {
+            self.note_kept(if was_kept { -1 } else { 1 });
+        }
         if parts.deadline_ms != old_ms {
             self.note_deadline(parts.deadline_ms);
             self.forget_deadline(old_ms);
@@ -287,6 +297,14 @@ impl Shard {
         let place = self
             .entries
             .set_deadline_ms(self.place(bucket), deadline_ms);
+        self.table.set(bucket, place);
+        self.compact_if_sparse(hasher);
+        self.report();
+    }
+
+    /// Makes the entry in `bucket`, a string that is there, another form of string.
+    pub(super) fn set_form(&mut self, bucket: usize, form: Form, hasher: &KeyHasher) {
+        let place = self.entries.set_form(self.place(bucket), form);
         self.table.set(bucket, place);
         self.compact_if_sparse(hasher);
         self.report();
@@ -346,6 +364,66 @@ impl Shard {
         self.entries.remove(place);
     }
 
+    /// Notes that a kept entry came (1) or went (-1).
+    fn note_kept(&mut self, step: isize) {
+        self.extras.get_or_insert_default().note_kept(step);
+        self.drop_empty_extras();
+    }
+
+    /// Whether anything is known of keys that somebody fills or waits for.
+    #[inline]
+    pub(super) fn has_flights(&self) -> bool {
+        self.flights().is_some_and(|flights| !flights.is_empty())
+    }
+
+    /// What is known of keys that somebody fills or waits for.
+    #[inline]
+    pub(super) fn flights(&self) -> Option<&Flights> {
+        self.extras.as_ref().map(|extras| &extras.flights)
+    }
+
+    /// Changes what is known of keys that somebody fills or waits for.
+    pub(super) fn change_flights<R>(
+        &mut self,
+        change: impl FnOnce(&mut Flights) -> Option<R>,
+    ) -> Option<R> {
+        let answer = change(&mut self.extras.get_or_insert_default().flights);
+        self.drop_empty_extras();
+        self.report();
+        answer
+    }
+
+    /// Drops all tokens.
+    pub(super) fn drop_tokens(&mut self) {
+        if self.has_extras() {
+            self.change_flights(|flights| {
+                flights.drop_tokens();
+                None::<()>
+            });
+        }
+    }
+
+    /// Drops what is known of keys that nobody fills any more; answers when to look again.
+    #[cold]
+    fn purge_flights(&mut self, now: Now) -> u64 {
+        let next_ms = self.change_flights(|flights| flights.purge(now.engine_ms));
+        let soon_ms = now.wall_ms.saturating_add(PURGE_APART_MS);
+        next_ms.map_or(NEVER_MS, |at_ms| form::hint_ms(at_ms, now).max(soon_ms))
+    }
+
+    /// Whether any entry is a kept one.
+    #[inline]
+    pub(super) fn has_kept(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| extras.kept() > 0)
+    }
+
+    /// Whether the entry with this key is a kept one whose time is not over.
+    #[cold]
+    pub(super) fn is_kept(&self, hash: u64, key: &[u8], now: Now) -> bool {
+        let entry = self.find(hash, key).and_then(|bucket| self.at(bucket));
+        self.has_kept() && entry.is_some_and(|entry| entry.is_kept() && !entry.is_due(now))
+    }
+
     /// Whether any entry has extras.
     #[inline]
     pub(super) fn has_extras(&self) -> bool {
@@ -380,10 +458,11 @@ impl Shard {
         self.extra(hasher.hash(key), key)
     }
 
-    /// Whether the entry with this key has extras, so that it may not be evicted.
+    /// Whether an entry of the shard may not be evicted.
     #[inline]
-    pub(super) fn is_spared(&self, key: &[u8], hasher: &KeyHasher) -> bool {
-        self.has_extras() && self.find_extra_of(key, hasher) != Extra::default()
+    pub(super) fn is_spared(&self, entry: Entry<'_>, hasher: &KeyHasher) -> bool {
+        self.has_extras()
+            && (entry.is_kept() || self.find_extra_of(entry.key(), hasher) != Extra::default())
     }
 
     /// The entry with this key, which is there, has this beside value and deadline from now on.
@@ -406,15 +485,16 @@ impl Shard {
     /// Takes out what the entry with this key has beside value and deadline.
     #[cold]
     fn drop_extra(&mut self, bucket: usize, hash: u64) {
-        let key = self.entries.get(self.place(bucket)).key();
+        let entry = self.entries.get(self.place(bucket));
         if let Some(extras) = &mut self.extras {
-            extras.remove(hash, key);
+            extras.remove(hash, entry.key());
+            extras.note_kept(-isize::from(entry.is_kept()));
         }
         self.drop_empty_extras();
     }
 
     fn drop_empty_extras(&mut self) {
-        if self.extras.as_ref().is_some_and(|extras| extras.len() == 0) {
+        if self.extras.as_ref().is_some_and(|extras| extras.is_empty()) {
             self.extras = None;
         }
     }
@@ -480,22 +560,28 @@ impl Shard {
         (end < self.table.buckets()).then_some(end)
     }
 
-    /// Takes out entries due at `now_ms`, telling their keys and what else they had, and gives
+    /// Takes out entries due at `now`, telling their keys and what else they had, and gives
     /// their memory back. Goes on, block by block and page by page, until buckets looked at,
     /// entries taken out and entries moved have come to `effort_max`; answers how many have.
     pub(super) fn expire(
         &mut self,
-        now_ms: u64,
+        now: Now,
         effort_max: usize,
         hasher: &KeyHasher,
         mut due: impl FnMut(&[u8], Option<Extra>),
     ) -> Expired {
+        let now_ms = now.wall_ms;
         self.bounds.visit(now_ms);
+        let flights_ms = if self.has_extras() {
+            self.purge_flights(now)
+        } else {
+            NEVER_MS
+        };
         let (mut effort, mut from) = (0, 0);
         while effort < effort_max
             && let Some(block) = self.bounds.next_due(from, now_ms)
         {
-            effort += self.expire_block(block, now_ms, hasher, &mut due);
+            effort += self.expire_block(block, now, hasher, &mut due);
             from = block + 1;
         }
         self.shrink_if_sparse(hasher);
@@ -509,7 +595,7 @@ impl Shard {
         }
         self.report();
         let earliest_ms = if effort < effort_max {
-            self.bounds.earliest_ms()
+            self.bounds.earliest_ms().min(flights_ms)
         } else {
             0
         };
@@ -523,7 +609,7 @@ impl Shard {
     fn expire_block(
         &mut self,
         block: usize,
-        now_ms: u64,
+        now: Now,
         hasher: &KeyHasher,
         due: &mut impl FnMut(&[u8], Option<Extra>),
     ) -> usize {
@@ -536,14 +622,18 @@ impl Shard {
             let Some(at) = entry.deadline_ms() else {
                 continue;
             };
-            if at <= now_ms {
+            if at > now.wall_ms {
+                earliest_ms = earliest_ms.min(at);
+            } else if let Some(lapse_ms) = entry.lapse_ms().filter(|_| !entry.is_due(now)) {
+                let hint_ms = form::hint_ms(lapse_ms, now);
+                self.set_deadline_ms(bucket, Some(hint_ms), hasher);
+                earliest_ms = earliest_ms.min(hint_ms);
+            } else {
                 let key = entry.key();
                 taken += 1 + key.len() / KEY_BYTES_EACH;
                 let extra = self.has_extras().then(|| self.extra_of(key, hasher));
                 due(key, extra);
                 self.take(bucket, hasher);
-            } else {
-                earliest_ms = earliest_ms.min(at);
             }
         }
         self.bounds.set(block, earliest_ms);
@@ -641,7 +731,7 @@ impl Shard {
     fn report(&mut self) {
         let (mut entries, mut volatile) = (self.table.len(), self.volatile);
         if let Some(extras) = &self.extras {
-            entries -= extras.len();
+            entries -= extras.spared();
             volatile -= extras.volatile();
         }
         self.seat.report(entries, volatile);

@@ -25,7 +25,10 @@ use super::effect::{Effect, VALUE_BYTES_MAX};
 use super::entry::Entry;
 use super::evict::{Candidate, Fate};
 use super::extras::{Extra, Kind, WrongType};
+use super::form::{self, Form, Soft};
 use super::gate;
+use super::idempotency::Record;
+use super::ids::{self, Ids};
 use super::keyspace::{Database, Layout};
 use super::prefetch::prefetch;
 use super::record::Parts;
@@ -217,6 +220,7 @@ impl<'e> Batch<'e> {
             coordinated: 0,
             news: None,
             has_settled: false,
+            touched: Vec::new(),
         };
         Step {
             engine: self.engine,
@@ -302,6 +306,8 @@ struct Context {
     news: Option<Box<News>>,
     /// A call that waited was told what came of it.
     has_settled: bool,
+    /// Keys that were changed while somebody waits for them, with the numbers of their databases.
+    touched: Vec<(u32, Box<[u8]>)>,
 }
 
 /// What turns of the coordinator left for connections.
@@ -834,6 +840,11 @@ impl<'b> Step<'b> {
         // Whoever is told that it is empty is told of what emptied it.
         self.see_all(db);
         let old = Arc::clone(&self.view.layout()[db as usize]);
+        let shards = old.shards_in_use();
+        shards.iter().for_each(|shard| shard.lock().drop_tokens());
+        if self.ctx.decides {
+            self.coordinate(|turn| turn.tell_all_of(old.id));
+        }
         if old.census().keys == 0 {
             return 0;
         }
@@ -913,6 +924,27 @@ impl<'b> Step<'b> {
         }
     }
 
+    /// Who gives out IDs.
+    #[must_use]
+    pub fn ids(&self) -> &'b Ids {
+        &self.engine.ids
+    }
+
+    /// Ends the wait of a call for IDs, as `CLIENT UNBLOCK` does; answers whether it waited.
+    pub fn unblock_ids(&mut self, conn: u64, is_error: bool) -> bool {
+        let Some(ticket) = self.engine.ids.withdraw(conn) else {
+            return false;
+        };
+        let outcome = if is_error {
+            Outcome::Unblocked
+        } else {
+            Outcome::Ids(Err(ids::Refusal::UsedUp(0)))
+        };
+        let news = self.ctx.news.get_or_insert_default();
+        news.settled.push(Settled { ticket, outcome });
+        true
+    }
+
     /// The session that this text names, if it is open.
     #[must_use]
     pub fn session_of(&mut self, sid: &[u8]) -> Option<u64> {
@@ -928,9 +960,8 @@ impl<'b> Step<'b> {
         let database = self.database(db);
         self.see_all(db);
         let has_kind = |shard: &Shard| {
-            shard
-                .extras()
-                .any(|(_, extra)| extra.kind == Some(Kind::Fence))
+            let mut extras = shard.extras();
+            shard.has_kept() || extras.any(|(_, extra)| extra.kind == Some(Kind::Fence))
         };
         let mut shards = database.shards_in_use().iter();
         let coordinator = &self.engine.coordinator;
@@ -1110,6 +1141,9 @@ impl Locked<'_> {
         let mut slot = self.open(db, key);
         let mut extra = slot.extra_if_there();
         if !extra.is_marker() && slot.exists() {
+            if extra.is_coordinated() {
+                slot.ctx.keep_time(slot.engine, slot.layout);
+            }
             slot.remove_fallen();
             if slot.exists() {
                 return Err(WrongType);
@@ -1170,25 +1204,34 @@ impl Locked<'_> {
     /// # Panics
     /// If the key's shard is not among the locked ones.
     pub fn expect_string(&self, db: u32, key: &[u8]) -> Result<(), WrongType> {
-        let (id, extra) = (self.layout[db as usize].id, self.extra(db, key));
+        let id = self.layout[db as usize].id;
+        let (shard, hash) = self.shard_of(db, key);
+        let extra = shard.extra(hash, key);
         match extra.kind {
             Some(_) if extra.stands(&self.engine.coordinator, id, key) => Err(WrongType),
+            _ if shard.is_kept(hash, key, self.ctx.now) => Err(WrongType),
             _ => Ok(()),
         }
     }
 
     /// What a key that was named when locking has beside its value.
     fn extra(&self, db: u32, key: &[u8]) -> Extra {
-        let database = &self.layout[db as usize];
+        let (shard, hash) = self.shard_of(db, key);
+        shard.extra(hash, key)
+    }
+
+    /// The shard of a key that was named when locking, and the key's hash.
+    fn shard_of(&self, db: u32, key: &[u8]) -> (&Shard, u64) {
         let hash = self.engine.hasher.hash(key);
         let shard = match &self.held {
             Held::One(shard, ..) | Held::Whole(shard, _) => shard,
             Held::Many(shards, places) => {
-                let at = places.binary_search(&(db, database.shard_of(hash)));
+                let number = self.layout[db as usize].shard_of(hash);
+                let at = places.binary_search(&(db, number));
                 &shards[at.expect("this key was not named")]
             }
         };
-        shard.extra(hash, key)
+        (shard, hash)
     }
 
     /// Has the coordinator end what is over at the time of the step, if it is to be asked about one
@@ -1222,8 +1265,8 @@ impl Locked<'_> {
         let (db, number) = (*db, *number);
         let database = &self.layout[db as usize];
         let (engine, ctx) = (self.engine, &mut *self.ctx);
-        let now_ms = ctx.now.wall_ms;
-        let expired = shard.expire(now_ms, effort_max, &engine.hasher, |key, extra| {
+        let now = ctx.now;
+        let expired = shard.expire(now, effort_max, &engine.hasher, |key, extra| {
             note_expired(engine, ctx, db, database.id, key);
             if let Some(extra) = extra {
                 untie(engine, database.id, key, extra);
@@ -1248,10 +1291,10 @@ impl Locked<'_> {
         let entry = shard.at(bucket).expect("an entry was found there");
         let now = Candidate::new(candidate.db(), hash, entry);
         let (db, id) = (now.db(), self.layout[now.db() as usize].id);
-        if now.is_due(ctx.now.wall_ms) {
+        if entry.is_due(ctx.now) {
             note_expired(engine, ctx, db, id, entry.key());
             untie(engine, id, entry.key(), shard.extra(hash, entry.key()));
-        } else if !now.may_go(policy) || shard.is_spared(entry.key(), &engine.hasher) {
+        } else if !now.may_go(policy) || shard.is_spared(entry, &engine.hasher) {
             return Fate::Spared;
         } else if now != *candidate {
             return Fate::Changed(now);
@@ -1267,6 +1310,9 @@ impl Locked<'_> {
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
         abort_if_panicking_with(true);
+        if !self.ctx.touched.is_empty() {
+            self.hand_over_touched();
+        }
         if self.ctx.recording {
             let (engine, layout) = (self.engine, self.layout);
             self.ctx.settle(engine, layout, self.held.places());
@@ -1340,10 +1386,8 @@ impl Slot<'_> {
     /// that a full disk has no room for them.
     #[inline]
     fn expire(&mut self) {
-        let deadline_ms = self.entry().and_then(Entry::deadline_ms);
-        if let (Some(bucket), Some(at)) = (self.bucket, deadline_ms)
-            && at <= self.ctx.now.wall_ms
-        {
+        let is_due = self.entry().is_some_and(|entry| entry.is_due(self.ctx.now));
+        if let Some(bucket) = self.bucket.filter(|_| is_due) {
             self.bucket = None;
             if self.ctx.only_looks && !self.ctx.has_room(self.engine, self.key.len()) {
                 return;
@@ -1404,7 +1448,9 @@ impl Slot<'_> {
     #[must_use]
     #[inline]
     pub fn kind(&self) -> Option<Kind> {
-        self.extra_if_there().kind
+        let entry = || self.entry().and_then(Entry::kind);
+        let kind = self.extra_if_there().kind;
+        kind.or_else(|| self.shard.has_extras().then(entry).flatten())
     }
 
     /// The word `TYPE` answers for a key that is there.
@@ -1438,11 +1484,20 @@ impl Slot<'_> {
                 .is_in_use(self.database.id, self.key)
     }
 
-    /// Milliseconds that an object of the coordinator's has left, if its time is bounded.
+    /// Milliseconds of engine time that what is no string has left, if its time is bounded.
     #[must_use]
     pub fn object_ttl_ms(&self) -> Option<u64> {
         let (db, now) = (self.database.id, self.ctx.now);
+        if let Some(at) = self.entry().and_then(Entry::lapse_ms) {
+            return Some(at.saturating_sub(now.engine_ms));
+        }
         self.engine.coordinator.ttl_ms(db, self.key, now)
+    }
+
+    /// The time of the step.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.ctx.now
     }
 
     /// The identity of the key's database.
@@ -1515,6 +1570,25 @@ impl Slot<'_> {
         self.ctx.rules.frequency(self.entry()?.usage())
     }
 
+    /// Gives the key, a string or not there, a value that is stale before its deadline.
+    pub(super) fn put_cached(&mut self, value: ValueRef<'_>, deadline_ms: u64, soft: Soft) {
+        if self.shard.has_extras() {
+            self.make_plain();
+        }
+        self.store(value, Form::Cached(soft), Some(deadline_ms));
+        self.note_deadline(Some(deadline_ms));
+        let (db, key, Soft { at_ms, cost_ms }) = (self.database.id, self.key, soft);
+        self.ctx
+            .emit(&Effect::put(db, key, value, Some(deadline_ms)));
+        self.ctx.emit(&Effect::Soft {
+            db,
+            key,
+            at_ms,
+            cost_ms,
+        });
+        self.note_change();
+    }
+
     /// Gives the key this value: it is a string then, keeps its fence mark and goes with no
     /// session. A deadline already passed is stored as it is; the next to look finds the key gone.
     pub fn put(&mut self, value: ValueRef<'_>, deadline: Deadline) {
@@ -1526,7 +1600,7 @@ impl Slot<'_> {
         if self.shard.has_extras() {
             self.make_plain();
         }
-        self.store(value, deadline_ms);
+        self.store(value, Form::Plain, deadline_ms);
         self.note_deadline(deadline_ms);
         let (db, key) = (self.database.id, self.key);
         self.ctx.emit(&Effect::put(db, key, value, deadline_ms));
@@ -1557,18 +1631,19 @@ impl Slot<'_> {
     #[cold]
     fn make_bare(&mut self) {
         if self.bucket.is_none() {
-            self.store(ValueRef::Bytes(b""), None);
+            self.store(ValueRef::Bytes(b""), Form::Plain, None);
         }
     }
 
     #[inline]
-    fn store(&mut self, value: ValueRef<'_>, deadline_ms: Option<u64>) {
+    fn store(&mut self, value: ValueRef<'_>, form: Form, deadline_ms: Option<u64>) {
         let (age, rules) = (self.engine.age.now(), &self.ctx.rules);
         let usage = self.shard.written(self.bucket, self.hash, rules, age);
         let (key, hasher) = (self.key, &self.engine.hasher);
         let parts = Parts {
             key,
             value,
+            form,
             deadline_ms,
             usage,
         };
@@ -1580,6 +1655,101 @@ impl Slot<'_> {
                     self.engine.age.tick();
                 }
             }
+        }
+    }
+
+    /// Makes the key, which is a limit or not there, a limit whose bucket is full at this
+    /// nanosecond of engine time.
+    pub fn set_limit(&mut self, full_ns: u64) {
+        let value = ValueRef::Int(full_ns.cast_signed());
+        self.keep(value, Form::Limit);
+        let (db, key) = (self.database.id, self.key);
+        self.ctx.emit(&Effect::Limit { db, key, full_ns });
+        self.note_change();
+    }
+
+    /// When the bucket of a limit is full again, in nanoseconds of engine time; none where the key
+    /// is not there.
+    ///
+    /// # Errors
+    /// [`WrongType`]: it is something else.
+    pub fn limit(&self) -> Result<Option<u64>, WrongType> {
+        match self.entry() {
+            None => Ok(None),
+            Some(entry) => match (entry.form(), entry.value()) {
+                (Form::Limit, ValueRef::Int(full_ns)) => Ok(Some(full_ns.cast_unsigned())),
+                _ => Err(WrongType),
+            },
+        }
+    }
+
+    /// Makes the key, which is a record or not there, this idempotency record.
+    pub fn set_record(&mut self, record: &Record<'_>) {
+        self.keep(ValueRef::Bytes(&record.bytes()), Form::Idempotency);
+        let (db, key, record) = (self.database.id, self.key, *record);
+        self.ctx.emit(&Effect::Idempotency { db, key, record });
+        self.note_change();
+    }
+
+    /// The idempotency record that the key is; none where it is not there.
+    ///
+    /// # Errors
+    /// [`WrongType`]: it is something else.
+    pub fn record(&self) -> Result<Option<Record<'_>>, WrongType> {
+        match self.entry() {
+            None => Ok(None),
+            Some(entry) => match (entry.form(), entry.value()) {
+                (Form::Idempotency, ValueRef::Bytes(bytes)) => {
+                    Record::of(bytes).map(Some).map_err(|_| WrongType)
+                }
+                _ => Err(WrongType),
+            },
+        }
+    }
+
+    /// Whether the key is a limit or a record.
+    pub(super) fn is_kept(&self) -> bool {
+        self.entry().is_some_and(Entry::is_kept)
+    }
+
+    /// Stores a kept entry. A hint that is early enough stays, so that a limit in use is not moved
+    /// from deadline to deadline with every call.
+    #[inline]
+    fn keep(&mut self, value: ValueRef<'_>, form: Form) {
+        if self.shard.has_extras() && self.kind() != form.kind() {
+            self.make_plain();
+        }
+        let lapse_ms = form::lapse_ms(form, value).unwrap_or(u64::MAX);
+        let hint_ms = form::hint_ms(lapse_ms, self.ctx.now);
+        let hint_ms = self.deadline_ms().map_or(hint_ms, |old| old.min(hint_ms));
+        self.store(value, form, Some(hint_ms));
+        self.note_deadline(Some(hint_ms));
+    }
+
+    /// Makes the key, which is a string that is there, a cached one.
+    ///
+    /// # Panics
+    /// If the key is not there.
+    pub fn set_soft(&mut self, soft: Soft) {
+        let bucket = self.bucket.expect("the key is there");
+        self.shard
+            .set_form(bucket, Form::Cached(soft), &self.engine.hasher);
+        let (db, key, Soft { at_ms, cost_ms }) = (self.database.id, self.key, soft);
+        self.ctx.emit(&Effect::Soft {
+            db,
+            key,
+            at_ms,
+            cost_ms,
+        });
+        self.note_change();
+    }
+
+    /// What makes the key a cached string, if it is one.
+    #[must_use]
+    pub fn soft(&self) -> Option<Soft> {
+        match self.entry()?.form() {
+            Form::Cached(soft) => Some(soft),
+            _ => None,
         }
     }
 
@@ -1752,6 +1922,9 @@ impl Slot<'_> {
     /// Removes the key, and with a marker its object; answers whether it was there.
     pub fn remove(&mut self) -> bool {
         let Some(bucket) = self.bucket.take() else {
+            if self.shard.has_flights() {
+                self.void_tokens();
+            }
             return false;
         };
         let is_marker = self.shard.has_extras() && self.let_go();
@@ -1806,8 +1979,11 @@ impl Slot<'_> {
         }
     }
 
-    fn note_change(&self) {
+    fn note_change(&mut self) {
         self.engine.watches.note_change(self.db, self.key);
+        if self.shard.has_flights() {
+            self.void_tokens();
+        }
     }
 }
 
@@ -1819,5 +1995,6 @@ impl std::fmt::Debug for Slot<'_> {
     }
 }
 
+mod flights;
 #[cfg(all(test, loom))]
 mod loom_tests;

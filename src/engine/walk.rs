@@ -105,8 +105,8 @@ impl Step<'_> {
                     if self.shows(db, &shard, entry) {
                         let key = entry.key();
                         let extra = shard.extra_of(key, &self.engine().hasher);
-                        let encoding = entry.encoding();
-                        let type_name = extra.kind.map_or(encoding.type_name(), Kind::name);
+                        let kind = extra.kind.or(entry.kind());
+                        let type_name = kind.map_or(entry.encoding().type_name(), Kind::name);
                         visit(Met { key, type_name });
                     }
                 });
@@ -123,9 +123,7 @@ impl Step<'_> {
 
     /// Whether an entry is to be seen: not past its deadline, and not one that no longer stands.
     fn shows(&self, db: u32, shard: &Shard, entry: Entry<'_>) -> bool {
-        let now_ms = self.now().wall_ms;
-        entry.deadline_ms().is_none_or(|deadline| deadline > now_ms)
-            && (!shard.has_extras() || self.stands(db, shard, entry.key()))
+        !entry.is_due(self.now()) && (!shard.has_extras() || self.stands(db, shard, entry.key()))
     }
 
     /// Visits every key of a database once, without those that [`Step::scan`] leaves out.

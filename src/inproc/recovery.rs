@@ -31,12 +31,34 @@ const WORKERS: usize = 4;
 const ROUNDS: usize = 3_000;
 
 /// Every command that writes, and what may follow its name. Words in capitals that [`fill`] knows
-/// stand for others; `SID` stands for the last session that a peer opened. None of them waits.
+/// stand for others; `SID` stands for the last session that a peer opened, `TOK` for the last token
+/// that it was given. None of them waits.
 const WRITES: &[(&str, &[&str])] = &[
     ("append", &["KEY VALUE"]),
     (
         "barrier.await",
         &["OBJECT 1 OWNER WAIT 0", "OBJECT 1 OWNER AFTER 0 WAIT 0"],
+    ),
+    ("cache.abort", &["KEY TOKEN TOK"]),
+    (
+        "cache.set",
+        &[
+            "KEY VALUE TOKEN TOK PX 100",
+            "KEY VALUE TOKEN TOK PX 100 GRACE 1500 COST 7",
+        ],
+    ),
+    ("cache.stale", &["KEY", "KEY GRACE 1500", "KEY GRACE 0"]),
+    (
+        "cl.mthrottle",
+        &[
+            "1 OBJECT 2 10 1 1",
+            "2 OBJECT 2 10 1 1 u 9 100 1 3",
+            "2 OBJECT 2 10 1 -1 u 9 100 1 -3",
+        ],
+    ),
+    (
+        "cl.throttle",
+        &["OBJECT 2 10 1", "OBJECT 0 1 9 1", "OBJECT 9 1 9 -1"],
     ),
     (
         "copy",
@@ -66,9 +88,43 @@ const WRITES: &[(&str, &[&str])] = &[
     ("getdel", &["KEY"]),
     ("getex", &["KEY PX MILLIS", "KEY EXAT AT_S", "KEY PERSIST"]),
     ("getset", &["KEY VALUE"]),
+    ("id.forget", &["SPACE"]),
+    (
+        "id.range",
+        &[
+            "SPACE",
+            "SPACE COUNT 5",
+            "SPACE COUNT 2 STEP 7",
+            "SPACE COUNT 4096",
+        ],
+    ),
+    (
+        "id.short",
+        &["CODES", "CODES LEN 3 COUNT 9", "CODES COUNT 99"],
+    ),
+    (
+        "id.short.config",
+        &[
+            "CODES ALPHABET abc LEN 3",
+            "CODES ALPHABET abcdef LEN 5 BLOCKLIST builtin",
+        ],
+    ),
+    (
+        "id.worker",
+        &["POOL OWNER MAX 2 PX 100", "POOL OWNER MAX 2 SESSION SID"],
+    ),
     ("incr", &["KEY"]),
     ("incrby", &["KEY NUMBER"]),
     ("incrbyfloat", &["KEY FLOAT"]),
+    ("idemp.abort", &["OBJECT TOK"]),
+    (
+        "idemp.begin",
+        &["OBJECT OWNER PX 100", "OBJECT f PX 1500 owner OWNER"],
+    ),
+    (
+        "idemp.done",
+        &["OBJECT TOK VALUE PX 1500", "OBJECT TOK VALUE PX 100"],
+    ),
     (
         "increx",
         &[
@@ -172,6 +228,8 @@ const OTHERS: &[&str] = &[
     "get KEY",
     "ttl KEY",
     "mget KEY KEY",
+    "cache.get KEY FILL 99 REFRESH 1500",
+    "cache.get KEY FILL 99",
     "dbsize",
 ];
 
@@ -183,6 +241,9 @@ fn fill(form: &str, dice: [u8; 8]) -> Vec<u8> {
         match word {
             "KEY" => pick(&["k", "l", "m", "n", "o", "p"]),
             "OBJECT" => pick(&["x", "y", "z", "k"]),
+            "SPACE" => pick(&["r", "q", "k", "c", "w"]),
+            "CODES" => pick(&["c", "d", "r"]),
+            "POOL" => pick(&["w", "v", "x"]),
             "OWNER" => pick(&["a", "b", "c"]),
             "VALUE" => pick(&["a", "b", "0", "10", "-3", "007", "3.5", long]),
             "NUMBER" => pick(&["1", "7", "-9", "100", "9223372036854775807", "x"]),
@@ -301,6 +362,8 @@ struct Peers {
     sessions: Vec<Session>,
     /// The session that was opened last, by its secret name.
     sid: String,
+    /// The token that was given last.
+    token: String,
 }
 
 impl Stage {
@@ -376,11 +439,15 @@ impl Stage {
             worker,
             sessions,
             sid: "none".to_owned(),
+            token: "1".to_owned(),
         }
     }
 
     fn request(&self, peers: &mut Peers, number: usize, line: &[u8]) -> Vec<u8> {
-        let line = String::from_utf8_lossy(line).replace("SID", &peers.sid);
+        let line = String::from_utf8_lossy(line)
+            .replace("SID", &peers.sid)
+            .replace("TOK\r", &format!("{}\r", peers.token))
+            .replace("TOK ", &format!("{} ", peers.token));
         let mut reply = Vec::new();
         loop {
             let ran = peers.sessions[number].run(line.as_bytes(), &mut reply, &mut peers.worker);
@@ -390,6 +457,13 @@ impl Stage {
                     && let Some(sid) = String::from_utf8_lossy(&reply).strip_prefix("$32\r\n")
                 {
                     peers.sid = sid.trim_end().to_owned();
+                }
+                if line.starts_with("idemp.begin") || line.starts_with("cache.get") {
+                    let text = String::from_utf8_lossy(&reply);
+                    let last = text.trim_end().rsplit(':').next();
+                    peers.token = last
+                        .filter(|n| n.parse::<u64>().is_ok())
+                        .map_or_else(|| peers.token.clone(), ToOwned::to_owned);
                 }
                 return reply;
             }

@@ -63,6 +63,18 @@ pub enum Error {
     /// The log was not safe in time up to where a snapshot needs it.
     #[error("given up: the log is not on the disk up to where the snapshot needs it")]
     LogBehind,
+    /// The settings have snowflakes made up in another way than those given out.
+    #[error(
+        "the data directory has given out snowflakes of worker {}, epoch {} and layout {} {} {}, \
+         and the settings say otherwise; set id-snowflake-worker, id-snowflake-epoch and \
+         id-snowflake-layout to these",
+        recorded.worker, recorded.epoch_ms, recorded.time_bits, recorded.worker_bits,
+        recorded.sequence_bits
+    )]
+    OtherSnowflakes {
+        /// How those given out are made up.
+        recorded: crate::engine::ids::snowflake::Layout,
+    },
     /// The settings leave out databases that have keys.
     #[error(
         "databases {configured}: the data directory has keys in database {}; set databases to at \
@@ -128,7 +140,7 @@ impl Error {
             Self::Owned { .. } => 73,
             Self::Io { .. } | Self::Stopped | Self::LogBehind => 74,
             Self::Denied { .. } => 77,
-            Self::Newer { .. } | Self::TooFewDatabases { .. } => 78,
+            Self::Newer { .. } | Self::TooFewDatabases { .. } | Self::OtherSnowflakes { .. } => 78,
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Who a data directory is, and who has it.
 //!
 //! ```text
-//!   identity, 92 bytes:
+//!   identity, 116 bytes:
 //!   0       8     12        16        36       40          44       52          60    68
 //!   | magic | crc | version | history | shards | databases | secret | hash seed | run | engine |
 //!
-//!   76          84
-//!   | closed at | fence max |
+//!   76          84          92        100                104      108
+//!   | closed at | fence max | ids max | snowflake layout | worker | epoch |
 //! ```
 //!
 //! Numbers are little-endian, the CRC-32C covers what is behind it. What decides which shard a key
@@ -17,7 +17,10 @@
 //! A clean stop notes at which position the log was closed, the next start that it is open: a log
 //! that ends before it was closed has lost its end, which nothing in what is left could tell.
 //! No fencing token above `fence max` was ever given out, whatever the log says: what runs without
-//! a journal finds it here. Version 1 had neither field.
+//! a journal finds it here. For the same reason no ID has a tick above `ids max`, in Unix
+//! milliseconds.
+//! The layout of snowflakes, a byte each for time, worker and sequence, is written before the first
+//! is given out, and 0 until then. Version 1 had none of these fields, version 2 none for IDs.
 //!
 //! The file is only ever replaced as a whole: temporary file, sync, rename, sync of the directory.
 //! The first start makes it before anything else, so a directory that has a log or a snapshot and
@@ -32,22 +35,25 @@ use super::fields::Fields;
 use super::sealed::{self, NoHeader};
 use super::segment::{self, LogId, Segment};
 use super::snapshot;
+use crate::engine::ids::snowflake::Layout;
 use std::io;
 use std::path::Path;
 
 /// The file's name.
 pub const NAME: &str = "identity";
 /// The newest format this program knows, and the one it writes.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// More shards to a database no engine has.
 const SHARDS_MAX: u32 = 1_024;
 /// More databases no settings ask for.
 const DATABASES_MAX: u32 = 65_536;
 const MAGIC: [u8; 8] = *b"LINCHPID";
-const BYTES: usize = 92;
+const BYTES: usize = 116;
 /// The first version that says where the log was closed.
 const CLOSED_AT_SINCE: u32 = 2;
+/// The first version that says what IDs may have been given out.
+const IDS_SINCE: u32 = 3;
 const TEMPORARY: &str = "identity.tmp";
 const LOCK: &str = "lock";
 /// More digits no process id has.
@@ -101,6 +107,10 @@ pub struct Identity {
     pub engine_ms: u64,
     /// Fencing tokens up to here may have been given out.
     pub fence_max: u64,
+    /// IDs with ticks up to here may have been given out, in Unix milliseconds; 0: none ever were.
+    pub ids_max_ms: u64,
+    /// How snowflakes are made up, if any may have been given out.
+    pub snowflake: Option<Layout>,
     /// The position at which the log was closed; 0 while it is open, or where that is not known.
     pub closed_at: u64,
 }
@@ -119,6 +129,8 @@ impl Identity {
             engine_ms: 0,
             closed_at: 0,
             fence_max: 0,
+            ids_max_ms: 0,
+            snowflake: None,
         }
     }
 
@@ -230,7 +242,18 @@ impl Identity {
     /// Its bytes on disk.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let fields: [&[u8]; 9] = [
+        let layout = self.snowflake.map_or([0; 4], |layout| {
+            [
+                layout.time_bits,
+                layout.worker_bits,
+                layout.sequence_bits,
+                0,
+            ]
+            .map(|bits| bits as u8)
+        });
+        let worker = self.snowflake.map_or(0, |layout| layout.worker);
+        let epoch_ms = self.snowflake.map_or(0, |layout| layout.epoch_ms);
+        let fields: [&[u8]; 13] = [
             &self.history,
             &self.shards.to_le_bytes(),
             &self.databases.to_le_bytes(),
@@ -240,6 +263,10 @@ impl Identity {
             &self.engine_ms.to_le_bytes(),
             &self.closed_at.to_le_bytes(),
             &self.fence_max.to_le_bytes(),
+            &self.ids_max_ms.to_le_bytes(),
+            &layout,
+            &worker.to_le_bytes(),
+            &epoch_ms.to_le_bytes(),
         ];
         sealed::seal(MAGIC, VERSION, &fields)
     }
@@ -268,9 +295,26 @@ impl Identity {
             engine_ms: fields.u64()?,
             closed_at: 0,
             fence_max: 0,
+            ids_max_ms: 0,
+            snowflake: None,
         };
         if version >= CLOSED_AT_SINCE {
             (identity.closed_at, identity.fence_max) = (fields.u64()?, fields.u64()?);
+        }
+        if version >= IDS_SINCE {
+            identity.ids_max_ms = fields.u64()?;
+            let [time_bits, worker_bits, sequence_bits, _] = fields.bytes::<4>()?.map(u32::from);
+            let layout = Layout {
+                time_bits,
+                worker_bits,
+                sequence_bits,
+                worker: fields.u32()?,
+                epoch_ms: fields.u64()?,
+            };
+            if time_bits > 0 {
+                identity.snowflake = Some(layout).filter(Layout::is_possible);
+                identity.snowflake?;
+            }
         }
         let is_engine = shards.is_power_of_two() && shards <= SHARDS_MAX;
         let is_map = (1..=DATABASES_MAX).contains(&databases);

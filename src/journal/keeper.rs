@@ -39,8 +39,6 @@ const SAFE_LOOK: Duration = Duration::from_millis(1);
 /// A last snapshot, when the server stops, waits no longer for the log: in microseconds.
 const LAST_SAFE_US_MAX: u64 = 5_000_000;
 /// How often the log is told whether anything depends on engine time, in microseconds.
-/// Fencing tokens reserved at a time: more than are given out in the time it takes to reserve more.
-pub const FENCES_RESERVED: u64 = 1 << 24;
 const TIME_LOOK_US: u64 = 1_000_000;
 /// How often a snapshot that takes long is told of, in microseconds.
 const PROGRESS_LINE_US: u64 = 5_000_000;
@@ -195,7 +193,6 @@ impl Keeper {
             if looked_us.is_none_or(|at: u64| now_us.saturating_sub(at) >= TIME_LOOK_US) {
                 looked_us = Some(now_us);
                 self.log.set_keeps_time(has_deadlines(engine));
-                self.reserve_fences(engine);
             }
             let is_on = is_wanted();
             if engine.is_recording() != is_on {
@@ -213,33 +210,6 @@ impl Keeper {
             } else {
                 park_timeout(LOOK);
             }
-        }
-    }
-
-    /// Sees to it that fencing tokens can be given out for a while: those up to a bound that is
-    /// safe in the identity, so that none is given out again whatever is lost.
-    fn reserve_fences(&self, engine: &Engine) {
-        let (last, fence_max) = engine.coordinator().fences();
-        if fence_max.saturating_sub(last) >= FENCES_RESERVED / 2 {
-            return;
-        }
-        let identity = Identity {
-            fence_max: last.saturating_add(FENCES_RESERVED),
-            ..self.identity
-        };
-        match identity.store(&*self.disk) {
-            Ok(()) => engine.coordinator().allow_fences(identity.fence_max),
-            Err(error) => tracing::warn!(%error, "fencing tokens could not be reserved"),
-        }
-    }
-
-    /// The identity as a clean stop leaves it: the log was closed at this position, and no fencing
-    /// token above this one was given out.
-    pub fn closed(&self, closed_at: u64, fence: u64) -> Identity {
-        Identity {
-            closed_at,
-            fence_max: fence,
-            ..self.identity
         }
     }
 

@@ -9,6 +9,7 @@ pub mod identity;
 pub mod keeper;
 pub mod log;
 pub mod recover;
+pub mod reserver;
 pub mod sealed;
 pub mod segment;
 pub mod snapshot;

@@ -5,22 +5,27 @@
 //!   open: one owner, identity ---> load (a thread): recover, then the log goes on behind it
 //!                                    |
 //!                                    v
-//!          writer, syncer (journal) + keeper (snapshots) ---> close: final sync, closing record
+//!          writer, syncer (journal) + keeper (snapshots)
+//!          + reserver (fencing tokens, IDs) ---> close: final sync, closing record
 //! ```
 
 use super::NetError;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::SHARDS_DEFAULT;
 use crate::engine::coordinator::FENCE_MAX;
+use crate::engine::ids::snowflake::Layout;
+use crate::engine::ids::{AHEAD_MS, Reservation};
 use crate::journal::disk::Disk;
 use crate::journal::error::Error;
 use crate::journal::identity::{self, Identity, Owner, Random, Shape};
-use crate::journal::keeper::{FENCES_RESERVED, Keeper, Report};
+use crate::journal::keeper::{Keeper, Report};
 use crate::journal::log::{Log, Options};
 use crate::journal::recover::{Found, Progress, recover};
+use crate::journal::reserver::{FENCES_RESERVED, Reserver, first_reservation};
 use crate::journal::writer::{self, SEGMENT_BYTES_DEFAULT, Threads, Writer};
 use crate::session::kept;
 use crate::session::server::Server;
+use crate::sync::Wake;
 use std::future::Future;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -37,15 +42,21 @@ pub(super) struct Directory {
 
 /// What keeps it while the server runs.
 pub(super) struct Running {
-    disk: Arc<dyn Disk>,
     threads: Threads,
     keeper: Arc<Keeper>,
     keeping: JoinHandle<()>,
+    reserver: Arc<Reserver>,
+    reserving: JoinHandle<()>,
     _owner: Owner,
 }
 
-/// Takes the directory for this process, or makes it.
-pub(super) fn open(path: &std::path::Path, databases: u32) -> Result<Directory, Error> {
+/// Takes the directory for this process, or makes it. Snowflakes that it has given out are to be
+/// made up as `snowflake` says.
+pub(super) fn open(
+    path: &std::path::Path,
+    databases: u32,
+    snowflake: Layout,
+) -> Result<Directory, Error> {
     let disk = identity::open_directory(path)?;
     let owner = Owner::take(&disk, std::process::id())?;
     let random = Random {
@@ -58,6 +69,9 @@ pub(super) fn open(path: &std::path::Path, databases: u32) -> Result<Directory, 
         databases,
     };
     let identity = Identity::begin(&disk, random, shape)?;
+    if let Some(recorded) = identity.snowflake.filter(|layout| *layout != snowflake) {
+        return Err(Error::OtherSnowflakes { recorded });
+    }
     Ok(Directory {
         disk: Arc::new(disk),
         owner,
@@ -101,6 +115,24 @@ fn fence_of_new(wall_ms: u64) -> u64 {
     fence.min(FENCE_MAX / 2)
 }
 
+/// Sees to it that no fencing token and no ID that may have been given out before is given out
+/// again; notes in `identity` what this process begins with. Answers what is reserved of IDs, if
+/// anything.
+fn begin_above(identity: &mut Identity, server: &Server, wall_ms: u64) -> Option<Reservation> {
+    let coordinator = server.engine().coordinator();
+    let (fence, ids_max_ms) = match identity.fence_max {
+        // A directory that got lost may have given out some up to here.
+        0 => (fence_of_new(wall_ms), wall_ms.saturating_add(AHEAD_MS)),
+        fence_max => (fence_max, identity.ids_max_ms),
+    };
+    coordinator.skip_fences(fence);
+    server.engine().ids().skip(ids_max_ms);
+    identity.fence_max = coordinator.fences().0.saturating_add(FENCES_RESERVED);
+    let reservation = first_reservation(identity, wall_ms)?;
+    identity.ids_max_ms = reservation.until_ms;
+    Some(reservation)
+}
+
 /// Puts what is in the directory into the server's engine, and from there on what happens in the
 /// engine into the directory. Takes as long as that takes.
 fn load(
@@ -115,16 +147,13 @@ fn load(
     } = directory;
     let found = read(&*disk, &identity, server)?;
     identity.resume_at(found.engine_ms);
-    // None that may have been given out before is given out again.
-    let coordinator = server.engine().coordinator();
-    coordinator.skip_fences(match identity.fence_max {
-        0 => fence_of_new(clock.now().wall_ms),
-        fence_max => fence_max,
-    });
-    identity.fence_max = coordinator.fences().0.saturating_add(FENCES_RESERVED);
+    let reservation = begin_above(&mut identity, server, clock.now().wall_ms);
     // Not before: a directory that is refused stays as it is.
     identity.store(&*disk)?;
-    coordinator.allow_fences(identity.fence_max);
+    server
+        .engine()
+        .coordinator()
+        .allow_fences(identity.fence_max);
     let settings = crate::command::host::Host::settings(&**server);
     let options = Options {
         workers: server.workers() + 1,
@@ -154,21 +183,40 @@ fn load(
     );
     let io_error = |source| Error::io(crate::journal::error::DIRECTORY, source);
     let threads = writer::spawn(writer.map_err(io_error)?).map_err(io_error)?;
-    let keeper = Arc::new(Keeper::new(
+    let reserver = Arc::new(Reserver::new(
         Arc::clone(&disk),
         identity,
-        Arc::clone(&log),
-        clock,
+        Arc::clone(&clock),
     ));
+    let reserving = reserve(server, &reserver, &identity).map_err(io_error)?;
+    if let Some(reservation) = reservation {
+        server.engine().ids().grant(reservation);
+    }
+    let keeper = Arc::new(Keeper::new(disk, identity, Arc::clone(&log), clock));
     server.begin_keeping(Arc::clone(&log), Arc::clone(&keeper), found);
     let keeping = keep(server, &keeper).map_err(io_error)?;
     Ok(Running {
-        disk,
         threads,
         keeper,
         keeping,
+        reserver,
+        reserving,
         _owner: owner,
     })
+}
+
+/// Starts the thread that reserves fencing tokens and IDs.
+fn reserve(
+    server: &Arc<Server>,
+    reserver: &Arc<Reserver>,
+    identity: &Identity,
+) -> std::io::Result<JoinHandle<()>> {
+    let ids = server.engine().ids();
+    let wake = Arc::clone(reserver) as Arc<dyn Wake>;
+    ids.set_reserver(wake, identity.snowflake.is_some());
+    let (server, reserver) = (Arc::clone(server), Arc::clone(reserver));
+    let thread = std::thread::Builder::new().name("reserver".to_owned());
+    thread.spawn(move || reserver.run(server.engine()))
 }
 
 /// Recovers, and tells how far it is and what was found.
@@ -225,15 +273,17 @@ impl Running {
         if self.keeping.join().is_err() {
             tracing::error!("the thread that takes snapshots had panicked");
         }
+        self.reserver.stop();
+        if self.reserving.join().is_err() {
+            tracing::error!("the thread that reserves fencing tokens and IDs had panicked");
+        }
         if server.wants_last_snapshot() || self.keeper.has_gap() {
             self.keeper.take_last(server.engine());
         }
         let closed = self.threads.close();
         let closed_at =
             closed.map_err(|source| Error::io(crate::journal::error::DIRECTORY, source))?;
-        let fence = server.engine().coordinator().fences().0;
-        let identity = self.keeper.closed(closed_at, fence);
-        if let Err(error) = identity.store(&*self.disk) {
+        if let Err(error) = self.reserver.close(server.engine(), closed_at) {
             // All is safe in the log: it is only not known where that ended.
             tracing::warn!(%error, "it is not noted that the log was closed");
         }

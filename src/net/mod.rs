@@ -26,7 +26,7 @@ mod worker;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Reload, Settings, Sources, StartError};
-use crate::session::server::{Server, ServerOptions};
+use crate::session::server::{Server, ServerOptions, snowflake};
 use accept::Acceptor;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -132,7 +132,7 @@ async fn serve(start: Start<'_>) -> Result<(), NetError> {
     settings.dir =
         std::path::absolute(&settings.dir).map_err(NetError::system("no working directory"))?;
     settings.maxclients = accept::fit_to_descriptors(settings.maxclients);
-    let directory = durable::open(&settings.dir, settings.databases)?;
+    let directory = durable::open(&settings.dir, settings.databases, snowflake(&settings))?;
     let listeners = listen::open(&settings)?;
     let stop = Arc::new(Notify::new());
     let told = Arc::clone(&stop);

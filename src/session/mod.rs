@@ -267,7 +267,13 @@ impl Session {
             let args = pipeline.args(input, index);
             let start = out.len();
             if !args.is_empty() && !turn.execute(&mut self.conn, args, out) {
-                return (at, Some(Stop::JournalBehind));
+                let waits = turn.parked.is_some();
+                let stop = if waits {
+                    Stop::Parked
+                } else {
+                    Stop::JournalBehind
+                };
+                return (at, Some(stop));
             }
             self.conn.grants.place(start, out.len());
             at = pipeline.end(index);
@@ -610,6 +616,10 @@ impl<'e> Turn<'e> {
         if self.is_short && needs_memory(conn, spec) {
             return Err(error::OUT_OF_MEMORY);
         }
+        if spec.name == "exec" && self.waits_for_ids(conn) {
+            self.parked = Some(Park::Reservation);
+            return Ok(Admitted::Later);
+        }
         let written = self.bytes_written(conn, spec, args);
         self.is_write = written.is_some();
         if let Some(bytes) = written {
@@ -629,6 +639,21 @@ impl<'e> Turn<'e> {
             }
         }
         enqueue_or_run(conn, spec, args)
+    }
+
+    /// Whether what was queued gives out IDs, and they are not reserved yet.
+    fn waits_for_ids(&self, conn: &Conn) -> bool {
+        let has_ids = |multi: &Multi| {
+            let mut queue = multi.queue.iter();
+            queue.any(|(spec, _)| spec.name == "id.next")
+        };
+        conn.multi.as_ref().is_some_and(has_ids)
+            && self.server.stopping_since_ms().is_none()
+            && !self
+                .server
+                .engine()
+                .ids()
+                .is_ready(self.server.clock().now())
     }
 
     /// About how many bytes a request may add to the journal; `None` for one that changes nothing.
@@ -712,6 +737,7 @@ impl<'e> Turn<'e> {
             parked: None,
             is_durable: false,
             is_short,
+            durable_frame: 0,
         };
         if !is_write {
             cx.step.only_look();
@@ -723,7 +749,7 @@ impl<'e> Turn<'e> {
         let (tally, inner) = (cx.step.take_tally(), std::mem::take(&mut cx.inner));
         let (overflowed, calls) = (cx.out.overflowed(), 1 + inner.len());
         let (frame, parked) = (cx.step.commit(), cx.parked);
-        let is_durable = cx.is_durable;
+        let (is_durable, durable_frame) = (cx.is_durable, cx.durable_frame);
         let has_settled = cx.step.has_settled();
         cx.conn.note_frame(tally.changes, frame);
         drop(cx);
@@ -731,6 +757,8 @@ impl<'e> Turn<'e> {
         self.told.note(frame, spec, ran);
         if is_durable {
             self.told.note_durable(frame);
+        } else if durable_frame > 0 {
+            self.told.note_durable(durable_frame);
         }
         self.parked = parked;
         self.has_settled |= has_settled;

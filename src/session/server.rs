@@ -10,6 +10,7 @@ use crate::command::host::{Clients, Durability, Host, MemoryFacts};
 use crate::command::{Park, ReplyError, error};
 use crate::config::{SettingError, Settings};
 use crate::engine::coordinator::Bounds;
+use crate::engine::ids::snowflake::Layout;
 use crate::engine::{Account, Bound, Census, Engine, FRAME_BYTES_MAX, Need, Sink, Tally};
 use crate::journal::keeper::{Keeper, Report};
 use crate::journal::recover::Found;
@@ -96,6 +97,8 @@ pub(crate) enum Outcome {
     Saved,
     /// `SHUTDOWN SAVE`: the server is to stop.
     Stop,
+    /// The request that waited is to run now.
+    Run,
     /// It failed.
     Failed(ReplyError),
 }
@@ -110,7 +113,7 @@ impl Outcome {
                 out.integer(0);
             }
             Self::Saved => out.simple("OK"),
-            Self::Stop => {}
+            Self::Stop | Self::Run => {}
             Self::Failed(error) => out.error_bytes(&error.line()),
         }
     }
@@ -145,6 +148,10 @@ impl Server {
         let engine = Engine::new(engine_options, options.sink);
         engine.set_bound(bound(&options.settings));
         engine.coordinator().set_bounds(waits(&options.settings));
+        engine.ids().set_layout(snowflake(&options.settings));
+        engine
+            .ids()
+            .set_bound(options.settings.id_clock_bound_ms.into());
         let startup_bytes = BASE_BYTES + options.workers * WORKER_BYTES;
         engine.ledger().change(Account::Fixed, 0, startup_bytes);
         let registry = Arc::new(Registry::new(Arc::clone(engine.ledger())));
@@ -278,7 +285,9 @@ impl Server {
             Park::Hold { .. }
             | Park::Observe { .. }
             | Park::Latch { .. }
-            | Park::Barrier { .. } => None,
+            | Park::Barrier { .. }
+            | Park::Ids { .. }
+            | Park::Look { .. } => None,
             Park::Synced {
                 frame,
                 local,
@@ -293,6 +302,10 @@ impl Server {
                 let is_met = is_synced && replicas == 0;
                 let is_late = until_ms.is_some_and(|at| now_ms >= at);
                 (is_met || is_late || is_over).then_some(Outcome::Copies(is_synced))
+            }
+            Park::Reservation => {
+                let is_ready = self.engine.ids().is_ready(self.clock.now());
+                (is_ready || is_over).then_some(Outcome::Run)
             }
             Park::Snapshot { number } => match self.snapshot_outcome(number) {
                 Some(true) => Some(Outcome::Saved),
@@ -420,6 +433,7 @@ impl Server {
         let (next, result) = change(&current)?;
         self.engine.set_bound(bound(&next));
         self.engine.coordinator().set_bounds(waits(&next));
+        self.engine.ids().set_bound(next.id_clock_bound_ms.into());
         self.registry.limit_clients(next.clients_bytes_max());
         *current = Arc::new(next);
         self.disk.obey(&current);
@@ -431,11 +445,24 @@ impl Server {
     }
 }
 
+/// How snowflakes are made up, by the settings.
+pub(crate) fn snowflake(settings: &Settings) -> Layout {
+    let [time_bits, worker_bits, sequence_bits] = settings.snowflake_bits;
+    Layout {
+        time_bits,
+        worker_bits,
+        sequence_bits,
+        epoch_ms: settings.snowflake_epoch_ms,
+        worker: settings.snowflake_worker,
+    }
+}
+
 /// What the coordinator is told of the settings.
 fn waits(settings: &Settings) -> Bounds {
     Bounds {
         waiters: settings.max_waiters as usize,
         lease_grace_ms: settings.lease_grace_ms.into(),
+        id_bound_ms: settings.id_clock_bound_ms.into(),
     }
 }
 
@@ -575,6 +602,12 @@ impl Host for Server {
     fn random(&self) -> u64 {
         use rand::Rng;
         self.random.lock().next_u64()
+    }
+
+    fn fill_random(&self, numbers: &mut [u64]) {
+        use rand::Rng;
+        let mut random = self.random.lock();
+        numbers.fill_with(|| random.next_u64());
     }
 }
 

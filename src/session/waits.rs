@@ -17,7 +17,9 @@ use super::registry::Registry;
 use super::{Session, Turn, Worker};
 use crate::command::grants::Stretch;
 use crate::command::lock::{claim, look};
+use crate::command::looking::{self, Looking};
 use crate::command::{Park, ReplyError, error};
+use crate::engine::Wants;
 use crate::engine::coordinator::{Callers, HoldInfo, Lost, Name, Outcome, Settled};
 use crate::journal::Needs;
 use crate::session::server::Server;
@@ -92,8 +94,10 @@ impl Session {
         let outcome = match self.arrived.take() {
             Some(arrived) => arrived.outcome,
             None if is_stopping => {
+                let ids = turn.server.engine().ids();
                 let mut step = turn.batch(false).step();
-                let is_withdrawn = step.coordinate(|turn| turn.withdraw(conn));
+                let is_withdrawn =
+                    ids.withdraw(conn).is_some() || step.coordinate(|turn| turn.withdraw(conn));
                 let frame = step.commit();
                 drop(step);
                 turn.told.note_frame(frame);
@@ -106,8 +110,23 @@ impl Session {
             None => return,
         };
         self.parked = None;
+        if let Some(looking) = self.conn.looking.take()
+            && outcome != Outcome::Unblocked
+        {
+            self.look(&looking, outcome == Outcome::Nothing, turn, out);
+            return;
+        }
         let start = out.len();
         let mut writer = Writer::new(out, self.conn.resp);
+        if let Park::Ids { wish, .. } = park
+            && let Outcome::Ids(taken) = outcome
+        {
+            if let Err(error) = wish.write(taken, &mut writer, turn.server) {
+                writer.error_bytes(&error.line());
+            }
+            self.finish_answer(turn, start, out);
+            return;
+        }
         let mut step = turn.batch(false).step();
         let told = if is_stopping && outcome == Outcome::Unblocked {
             Err(error::STOPPING)
@@ -123,10 +142,37 @@ impl Session {
         if let Outcome::Granted { names, fence } = outcome {
             self.conn.grants.push(names, fence, None, false);
         }
+        self.finish_answer(turn, start, out);
+    }
+
+    /// The reply to a call that waited stands in the output from here on.
+    fn finish_answer(&mut self, turn: &mut Turn<'_>, start: usize, out: &mut Vec<u8>) {
         if self.conn.replies.silences() {
             out.truncate(start);
         }
         self.conn.grants.place(start, out.len());
+        turn.replies += u32::from(out.len() > start);
+    }
+
+    /// Makes a call that waited for a key again; its wait is over or not.
+    fn look(&mut self, looking: &Looking, is_over: bool, turn: &mut Turn<'_>, out: &mut Vec<u8>) {
+        let start = out.len();
+        let mut writer = Writer::new(out, self.conn.resp);
+        let mut step = turn.batch(false).step();
+        let looked = looking::look(&mut step, &mut self.conn, &mut writer, looking, is_over);
+        let frame = step.commit();
+        drop(step);
+        match &looking.ask.wants {
+            Wants::Fill { .. } => turn.told.note_frame(frame),
+            Wants::Begin { .. } => turn.told.note_durable(frame),
+        }
+        match looked {
+            Ok(parked) => self.parked = parked,
+            Err(error) => writer.error_bytes(&error.line()),
+        }
+        if self.conn.replies.silences() {
+            out.truncate(start);
+        }
         turn.replies += u32::from(out.len() > start);
     }
 
@@ -168,6 +214,8 @@ impl Session {
             }
         }
         let conn = self.conn.id;
+        // IDs that it waits for are of use to others.
+        let _ = server.engine().ids().withdraw(conn);
         let batch = server.engine().shared(worker, server.clock().now());
         batch.step().coordinate(|turn| {
             for (names, fence) in returned {
@@ -182,6 +230,10 @@ impl Session {
                 turn.disconnect(conn);
             }
         });
+        // It no longer waits: what was handed to it by now, it was not told of.
+        if let Some(looking) = self.conn.looking.take() {
+            looking::give_back(&mut batch.step(), &looking);
+        }
     }
 }
 
@@ -216,7 +268,12 @@ fn write(
             _ => out.null(),
         },
         Park::Barrier { .. } => claim::write_met(out, outcome),
-        Park::Synced { .. } | Park::Snapshot { .. } | Park::Stop { .. } => {}
+        Park::Look { .. }
+        | Park::Synced { .. }
+        | Park::Snapshot { .. }
+        | Park::Stop { .. }
+        | Park::Ids { .. }
+        | Park::Reservation => {}
     }
     Ok(())
 }
@@ -444,8 +501,7 @@ mod loom_tests {
         });
     }
 
-    /// The same while the time of the wait runs out as well. Goes red when a time-out leaves the
-    /// request in its queue.
+    /// The same while the time of the wait runs out as well. Goes red with the same faults.
     #[test]
     fn a_grant_between_time_out_and_disconnect_is_lost_to_nobody() {
         loom::model(|| {
@@ -478,7 +534,7 @@ mod loom_tests {
     }
 
     /// An operator ends the wait at the moment of the grant: who was answered that it was ended is
-    /// the one whose call was. Goes red when a grant leaves the request with its connection.
+    /// the one whose call was. Goes red when `unblock` answers so though nothing waited.
     #[test]
     fn a_wait_ends_by_grant_or_by_an_operator() {
         loom::model(|| {

@@ -42,6 +42,11 @@ pub(crate) fn trials() -> Vec<Trial> {
     for (name, body) in script {
         trials.extend(on_both_servers(name, &[Program::Node], is_installed, *body));
     }
+    // Redis has no IDs.
+    let [ids, _] = on_both_servers("ids", &[Program::Node], is_installed, |server| {
+        node(server, "ids.js", &[])
+    });
+    trials.push(ids);
     let is_installed = packages().join("pip.stamp").is_file();
     trials.extend(on_both_servers(
         "redis_py",

@@ -13,10 +13,13 @@ mod clients;
 mod concurrency;
 mod durability;
 mod golden;
+mod ids;
 mod limits;
+mod linear;
 mod locks;
 mod model;
 mod need;
+mod once;
 mod process;
 mod resp;
 mod start;
@@ -56,7 +59,9 @@ fn main() -> ExitCode {
     trials.extend(limits::trials());
     trials.extend(concurrency::trials());
     trials.extend(durability::trials());
+    trials.extend(ids::trials());
     trials.extend(locks::trials());
+    trials.extend(once::trials());
     let names = trials.iter().map(|trial| trial.name().to_owned()).collect();
     trials.extend(golden::trials(names));
     libtest_mimic::run(&arguments, trials).exit_code()

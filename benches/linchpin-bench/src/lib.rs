@@ -36,6 +36,7 @@ pub mod cores;
 pub mod durability;
 mod fleet;
 pub mod hit_ratio;
+pub mod ids;
 mod keys;
 mod lane;
 pub mod locks;

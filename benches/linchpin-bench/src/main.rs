@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use linchpin_bench::compare::{CompareOptions, compare};
 use linchpin_bench::durability::{DurabilityOptions, durability};
 use linchpin_bench::hit_ratio::{HitRatioOptions, hit_ratio};
+use linchpin_bench::ids::{IdOptions, ids};
 use linchpin_bench::locks::{LockOptions, locks};
 use linchpin_bench::reclaim::{ReclaimOptions, reclaim};
 use linchpin_bench::stalls::{StallOptions, stalls};
@@ -142,6 +143,9 @@ struct CompareArgs {
     /// Compare locks instead: taken and given back, and waited for by many.
     #[arg(long, conflicts_with_all = ["valkey", "workers", "durability"])]
     locks: bool,
+    /// Compare IDs with counters instead.
+    #[arg(long, conflicts_with_all = ["valkey", "workers", "durability", "locks"])]
+    ids: bool,
     /// Where the servers of --durability keep it [default: the system's temporary directory].
     #[arg(long, value_name = "PATH", requires = "durability")]
     dir: Option<PathBuf>,
@@ -236,6 +240,15 @@ fn side_by_side(args: CompareArgs) -> anyhow::Result<String> {
             seed: args.seed,
         };
         return locks(&options, &say);
+    }
+    if args.ids {
+        let options = IdOptions {
+            linchpin: args.linchpin,
+            rounds: args.rounds,
+            time,
+            seed: args.seed,
+        };
+        return ids(&options, &say);
     }
     let options = CompareOptions {
         linchpin: args.linchpin,

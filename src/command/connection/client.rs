@@ -184,7 +184,8 @@ fn run_unblock(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
         .get(3)
         .is_some_and(|reason| reason.eq_ignore_ascii_case(b"ERROR"));
     let conn = u64::try_from(id).unwrap_or(0);
-    let was_waiting = cx.step.coordinate(|turn| turn.unblock(conn, is_error));
+    let was_waiting = cx.step.coordinate(|turn| turn.unblock(conn, is_error))
+        || cx.step.unblock_ids(conn, is_error);
     cx.out.integer(i64::from(was_waiting));
     Ok(())
 }

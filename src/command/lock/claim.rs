@@ -3,7 +3,7 @@
 use crate::command::grants::Grant;
 use crate::command::spec::{Arg, ArgKind};
 use crate::command::words::Words;
-use crate::command::{Cx, Park, ReplyError, error};
+use crate::command::{Conn, Cx, Park, ReplyError, error};
 use crate::engine::Share;
 use crate::engine::coordinator::{
     Claim, Claimed, Kind, Name, Outcome, Refusal, Ticket, Turn, Wanted,
@@ -151,11 +151,16 @@ pub fn after_and_wait(words: &mut Words<'_>) -> (Option<u64>, Option<u64>) {
 
 /// Names this call of the connection.
 pub fn ticket(cx: &mut Cx<'_>) -> Ticket {
-    cx.conn.calls += 1;
-    cx.conn.is_coordinated = true;
+    next_ticket(cx.conn)
+}
+
+/// Names a call of a connection.
+pub fn next_ticket(conn: &mut Conn) -> Ticket {
+    conn.calls += 1;
+    conn.is_coordinated = true;
     Ticket {
-        conn: cx.conn.id,
-        call: cx.conn.calls,
+        conn: conn.id,
+        call: conn.calls,
     }
 }
 
@@ -174,6 +179,8 @@ pub struct Told<'a> {
     pub blocker: i64,
     /// Permits of a semaphore that nobody has.
     pub free: i64,
+    /// The number of a pool's, and the Unix milliseconds before which it is not to be used.
+    pub number: (u32, u64),
 }
 
 /// How a hold is told of: the commands that ask for one differ in it.
@@ -185,6 +192,8 @@ pub enum Form {
     Locks,
     /// `[status, fence, free]`.
     Permits,
+    /// `[number, fence, ttl, not before]`, or null.
+    Worker,
 }
 
 /// What to tell of an answer, as it is at the time of this turn; none of a call that waits.
@@ -195,6 +204,7 @@ pub fn tell<'a>(turn: &'a Turn<'_>, names: &[Name], claimed: &Claimed) -> Option
         Claimed::Granted { fence } | Claimed::Again { fence } => {
             let hold = names.first().and_then(|name| turn.kept(name, *fence));
             let is_first = matches!(claimed, Claimed::Granted { .. });
+            let number = names.first().and_then(|name| turn.number(name, *fence));
             Some(hold.map_or_else(over, |(owner, ttl_ms)| Told {
                 status: if is_first { 1 } else { 2 },
                 fence: *fence,
@@ -202,6 +212,7 @@ pub fn tell<'a>(turn: &'a Turn<'_>, names: &[Name], claimed: &Claimed) -> Option
                 owner: Cow::Borrowed(owner),
                 blocker: -1,
                 free,
+                number: number.unwrap_or_default(),
             }))
         }
         Claimed::Refused {
@@ -217,6 +228,7 @@ pub fn tell<'a>(turn: &'a Turn<'_>, names: &[Name], claimed: &Claimed) -> Option
             owner: Cow::Owned(owner.to_vec()),
             blocker: i64::try_from(*index).unwrap_or(-1),
             free,
+            number: (0, 0),
         }),
     }
 }
@@ -265,6 +277,7 @@ fn over<'a>() -> Told<'a> {
         owner: Cow::Borrowed(b""),
         blocker: 0,
         free: 0,
+        number: (0, 0),
     }
 }
 
@@ -276,8 +289,16 @@ impl Told<'_> {
     /// Writes the reply.
     pub fn write(&self, out: &mut linchpin_protocol::Writer<'_>, form: Form) {
         let fence = i64::try_from(self.fence).unwrap_or(i64::MAX);
+        if form == Form::Worker && self.status <= 0 {
+            out.null_array();
+            return;
+        }
         out.array(if form == Form::Permits { 3 } else { 4 });
-        out.integer(self.status);
+        if form == Form::Worker {
+            out.integer(self.number.0.into());
+        } else {
+            out.integer(self.status);
+        }
         out.integer(fence);
         match form {
             Form::Lock => {
@@ -289,6 +310,10 @@ impl Told<'_> {
                 out.integer(self.blocker);
             }
             Form::Permits => out.integer(self.free),
+            Form::Worker => {
+                out.integer(self.ttl_ms);
+                out.integer(i64::try_from(self.number.1).unwrap_or(i64::MAX));
+            }
         }
     }
 }
@@ -394,11 +419,14 @@ pub fn refused(refusal: &Refusal) -> ReplyError {
         Refusal::HeldInPart => error::HELD_IN_PART,
         Refusal::NotReserved => error::FENCES_NOT_RESERVED,
         Refusal::NoRoom => error::OUT_OF_MEMORY,
+        Refusal::RangeExhausted => error::RANGE_EXHAUSTED,
+        Refusal::CodesExhausted => error::CODES_EXHAUSTED,
+        Refusal::InUse => error::HELD,
     }
 }
 
 /// Kinds of objects that can be held.
-pub const HELD: [Kind; 2] = [Kind::Lock, Kind::Semaphore];
+pub const HELD: [Kind; 3] = [Kind::Lock, Kind::Semaphore, Kind::IdWorker];
 
 /// Lets the coordinator take a turn on a key that is of one of these kinds, or nothing.
 ///

@@ -193,6 +193,7 @@ pub fn write_info(cx: &mut Cx<'_>, info: &Info) {
         Some(Share::Exclusive) => b"X",
         Some(Share::Shared) => b"S",
         Some(Share::Permits { .. }) => b"permits",
+        Some(Share::Number { .. }) => b"number",
     });
     if let Some((limit, is_pinned)) = info.limit {
         out.bulk(b"limit");
@@ -236,6 +237,10 @@ fn write_hold(out: &mut Writer<'_>, hold: &HoldInfo, clients: &dyn crate::comman
             out.bulk(b"permits");
             out.integer(count.into());
         }
+        Share::Number { number, .. } => {
+            out.bulk(b"number");
+            out.integer(number.into());
+        }
         Share::Exclusive | Share::Shared => {
             out.bulk(b"depth");
             out.integer(hold.depth.into());
@@ -271,6 +276,7 @@ fn write_waiter(
         Share::Exclusive => b"X",
         Share::Shared => b"S",
         Share::Permits { .. } => b"permits",
+        Share::Number { .. } => b"number",
     });
     out.bulk(b"waited");
     integer(out, waiter.waited_ms);

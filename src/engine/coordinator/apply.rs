@@ -1,5 +1,6 @@
 //! The coordinator's state from effects, as effects, and as a hash.
 
+use super::namespace::{Numbers, codes_effect};
 use super::object::{Barrier, Body, Delay, Held, Hold, Limit, Name};
 use super::room::{push_text, text_bytes};
 use super::sessions::{Open, Session};
@@ -202,7 +203,7 @@ impl Turn<'_> {
                 self.state.heap_bytes += push_text(&mut tripped.owners, owner);
                 Ok(())
             }
-            _ => Err(BadFrame),
+            _ => self.apply_to_namespace(change),
         }
     }
 
@@ -230,6 +231,7 @@ impl Turn<'_> {
         if self.state.objects[id as usize].held().is_none() {
             return Err(BadFrame);
         }
+        self.apply_number(id, share)?;
         if let Life::Session { number } = life
             && !self.state.sessions.contains_key(&number)
         {
@@ -369,8 +371,16 @@ impl State {
 fn tell_object(object: &super::object::Object, tell: &mut dyn FnMut(&Coordination<'_>)) {
     let name = &object.name;
     let (db, key) = (name.db, &*name.key);
+    if let Body::Codes(codes) = &object.body {
+        tell(&codes_effect(name, codes.coder.scheme()));
+    }
+    if let Some(high) = object.numbers().map(Numbers::high).filter(|high| *high > 0) {
+        tell(&Coordination::Numbers { db, key, high });
+    }
     match &object.body {
+        Body::Range(_) | Body::Codes(_) => {}
         Body::Held(held) => {
+            held.tell_pool(name, tell);
             if let Some(limit) = held.limit.filter(|limit| limit.is_pinned) {
                 let limit = limit.permits;
                 tell(&Coordination::Pin { db, key, limit });

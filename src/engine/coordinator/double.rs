@@ -27,7 +27,13 @@ impl Coordinator {
         };
         let id = turn.state.objects.vacant_key() as u32;
         let body = match kind {
-            Kind::Lock | Kind::Fence => {
+            Kind::Lock
+            | Kind::Fence
+            | Kind::IdRange
+            | Kind::IdShort
+            | Kind::IdWorker
+            | Kind::Limit
+            | Kind::Idempotency => {
                 let mut held = Held::of_lock();
                 held.holds.extend(in_use.then(|| hold(Share::Exclusive)));
                 Body::Held(held)

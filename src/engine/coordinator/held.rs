@@ -313,11 +313,12 @@ impl Turn<'_> {
         broken
     }
 
-    /// Ends all that can be held in a database by force, and forgets the rest of it; those who
+    /// Ends all that can be held in a database by force, and forgets the rest of it, but for
+    /// namespaces of IDs; those who
     /// wait move on. Answers how many holds ended.
     pub fn break_all(&mut self, db: u32) -> usize {
         let objects = self.state.objects.iter();
-        let of_db = objects.filter(|(_, object)| object.name.db == db);
+        let of_db = objects.filter(|(_, object)| object.name.db == db && !object.is_namespace());
         let mut names: Vec<Name> = of_db.map(|(_, object)| object.name.clone()).collect();
         names.sort_unstable();
         let how = Break {
@@ -332,12 +333,16 @@ impl Turn<'_> {
         broken
     }
 
-    /// Forgets what is known of an object that nobody holds: a delay, a latch, a meeting, that a
-    /// semaphore was pinned. Who waits at a latch or a barrier does so in vain.
+    /// Forgets what is known of an object that nobody holds, but for a namespace of IDs: a delay, a
+    /// latch, a meeting, that a semaphore was pinned. Who waits at a latch or a barrier does so in
+    /// vain.
     pub fn delete(&mut self, name: &Name) {
         let Some(id) = self.find(name) else {
             return;
         };
+        if self.state.objects[id as usize].is_namespace() {
+            return;
+        }
         self.end_delay(id, true);
         let object = &self.state.objects[id as usize];
         if object.kind() == Kind::Barrier {
@@ -422,7 +427,8 @@ impl Turn<'_> {
                 }
                 Ok(Some(id))
             }
-            (Share::Exclusive | Share::Shared, None) => Ok(Some(id)),
+            (Share::Exclusive | Share::Shared, None) if held.pool.is_none() => Ok(Some(id)),
+            (Share::Number { of, .. }, None) => held.check_pool(of).map(|()| Some(id)),
             _ => Err(Refusal::WrongKind),
         }
     }
@@ -485,7 +491,7 @@ impl Turn<'_> {
         let may_wait = claim.wait_ms > 0 && self.has_room_to_wait(&places);
         if !is_free
             && may_wait
-            && !matches!(share, Share::Permits { .. })
+            && matches!(share, Share::Exclusive | Share::Shared)
             && let Some(circle) = self.circle(claim.owner, ids, share)
         {
             return Err(Refusal::Deadlock(circle));
@@ -552,6 +558,7 @@ impl Turn<'_> {
         let ttl_ms = match asked {
             Asked::Lease(ms) if life != hold.life || ms > hold.ttl_ms => ms,
             Asked::Lease(_) => hold.ttl_ms,
+            Asked::Session(_) if matches!(hold.share, Share::Number { .. }) => hold.ttl_ms,
             Asked::Session(_) => 0,
         };
         let is_deeper = claim.depth == Some(depth + 1);

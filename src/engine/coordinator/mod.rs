@@ -40,12 +40,15 @@ mod crowd;
 mod double;
 mod held;
 mod latch;
+mod lookers;
 #[cfg(all(test, loom))]
 mod loom_tests;
 #[cfg(all(test, not(loom)))]
 mod model;
+mod namespace;
 mod object;
 mod observe;
+mod pool;
 mod queue;
 mod room;
 mod sessions;
@@ -55,6 +58,7 @@ mod wheel;
 pub use super::extras::Kind;
 pub use barrier::{Arrive, BarrierInfo};
 pub use held::{Break, Claim, Claimed, Extended, Released, Wanted};
+pub use namespace::{CodesTaken, Range, SafeBy};
 pub use object::{Contention, Name};
 pub use observe::{HoldInfo, Info, Listed, WaiterInfo};
 pub use queue::Circle;
@@ -80,6 +84,9 @@ pub(crate) const FENCE_MAX: u64 = (1 << 53) - 1;
 const WAITERS_MAX: usize = 100_000;
 /// For how long after a restart or a stall nothing ends, unless told otherwise.
 const LEASE_GRACE_MS: u64 = 10_000;
+
+/// How long a worker's number is not to be used after its last holder's end, unless told otherwise.
+const ID_BOUND_MS: u64 = 5_000;
 
 /// Why something was not done, where that is no ordinary answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +117,12 @@ pub enum Refusal {
     NotReserved,
     /// It would take memory, and there is none.
     NoRoom,
+    /// There are not so many numbers left in the range.
+    RangeExhausted,
+    /// There are not so many codes left.
+    CodesExhausted,
+    /// Somebody holds something of it.
+    InUse,
 }
 
 /// Bounds that are settings.
@@ -119,6 +132,8 @@ pub struct Bounds {
     pub waiters: usize,
     /// Nothing ends sooner than this after a restart or a stall, if it was given as long.
     pub lease_grace_ms: u64,
+    /// No worker's number is to be used before so long after its last holder's end.
+    pub id_bound_ms: u64,
 }
 
 impl Default for Bounds {
@@ -126,6 +141,7 @@ impl Default for Bounds {
         Self {
             waiters: WAITERS_MAX,
             lease_grace_ms: LEASE_GRACE_MS,
+            id_bound_ms: ID_BOUND_MS,
         }
     }
 }
@@ -152,6 +168,8 @@ enum Due {
     Session(u64),
     /// A latch, or what is remembered of a barrier.
     Object(u32),
+    /// A number of a pool, which has rested.
+    Rest(u32, u32),
 }
 
 /// All coordination objects of an engine.
@@ -184,6 +202,8 @@ struct State {
     lives: Wheel<Due>,
     /// On monotonic time: requests by their place.
     waits: Wheel<u32>,
+    /// On engine time: keys that somebody waits for, to be looked at.
+    looks: Wheel<Name>,
     bounds: Bounds,
     /// The last that were given out.
     fence: u64,
@@ -237,7 +257,7 @@ impl Conn {
 
 impl Coordinator {
     pub(super) fn new(hash_seed: u64, ledger: &Arc<Ledger>) -> Self {
-        Self(Mutex::new(State {
+        let mut state = State {
             hasher: KeyHasher::seeded(hash_seed),
             table: HashTable::new(),
             objects: Slab::new(),
@@ -253,6 +273,7 @@ impl Coordinator {
             returned: Vec::new(),
             lives: Wheel::new(),
             waits: Wheel::new(),
+            looks: Wheel::new(),
             bounds: Bounds::default(),
             fence: 0,
             session: 0,
@@ -267,7 +288,9 @@ impl Coordinator {
             heap_bytes: 0,
             tables: room::Tables::default(),
             room: Room::new(ledger),
-        }))
+        };
+        state.report();
+        Self(Mutex::new(state))
     }
 
     /// What kind of object a key is, if it is one. Its shard may be held.
@@ -289,7 +312,9 @@ impl Coordinator {
         if now_ms <= seen.engine_ms && mono_ms <= seen.mono_us / 1_000 {
             return false;
         }
-        state.lives.not_before_ms() <= now_ms || state.waits.not_before_ms() <= mono_ms
+        state.lives.not_before_ms() <= now_ms
+            || state.looks.not_before_ms() <= now_ms
+            || state.waits.not_before_ms() <= mono_ms
     }
 
     /// Whether a session has not ended.
@@ -310,14 +335,16 @@ impl Coordinator {
         (ends_ms > now.engine_ms).then(|| now.left_ms(ends_ms))
     }
 
-    /// Whether a lock is held or in delay, or a semaphore has holders: it cannot be deleted.
+    /// Whether a lock is held or in delay, or a semaphore has holders, or it is a namespace of IDs:
+    /// it cannot be deleted.
     pub(super) fn is_in_use(&self, db: u32, key: &[u8]) -> bool {
         let state = self.0.lock();
         let Some(id) = state.find(db, key) else {
             return false;
         };
-        let held = state.objects[id as usize].held();
-        held.is_some_and(|held| !held.holds.is_empty() || held.delay.is_some())
+        let object = &state.objects[id as usize];
+        let is_held = |held: &object::Held| !held.holds.is_empty() || held.delay.is_some();
+        object.is_namespace() || object.held().is_some_and(is_held)
     }
 
     /// Whether any key of a database is an object.
@@ -449,6 +476,7 @@ impl State {
     fn next_due(&mut self) -> (u64, u64) {
         let never = u64::MAX;
         let life = self.lives.next_ms().unwrap_or(never);
+        let life = life.min(self.looks.next_ms().unwrap_or(never));
         (life, self.waits.next_ms().unwrap_or(never))
     }
 
@@ -457,7 +485,8 @@ impl State {
             // It is awake, or will be.
             return;
         }
-        let (life, wait) = (self.lives.not_before_ms(), self.waits.not_before_ms());
+        let life = self.lives.not_before_ms().min(self.looks.not_before_ms());
+        let wait = self.waits.not_before_ms();
         if (life < self.sleeps_until.0 || wait < self.sleeps_until.1)
             && let Some(sleeper) = &self.sleeper
         {
@@ -479,6 +508,7 @@ impl State {
                 last.max(delay).filter(|at| *at < u64::MAX)
             }
             object::Body::Latch(latch) => Some(latch.end_ms),
+            object::Body::Range(_) | object::Body::Codes(_) => None,
             object::Body::Barrier(barrier) => {
                 barrier.tripped.as_ref().map(|tripped| tripped.until_ms)
             }
@@ -500,3 +530,6 @@ impl std::fmt::Debug for Coordinator {
 
 #[cfg(all(test, not(loom)))]
 mod tests;
+
+#[cfg(all(test, not(loom)))]
+mod id_tests;

@@ -1,5 +1,7 @@
 //! What the coordinator keeps of a key: who holds it, who waits for it, and what keeps all out.
 
+use super::namespace::{Codes, Numbers};
+use super::pool::Pool;
 use super::wheel::TimerId;
 use crate::engine::effect::{Life, Share};
 use crate::engine::extras::Kind;
@@ -60,6 +62,10 @@ pub(super) enum Body {
     Held(Held),
     Latch(Latch),
     Barrier(Barrier),
+    /// Numbers that come once.
+    Range(Numbers),
+    /// Short codes that come once.
+    Codes(Box<Codes>),
 }
 
 /// What can be held.
@@ -70,6 +76,8 @@ pub(super) struct Held {
     pub(super) limit: Option<Limit>,
     pub(super) holds: Vec<Hold>,
     pub(super) delay: Option<Delay>,
+    /// Of a pool of workers.
+    pub(super) pool: Option<Box<Pool>>,
 }
 
 /// How many permits there are.
@@ -149,10 +157,13 @@ pub(super) struct Tripped {
 impl Object {
     pub(super) fn kind(&self) -> Kind {
         match &self.body {
+            Body::Held(held) if held.pool.is_some() => Kind::IdWorker,
             Body::Held(held) if held.limit.is_none() => Kind::Lock,
             Body::Held(_) => Kind::Semaphore,
             Body::Latch(_) => Kind::Latch,
             Body::Barrier(_) => Kind::Barrier,
+            Body::Range(_) => Kind::IdRange,
+            Body::Codes(_) => Kind::IdShort,
         }
     }
 
@@ -166,10 +177,45 @@ impl Object {
         match &self.body {
             Body::Held(held) => {
                 let is_pinned = held.limit.is_some_and(|limit| limit.is_pinned);
-                !held.holds.is_empty() || held.delay.is_some() || is_pinned
+                let is_pool = held.pool.is_some();
+                !held.holds.is_empty() || held.delay.is_some() || is_pinned || is_pool
             }
-            Body::Latch(_) => true,
+            Body::Latch(_) | Body::Range(_) | Body::Codes(_) => true,
             Body::Barrier(barrier) => barrier.tripped.is_some(),
+        }
+    }
+
+    /// Whether it stays until it is forgotten by name.
+    pub(super) fn is_namespace(&self) -> bool {
+        match &self.body {
+            Body::Range(_) | Body::Codes(_) => true,
+            Body::Held(held) => held.pool.is_some(),
+            Body::Latch(_) | Body::Barrier(_) => false,
+        }
+    }
+
+    /// Bytes on the heap of what is known of a namespace.
+    pub(super) fn namespace_bytes(&self) -> usize {
+        match &self.body {
+            Body::Codes(codes) => codes.heap_bytes(),
+            Body::Held(held) => held.pool.as_ref().map_or(0, |pool| pool.heap_bytes()),
+            _ => 0,
+        }
+    }
+
+    pub(super) fn numbers(&self) -> Option<&Numbers> {
+        match &self.body {
+            Body::Range(numbers) => Some(numbers),
+            Body::Codes(codes) => Some(&codes.numbers),
+            _ => None,
+        }
+    }
+
+    pub(super) fn numbers_mut(&mut self) -> Option<&mut Numbers> {
+        match &mut self.body {
+            Body::Range(numbers) => Some(numbers),
+            Body::Codes(codes) => Some(&mut codes.numbers),
+            _ => None,
         }
     }
 
@@ -199,6 +245,7 @@ impl Held {
             limit: None,
             holds: Vec::new(),
             delay: None,
+            pool: None,
         }
     }
 
@@ -218,6 +265,7 @@ impl Held {
         match share {
             Share::Permits { limit, .. } => Self::of_semaphore(limit),
             Share::Exclusive | Share::Shared => Self::of_lock(),
+            Share::Number { of, .. } => Self::of_pool(of),
         }
     }
 
@@ -234,7 +282,7 @@ impl Held {
         let limit = self.limit.map_or(0, |limit| i64::from(limit.permits));
         let out = |hold: &Hold| match hold.share {
             Share::Permits { count, .. } => i64::from(count),
-            Share::Exclusive | Share::Shared => 0,
+            Share::Exclusive | Share::Shared | Share::Number { .. } => 0,
         };
         limit - self.holds.iter().map(out).sum::<i64>()
     }
@@ -250,6 +298,7 @@ impl Held {
                 Share::Exclusive => self.holds.is_empty(),
                 Share::Shared => self.holds.iter().all(|hold| hold.share == Share::Shared),
                 Share::Permits { count, .. } => i64::from(count) <= self.free(),
+                Share::Number { .. } => self.pool.as_ref().is_some_and(|pool| pool.has_free()),
             }
     }
 

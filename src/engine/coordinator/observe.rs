@@ -113,7 +113,8 @@ impl Turn<'_> {
         let held = self.state.objects[id as usize].held()?;
         let hold = held.holds.get(held.of_fence(fence)?)?;
         let ends_ms = self.state.hold_ends_ms(hold);
-        Some((&hold.owner, ends_ms.map(|ends| self.now.left_ms(ends))))
+        let left_ms = ends_ms.map(|ends| self.now.left_ms(ends));
+        Some((&hold.owner, left_ms))
     }
 
     /// Permits of a semaphore that nobody has.

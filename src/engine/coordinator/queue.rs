@@ -15,8 +15,10 @@ use super::turn::{Outcome, Ticket, Turn};
 use super::wheel::TimerId;
 use super::{Kind, State};
 use crate::engine::effect::{Life, Share};
+use crate::engine::flight::Ask;
 use crate::seeded::{self, Bug};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// So many owners of a circle are named.
 const CIRCLE_SHOWN_MAX: usize = 8;
@@ -66,6 +68,8 @@ pub(super) enum Wants {
     Barrier(u32),
     /// To see a hold with a fence above this.
     Observe(Name, u64),
+    /// To be told to look at a key that is none of the coordinator's.
+    Look(Name, Arc<Ask>),
 }
 
 /// What a hold is to live by, once it is granted.
@@ -97,7 +101,7 @@ impl Request {
         match &self.wants {
             Wants::Hold { objects, .. } => objects,
             Wants::Barrier(object) => std::slice::from_ref(object),
-            Wants::Latch(_) | Wants::Observe(..) => &[],
+            Wants::Latch(_) | Wants::Observe(..) | Wants::Look(..) => &[],
         }
     }
 
@@ -185,7 +189,8 @@ impl Turn<'_> {
                 state.waiting.remove(&request.owner);
             }
         }
-        if let Wants::Latch(name) | Wants::Observe(name, _) = &request.wants {
+        if let Wants::Latch(name) | Wants::Observe(name, _) | Wants::Look(name, _) = &request.wants
+        {
             self.state.forget_observer(name, request.place);
         }
         if let Some(session) = request.session {
@@ -424,7 +429,7 @@ impl State {
         let Some(held) = object.held().filter(|_| object.queue.is_empty()) else {
             return;
         };
-        if held.limit.is_none() {
+        if held.limit.is_none() && held.pool.is_none() {
             for hold in &held.holds {
                 let bytes = &mut self.heap_bytes;
                 note_blocking(&mut self.blocking, &hold.owner, step, bytes);

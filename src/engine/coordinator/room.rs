@@ -71,6 +71,7 @@ impl Request {
                 usable_slots::<u32>(objects.capacity()) + value.as_deref().map_or(0, text_bytes)
             }
             Wants::Latch(name) | Wants::Observe(name, _) => name.heap_bytes(),
+            Wants::Look(name, ask) => name.heap_bytes() + ask.heap_bytes(),
             Wants::Barrier(_) => 0,
         };
         let inherited = usable_slots::<(u32, u64)>(self.inherited.capacity());
@@ -149,7 +150,7 @@ impl State {
                 bytes: self.tables_bytes(),
             };
         }
-        let wheels = self.lives.heap_bytes() + self.waits.heap_bytes();
+        let wheels = self.lives.heap_bytes() + self.waits.heap_bytes() + self.looks.heap_bytes();
         let bytes = self.tables.bytes + wheels + self.heap_bytes;
         self.room.set(bytes.next_multiple_of(REPORT_STEP_BYTES));
     }

@@ -215,6 +215,9 @@ struct Found {
 impl Found {
     fn note_body(&mut self, state: &State, id: u32, body: &Body, now: Now) {
         match body {
+            Body::Range(_) | Body::Codes(_) => {
+                self.heap_bytes += state.objects[id as usize].namespace_bytes();
+            }
             Body::Held(held) => self.note_held(state, id, held, now),
             Body::Latch(latch) => {
                 self.timers += 1;
@@ -229,6 +232,7 @@ impl Found {
     }
 
     fn note_held(&mut self, state: &State, id: u32, held: &object::Held, now: Now) {
+        self.heap_bytes += state.objects[id as usize].namespace_bytes();
         let is_exclusive = |hold: &&object::Hold| hold.share == Share::Exclusive;
         let is_alone = held.holds.len() == 1;
         assert!(held.holds.iter().filter(is_exclusive).count() == 0 || is_alone);

@@ -7,6 +7,7 @@ use super::{Conn, Coordinator, Due, State};
 use super::{HoldInfo, Kind, Refusal};
 use crate::clock::Now;
 use crate::engine::effect::{Coordination, Effect, Life, Share};
+use crate::engine::ids::{self, Block};
 use crate::seeded::{self, Bug};
 use crate::sync::MutexGuard;
 use std::cell::Cell;
@@ -56,10 +57,14 @@ pub enum Outcome {
         /// The place in order of arrival.
         index: u64,
     },
-    /// It waited in vain for what has no other answer than null.
+    /// The key it waits for is its own now, or has become something: it is to look.
+    Look,
+    /// It waited in vain for what has no other answer than null, or is found out by looking.
     Nothing,
     /// An operator ended it.
     Unblocked,
+    /// It waited for IDs.
+    Ids(Result<Block, ids::Refusal>),
 }
 
 /// An outcome for a call that waited.
@@ -126,6 +131,8 @@ pub struct Turn<'c> {
     pub(super) touched: Vec<Name>,
     pub(super) settled: Vec<Settled>,
     pub(super) lost: Vec<Lost>,
+    /// The namespace that this turn reserves numbers of.
+    pub(super) reserving: Option<u32>,
 }
 
 /// Where effects go.
@@ -197,6 +204,7 @@ impl Coordinator {
             touched: Vec::new(),
             settled: Vec::new(),
             lost: Vec::new(),
+            reserving: None,
         }
     }
 }
@@ -281,6 +289,11 @@ impl<'c> Turn<'c> {
             && let Some(number) = commit(frame)
         {
             self.state.frame = self.state.frame.max(number);
+            let reserving = self.reserving.map(|id| id as usize);
+            let object = reserving.and_then(|id| self.state.objects.get_mut(id));
+            if let Some(numbers) = object.and_then(Object::numbers_mut) {
+                numbers.note_frame(number);
+            }
         }
         if self.to_pump.capacity() <= ROOM_KEPT {
             self.state.to_pump = std::mem::take(&mut self.to_pump);
@@ -377,7 +390,7 @@ impl<'c> Turn<'c> {
                 delay.map(|delay| self.state.at_least(delay.until_ms, delay.ms))
             }
             Due::Session(number) => self.state.session_ends_ms(number),
-            Due::Object(_) => Some(at_ms),
+            Due::Object(_) | Due::Rest(..) => Some(at_ms),
         };
         let is_by_wall = seeded::has(Bug::WallClockLeases);
         let is_later = |ends: &u64| *ends > self.now.engine_ms && !is_by_wall;
@@ -394,6 +407,7 @@ impl<'c> Turn<'c> {
             Due::Delay(id) => self.end_delay(id, false),
             Due::Session(number) => self.end_session_lost(number),
             Due::Object(id) => self.forget(id, false),
+            Due::Rest(id, number) => self.end_rest(id, number),
         }
     }
 
@@ -455,8 +469,11 @@ impl<'c> Turn<'c> {
     }
 
     /// Gives an object to an owner.
-    pub(super) fn grant(&mut self, id: u32, hold: Hold) {
+    pub(super) fn grant(&mut self, id: u32, mut hold: Hold) {
         let fence = hold.fence;
+        if matches!(hold.share, Share::Number { .. }) {
+            self.number_hold(id, &mut hold);
+        }
         let object = &mut self.state.objects[id as usize];
         object.contention.grants += 1;
         self.effects.emit(&hold.as_effect(&object.name));
@@ -494,8 +511,12 @@ impl<'c> Turn<'c> {
                 is_broken,
             });
         }
-        if delay_ms > 0 && !matches!(hold.share, Share::Permits { .. }) {
-            self.begin_delay(id, &hold, delay_ms);
+        match hold.share {
+            Share::Exclusive | Share::Shared if delay_ms > 0 => {
+                self.begin_delay(id, &hold, delay_ms);
+            }
+            Share::Number { .. } => self.rest_number(id, &hold, end),
+            _ => {}
         }
         self.touch(id);
         self.to_pump.push(id);
@@ -549,11 +570,12 @@ impl<'c> Turn<'c> {
         self.to_pump.push(id);
     }
 
-    /// Forgets a latch, the last meeting of a barrier, or that a semaphore was pinned.
+    /// Forgets a latch, the last meeting of a barrier, that a semaphore was pinned, or a namespace.
     pub(super) fn forget(&mut self, id: u32, has_timer: bool) {
         let mut bytes = 0;
         let object = &mut self.state.objects[id as usize];
         let (timer, is_latch) = match &mut object.body {
+            Body::Range(_) | Body::Codes(_) => (None, false),
             Body::Latch(latch) => (Some(latch.timer), true),
             Body::Barrier(barrier) => {
                 let tripped = barrier.tripped.take();
@@ -578,6 +600,9 @@ impl<'c> Turn<'c> {
         }
         if is_latch {
             self.end_latch(id);
+        }
+        if self.state.objects[id as usize].is_namespace() {
+            self.clear_namespace(id);
         }
         self.touch(id);
         self.to_pump.push(id);
@@ -710,6 +735,7 @@ impl State {
                     session.timer = Some(timer);
                 }
             }
+            Due::Rest(..) => {}
             Due::Object(id) => match &mut self.objects[id as usize].body {
                 Body::Latch(latch) => latch.timer = timer,
                 Body::Barrier(barrier) => {
@@ -717,7 +743,7 @@ impl State {
                         tripped.timer = timer;
                     }
                 }
-                Body::Held(_) => {}
+                Body::Held(_) | Body::Range(_) | Body::Codes(_) => {}
             },
         }
     }
@@ -734,6 +760,7 @@ impl State {
         }
         self.lives.shrink_if_sparse();
         self.waits.shrink_if_sparse();
+        self.looks.shrink_if_sparse();
         shrink_map(&mut self.sessions);
         shrink_map(&mut self.sids);
         shrink_map(&mut self.conns);

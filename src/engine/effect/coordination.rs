@@ -17,6 +17,13 @@ pub enum Share {
         /// Of so many that there are in all.
         limit: u32,
     },
+    /// A number of a pool of workers.
+    Number {
+        /// The number.
+        number: u32,
+        /// Of so many that there are in all.
+        of: u32,
+    },
 }
 
 /// What a hold lives by.
@@ -184,5 +191,47 @@ pub enum Coordination<'a> {
         fence: u64,
         /// The last number of a session.
         session: u64,
+    },
+    /// Numbers of a range, or of codes, up to here may have been given out. If there is neither,
+    /// there is a range now.
+    Numbers {
+        /// Identity of the database.
+        db: u32,
+        /// The key.
+        key: &'a [u8],
+        /// The last.
+        high: u64,
+    },
+    /// There is a namespace of codes.
+    Codes {
+        /// Identity of the database.
+        db: u32,
+        /// The key.
+        key: &'a [u8],
+        /// The letters.
+        alphabet: &'a [u8],
+        /// Letters of a code.
+        len: u32,
+        /// Whether codes with an offending word are left out.
+        is_filtered: bool,
+        /// What the order of the codes follows from.
+        secret: (u64, u64),
+    },
+    /// A number of a pool was given back, or its holder was lost.
+    Rest {
+        /// Identity of the database.
+        db: u32,
+        /// The key.
+        key: &'a [u8],
+        /// Numbers of the pool.
+        of: u32,
+        /// The number.
+        number: u32,
+        /// When.
+        ended_ms: u64,
+        /// The same as Unix time.
+        wall_ms: u64,
+        /// Until when nobody gets it; 0: it is free at once.
+        until_ms: u64,
     },
 }

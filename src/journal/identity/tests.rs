@@ -26,6 +26,12 @@ fn the_bytes_are_these() {
         engine_ms: 258,
         closed_at: 772,
         fence_max: 1_029,
+        ids_max_ms: 1_286,
+        snowflake: Some(Layout {
+            worker: 9,
+            epoch_ms: 1_543,
+            ..Layout::default()
+        }),
         ..Identity::new(Random::FIXED, SHAPE)
     };
     let bytes = identity.encode();
@@ -34,15 +40,15 @@ fn the_bytes_are_these() {
     assert_eq!(&head[..16], "4c494e4348504944");
     assert_eq!(
         rest,
-        "02000000abababababababababababababababababababab0400000002000000887766554433\
+        "03000000abababababababababababababababababababab0400000002000000887766554433\
          22110700000000000000030000000000000002010000000000000403000000000000\
-         0504000000000000"
+         05040000000000000605000000000000290a0c00090000000706000000000000"
     );
     assert_eq!(Identity::parse(&bytes), Ok(identity));
     assert_eq!(identity.history_text(), "ab".repeat(20));
 }
 
-/// Version 1 said nothing of where the log was closed, nor of fencing tokens.
+/// Version 1 said nothing of where the log was closed, nor of fencing tokens, version 2 of IDs.
 #[test]
 fn an_older_format_is_read() {
     let identity = Identity {
@@ -50,13 +56,17 @@ fn an_older_format_is_read() {
         fence_max: 1_029,
         ..Identity::new(Random::FIXED, SHAPE)
     };
-    let mut bytes = identity.encode();
-    bytes.truncate(76);
-    bytes[12] = 1;
-    let crc = crate::journal::frame::crc32c(&bytes[12..]);
-    bytes[8..12].copy_from_slice(&crc.to_le_bytes());
+    let older = |version: u8, len: usize| {
+        let mut bytes = identity.encode();
+        bytes.truncate(len);
+        bytes[12] = version;
+        let crc = crate::journal::frame::crc32c(&bytes[12..]);
+        bytes[8..12].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    };
     let expected = Identity::new(Random::FIXED, SHAPE);
-    assert_eq!(Identity::parse(&bytes), Ok(expected));
+    assert_eq!(Identity::parse(&older(1, 76)), Ok(expected));
+    assert_eq!(Identity::parse(&older(2, 92)), Ok(identity));
 }
 
 #[test]
@@ -108,13 +118,13 @@ fn any_flipped_bit_and_any_cut_is_found() {
 fn a_newer_format_is_refused_untouched() {
     let disk = SimDisk::new();
     let mut bytes = begin(&disk).encode();
-    bytes[12] = 3;
+    bytes[12] = 4;
     let crc = crate::journal::frame::crc32c(&bytes[12..]);
     bytes[8..12].copy_from_slice(&crc.to_le_bytes());
     disk.put(NAME, &bytes);
     let error = Identity::begin(&disk, Random::FIXED, SHAPE).unwrap_err();
     assert_eq!(error.exit_code(), 78, "{error}");
-    assert!(error.to_string().contains("version 3"), "{error}");
+    assert!(error.to_string().contains("version 4"), "{error}");
     assert_eq!(disk.contents(NAME).unwrap(), bytes);
 }
 

@@ -12,6 +12,8 @@ use crate::variant::Variant;
 /// What separates a line from what is said about it.
 const REMARK: &str = "    ";
 const SID_LEN: usize = 32;
+/// Integers of so many digits are tokens, which are drawn.
+const TOKEN_LEN_MIN: usize = 12;
 
 /// The pages of the book that show a conversation, by name, with their text.
 pub(crate) fn pages(root: &Path) -> Result<Vec<(String, String)>, String> {
@@ -37,7 +39,7 @@ pub(crate) fn check(text: &str) -> Result<(), String> {
     let mut reader = Reader {
         target: InProcess::new(&[], Variant::PLAIN)?,
         conns: HashMap::new(),
-        sids: Vec::new(),
+        drawn: Vec::new(),
     };
     let lines = conversation(text);
     let mut rest = &lines[..];
@@ -116,8 +118,8 @@ fn without_remark(line: &str) -> &str {
 struct Reader {
     target: InProcess,
     conns: HashMap<String, usize>,
-    /// Secret names of sessions: as the page has them, and as they are.
-    sids: Vec<(String, String)>,
+    /// What is drawn, names of sessions and tokens: as the page has it, and as it is.
+    drawn: Vec<(String, String)>,
 }
 
 impl Reader {
@@ -135,7 +137,7 @@ impl Reader {
         };
         self.conns.insert(name.to_owned(), conn);
         if let Some(words) = words {
-            let words = self.with_sids(without_remark(words));
+            let words = self.with_drawn(without_remark(words));
             self.target.send(conn, &resp::encode(&resp::words(&words)?));
         }
         let replies = self.target.receive(conn, Until::Quiet)?;
@@ -145,7 +147,7 @@ impl Reader {
             shown => shown,
         };
         self.learn(expected, &got);
-        let expected: Vec<String> = expected.iter().map(|line| self.with_sids(line)).collect();
+        let expected: Vec<String> = expected.iter().map(|line| self.with_drawn(line)).collect();
         if expected == got {
             return Ok(());
         }
@@ -156,28 +158,30 @@ impl Reader {
         ))
     }
 
-    fn with_sids(&self, line: &str) -> String {
-        let sids = self.sids.iter();
-        sids.fold(line.to_owned(), |line, (shown, sid)| {
-            line.replace(shown, sid)
+    fn with_drawn(&self, line: &str) -> String {
+        let drawn = self.drawn.iter();
+        drawn.fold(line.to_owned(), |line, (shown, drawn)| {
+            line.replace(shown, drawn)
         })
     }
 
-    /// Notes the secret names that these lines show, where they stand.
+    /// Notes what is drawn in these lines.
     fn learn(&mut self, shown: &[&str], got: &[String]) {
         for (shown, got) in shown.iter().zip(got) {
-            if let (Some(shown), Some(got)) = (sid_in(shown), sid_in(got))
-                && self.sids.iter().all(|(known, _)| known != shown)
+            if let (Some(shown), Some(got)) = (drawn_in(shown), drawn_in(got))
+                && self.drawn.iter().all(|(known, _)| known != shown)
             {
-                self.sids.push((shown.to_owned(), got.to_owned()));
+                self.drawn.push((shown.to_owned(), got.to_owned()));
             }
         }
     }
 }
 
-/// The secret name that is all of a line.
-fn sid_in(line: &str) -> Option<&str> {
-    let name = line.strip_prefix('"')?.strip_suffix('"')?;
-    let is_sid = name.len() == SID_LEN && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_sid.then_some(name)
+/// The secret name or token that a line ends with.
+fn drawn_in(line: &str) -> Option<&str> {
+    let word = line.rsplit(' ').next()?.trim_matches('"');
+    let is_all = |is: fn(&u8) -> bool| word.as_bytes().iter().all(is);
+    let is_sid = word.len() == SID_LEN && is_all(u8::is_ascii_hexdigit);
+    let is_token = word.len() >= TOKEN_LEN_MIN && is_all(u8::is_ascii_digit);
+    (is_sid || is_token).then_some(word)
 }

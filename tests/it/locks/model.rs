@@ -6,9 +6,9 @@
 //! answer never came. To keep the search small an open call counts only where it changes something,
 //! or behind [`Call::End`], where nothing changes any more: there stands what never happened.
 
-use todc_utils::linearizability::WGLChecker;
-use todc_utils::linearizability::history::{Action, History};
 use todc_utils::specifications::Specification;
+
+use crate::linear::{self, Operation};
 
 /// Permits of the semaphore.
 pub(super) const LIMIT: u8 = 3;
@@ -173,7 +173,9 @@ impl State {
     }
 }
 
-impl Call {
+impl Operation for Call {
+    const END: Self = Call::End;
+
     fn is_open(&self) -> bool {
         matches!(
             self,
@@ -211,43 +213,10 @@ impl Specification for Model {
     }
 }
 
-/// A call in a history: when it was made and when it was answered, in microseconds.
-#[derive(Clone, Debug)]
-pub(super) struct Event {
-    pub(super) called_us: u64,
-    pub(super) answered_us: u64,
-    pub(super) call: Call,
-}
+/// A call in a history.
+pub(super) type Event = linear::Event<Call>;
 
 /// Whether calls were answered as if each had been made at one moment between call and answer.
 pub(super) fn is_linearizable(events: &[Event]) -> bool {
-    // An answer goes before a call of the same moment: that is the stricter reading.
-    let mut actions = Vec::new();
-    for (process, event) in events.iter().enumerate() {
-        let answered_us = if event.call.is_open() {
-            u64::MAX
-        } else {
-            event.answered_us
-        };
-        actions.push((
-            event.called_us,
-            1,
-            process,
-            Action::Call(event.call.clone()),
-        ));
-        actions.push((
-            answered_us,
-            0,
-            process,
-            Action::Response(event.call.clone()),
-        ));
-    }
-    let end = events.len();
-    actions.push((u64::MAX - 2, 1, end, Action::Call(Call::End)));
-    actions.push((u64::MAX - 1, 0, end, Action::Response(Call::End)));
-    actions.sort_by_key(|(at_us, kind, ..)| (*at_us, *kind));
-    let actions = actions
-        .into_iter()
-        .map(|(_, _, process, action)| (process, action));
-    WGLChecker::<Model>::is_linearizable(History::from_actions(actions.collect()))
+    linear::is_linearizable::<Model>(events)
 }

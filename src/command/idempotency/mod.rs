@@ -1,0 +1,4 @@
+//! Requests that are to be done once.
+
+pub mod begin;
+pub mod settle;
