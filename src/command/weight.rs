@@ -19,6 +19,10 @@ use std::collections::HashMap;
 const ARGUMENT_BYTES_MAX: usize = 16;
 /// What a namespace of IDs comes to beside its key, which two effects have: letters and a secret.
 const ID_BYTES_MAX: usize = 192;
+/// What a hold, a session or their kin comes to beside the arguments: numbers, a secret name.
+const OBJECT_BYTES_MAX: usize = 128;
+/// What is written anew of an idempotency record when it is done: owner, fingerprint, numbers.
+const RECORD_BYTES_MAX: usize = 600;
 /// What the effect of a fence mark or of a tie has beside its key.
 const EXTRA_BYTES_MAX: usize = 20;
 /// The most arguments of a `SET` that has neither of the two.
@@ -71,8 +75,13 @@ pub fn of_queue(step: &Step<'_>, db: u32, multi: &Multi) -> Option<usize> {
 #[inline]
 fn of_arguments(spec: &Spec, args: Args<'_>) -> usize {
     let bytes = args.bytes_len() + args.len() * ARGUMENT_BYTES_MAX;
-    if spec.group == Group::Id {
-        return bytes + args.get(1).map_or(0, <[u8]>::len) + ID_BYTES_MAX;
+    match spec.group {
+        Group::Id => return bytes + args.get(1).map_or(0, <[u8]>::len) + ID_BYTES_MAX,
+        Group::Lock | Group::Session | Group::Semaphore | Group::Latch | Group::Barrier => {
+            return bytes + OBJECT_BYTES_MAX;
+        }
+        Group::Idempotency => return bytes + RECORD_BYTES_MAX,
+        _ => {}
     }
     if args.len() > SET_ARGUMENTS && spec.name == "set" || spec.flags.has(Flags::CARRIES) {
         return bytes + of_extras(args);

@@ -98,7 +98,7 @@ fn newer() -> Result<(), Failed> {
     let crc = crc32c(&bytes[12..]).to_le_bytes();
     bytes[8..12].copy_from_slice(&crc);
     std::fs::write(&identity, &bytes)?;
-    let words = ["identity", "format version 3", "newer than this program"];
+    let words = ["identity", "format version 4", "newer than this program"];
     expect_refusal(data.launch(&[])?, 78, &words)?;
     check(std::fs::read(&identity)? == bytes, || {
         "it was changed".to_owned()
