@@ -46,8 +46,8 @@ const REPLY_MAX: Duration = Duration::from_secs(20);
 /// Until somebody who found no server looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// What is asked for, and how it is written down: records of one length, which begin with the lowest
-/// number or ID of the record and end with the highest.
+/// What is asked for, and how it is written down: records of one length, which begin with their
+/// lowest number or ID and end with the highest.
 #[derive(Debug)]
 struct Kind {
     name: &'static str,
