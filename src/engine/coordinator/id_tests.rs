@@ -176,6 +176,19 @@ fn a_number_that_was_lost_rests() {
     );
 }
 
+/// What fixes the codes of a key for good is a call that was answered by some.
+#[test]
+fn a_call_for_too_many_codes_fixes_nothing() {
+    let mut bench = Bench::new();
+    let name = Name::new(0, b"c");
+    let small = Scheme { len: 1, ..scheme() };
+    let taken = bench.turn(|turn| turn.take_codes(&name, &small, None, 63));
+    assert_eq!(taken.unwrap_err(), Refusal::CodesExhausted);
+    assert!(bench.frames.is_empty(), "nothing is told to a restart");
+    let taken = bench.turn(|turn| turn.take_codes(&name, &scheme(), Some(scheme().len), 1));
+    assert!(taken.is_ok());
+}
+
 /// A restart has the rests of the past before it again, among them that of a number which somebody
 /// else has had since.
 #[test]
