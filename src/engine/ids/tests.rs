@@ -77,8 +77,8 @@ fn a_clock_that_falls_back_is_borne_up_to_the_bound() {
     }
 }
 
-/// Ticks run ahead of a clock that is right, and so does what a killed process has reserved: that is
-/// no clock behind, however little it may be behind.
+/// Ticks run ahead of a clock that is right, and so does what a killed process has reserved: that
+/// is no clock behind, however little it may be behind.
 #[test]
 fn ids_that_run_ahead_of_the_clock_are_waited_for_under_any_bound() {
     for kind in IdKind::ALL {

@@ -191,10 +191,8 @@ fn info() -> Result<(), Failed> {
     let text = client.call("ID.NEXT ULID")?;
     let id = text.strip_prefix("$26 ").ok_or_else(|| text.clone())?;
     let parts = client.call(&format!("ID.DECODE ULID {id}"))?;
-    let ms: Option<i64> = parts
-        .rsplit(':')
-        .next()
-        .and_then(|number| number.parse().ok());
+    let ms = parts.split(' ').nth(1).and_then(|ms| ms.strip_prefix(':'));
+    let ms: Option<i64> = ms.and_then(|ms| ms.parse().ok());
     check(ms > Some(reserved_ms), || {
         format!("{parts}, and {reserved_ms} ms were reserved")
     })?;
