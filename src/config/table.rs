@@ -335,7 +335,8 @@ pub static DIRECTIVES: &[Directive] = &[
         name: "id-clock-bound",
         live: Live::Live,
         doc: "Milliseconds by which the system's clock may be behind the last ID given out: \
-              further behind, `ID.NEXT` answers `-CLOCK`. A number of `ID.WORKER` is not to be \
+              further behind, `ID.NEXT` answers `-CLOCK`. Less than a second is taken for one: so \
+              far ahead of the clock IDs run by themselves. A number of `ID.WORKER` is not to be \
               used before so long after its last holder's end.",
         field: integer!(id_clock_bound_ms, 0, 3_600_000),
     },

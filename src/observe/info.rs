@@ -11,6 +11,7 @@ use crate::command::host::{ClientFacts, DurabilityFacts, LoadFacts, MemoryFacts,
 use crate::config::Settings;
 use crate::engine::Census;
 use crate::engine::coordinator::Totals;
+use crate::engine::ids;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -59,6 +60,8 @@ pub struct InfoFacts<'a> {
     pub watched_keys: usize,
     /// What the coordinator keeps.
     pub coordination: Totals,
+    /// IDs that rise.
+    pub ids: ids::Totals,
     /// The time.
     pub now: Now,
 }
@@ -266,12 +269,15 @@ fn memory(lines: &mut Lines, facts: &InfoFacts<'_>) {
     ]);
 }
 
-/// Of our own: locks and their kin.
+/// Of our own: locks and their kin, and IDs.
 fn coordination(lines: &mut Lines, facts: &InfoFacts<'_>) {
     let totals = &facts.coordination;
     lines.field("coordination_objects", totals.objects);
     lines.field("coordination_sessions", totals.sessions);
     lines.field("coordination_waiters", totals.waiters);
+    let reserved_until_ms = facts.ids.reserved_until_ms.unwrap_or(0);
+    lines.field("ids_reserved_until_ms", reserved_until_ms);
+    lines.field("ids_waiters", facts.ids.waiters);
 }
 
 fn persistence(lines: &mut Lines, facts: &InfoFacts<'_>) {

@@ -543,6 +543,7 @@ impl Host for Server {
             census,
             clients: &clients,
             coordination: self.engine.coordinator().totals(),
+            ids: self.engine.ids().totals(),
             watched_keys: self.engine.watched_keys(),
             now,
         };

@@ -32,7 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     for (name, programs, body) in rust.iter().chain(redis_cli::CASES) {
         trials.extend(on_both_servers(name, programs, true, *body));
     }
-    let is_installed = packages().join("npm.stamp").is_file();
+    let is_installed = is_current("npm.stamp", "package-lock.json");
     let script: &[(&str, Body)] = &[
         ("node_redis", |server| node(server, "node_redis.js", &[])),
         ("ioredis_4", |server| node(server, "ioredis.js", &["4"])),
@@ -47,7 +47,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         node(server, "ids.js", &[])
     });
     trials.push(ids);
-    let is_installed = packages().join("pip.stamp").is_file();
+    let is_installed = is_current("pip.stamp", "requirements.txt");
     trials.extend(on_both_servers(
         "redis_py",
         &[Program::Python3],
@@ -85,6 +85,14 @@ fn on_both_servers(name: &str, programs: &[Program], is_installed: bool, body: B
 /// Where `clients/install` puts the packages.
 fn packages() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/clients")
+}
+
+/// Whether the packages that left this stamp are those that the list asks for.
+fn is_current(stamp: &str, list: &str) -> bool {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let installed = std::fs::read(packages().join(stamp)).ok();
+    let wanted = std::fs::read(root.join("tests/it/clients").join(list)).ok();
+    installed.is_some() && installed == wanted
 }
 
 /// `command` with the path of `program` among our clients and the server's address.

@@ -2,6 +2,7 @@
 //! whether other people's libraries read what is given out.
 
 mod kills;
+pub(crate) mod processes;
 mod settings;
 mod steps;
 
@@ -13,6 +14,7 @@ use libtest_mimic::Failed;
 /// All trials of this module.
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = crate::trials_of("ids::kills", kills::CASES);
+    trials.extend(crate::trials_of("ids::processes", processes::CASES));
     trials.extend(crate::trials_of("ids::settings", settings::CASES));
     trials.extend(steps::trials());
     trials

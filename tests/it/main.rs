@@ -42,7 +42,7 @@ fn trials_of<'a>(
 }
 
 fn main() -> ExitCode {
-    if let Some(result) = locks::counter::play() {
+    if let Some(result) = locks::counter::play().or_else(ids::processes::play) {
         return match result {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

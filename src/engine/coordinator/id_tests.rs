@@ -176,6 +176,60 @@ fn a_number_that_was_lost_rests() {
     );
 }
 
+/// What fixes the codes of a key for good is a call that was answered by some.
+#[test]
+fn a_call_for_too_many_codes_fixes_nothing() {
+    let mut bench = Bench::new();
+    let name = Name::new(0, b"c");
+    let small = Scheme { len: 1, ..scheme() };
+    let taken = bench.turn(|turn| turn.take_codes(&name, &small, None, 63));
+    assert_eq!(taken.unwrap_err(), Refusal::CodesExhausted);
+    assert!(bench.frames.is_empty(), "nothing is told to a restart");
+    let taken = bench.turn(|turn| turn.take_codes(&name, &scheme(), Some(scheme().len), 1));
+    assert!(taken.is_ok());
+}
+
+/// A restart has the rests of the past before it again, among them that of a number which somebody
+/// else has had since.
+#[test]
+fn the_end_of_an_earlier_rest_frees_no_number_after_a_crash() {
+    let mut bench = Bench::new();
+    bench.worker(b"a", 1).unwrap();
+    bench.now = at(2_000);
+    assert!(matches!(bench.worker(b"b", 1), Ok(Claimed::Refused { .. })));
+    bench.now = at(62_000);
+    assert!(matches!(bench.worker(b"b", 1), Ok(Claimed::Granted { .. })));
+    bench.synced = bench.frames.len();
+    bench.crash();
+    bench.now = at(62_500);
+    assert!(matches!(bench.worker(b"c", 1), Ok(Claimed::Refused { .. })));
+}
+
+/// The rests of a pool that was forgotten end in the one that came after it.
+#[test]
+fn the_end_of_a_forgotten_rest_frees_no_number() {
+    let mut bench = Bench::new();
+    let name = Name::new(0, b"w");
+    bench.worker(b"a", 1).unwrap();
+    bench
+        .turn(|turn| turn.extend(&name, b"a", 100_000, None, 1))
+        .unwrap();
+    bench.now = at(101_000);
+    assert!(matches!(bench.worker(b"b", 1), Ok(Claimed::Refused { .. })));
+    bench.now = at(102_000);
+    assert!(bench.turn(|turn| turn.forget_namespace(&name)).unwrap());
+    bench.worker(b"b", 1).unwrap();
+    bench.now = at(103_000);
+    assert!(matches!(bench.worker(b"c", 1), Ok(Claimed::Refused { .. })));
+    bench.now = at(163_000);
+    assert!(matches!(bench.worker(b"c", 1), Ok(Claimed::Granted { .. })));
+    bench
+        .turn(|turn| turn.extend(&name, b"c", 600_000, None, 1))
+        .unwrap();
+    bench.now = at(202_500);
+    assert!(matches!(bench.worker(b"d", 1), Ok(Claimed::Refused { .. })));
+}
+
 proptest! {
     /// Whatever a crash takes, no number or code that was told comes again. Goes red where no frame
     /// says what was reserved, and where a call is told what an earlier frame does not cover.

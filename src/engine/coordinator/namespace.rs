@@ -179,7 +179,7 @@ impl Turn<'_> {
     ///
     /// # Errors
     /// Where the key is something else, its codes have another length than `len`, or there are not
-    /// so many left.
+    /// so many left. A new key stays what it was.
     pub fn take_codes(
         &mut self,
         name: &Name,
@@ -187,6 +187,10 @@ impl Turn<'_> {
         len: Option<u32>,
         count: u32,
     ) -> Result<CodesTaken, Refusal> {
+        let is_new = self.state.find(name.db, &name.key).is_none();
+        if is_new && fresh.codes().is_none_or(|codes| codes < u64::from(count)) {
+            return Err(Refusal::CodesExhausted);
+        }
         let id = self.codes(name, fresh)?;
         let Body::Codes(codes) = &mut self.state.objects[id as usize].body else {
             return Err(Refusal::WrongKind);

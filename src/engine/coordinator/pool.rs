@@ -42,7 +42,8 @@ struct Past {
     ended_ms: u64,
     /// Time of day.
     wall_ms: u64,
-    /// Engine time until which it rests.
+    /// Engine time until which it rests; 0 for one that does not, and for one held again: the end
+    /// of an earlier rest may come once more, after a restart, and must free nothing.
     until_ms: u64,
 }
 
@@ -75,13 +76,16 @@ impl Pool {
             self.fresh += 1;
             return Some(self.fresh - 1);
         }
-        self.free.pop_first().map(|(_, number)| number)
+        let &(_, number) = self.free.first()?;
+        self.note_held(number);
+        Some(number)
     }
 
     /// This number is held.
     fn note_held(&mut self, number: u32) {
         self.fresh = self.fresh.max(number.saturating_add(1));
-        if let Some(past) = self.past.get(&number) {
+        if let Some(past) = self.past.get_mut(&number) {
+            past.until_ms = 0;
             self.free.remove(&(past.ended_ms, number));
         }
     }

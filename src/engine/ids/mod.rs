@@ -274,6 +274,15 @@ pub struct Reservation {
     pub layout: Option<Layout>,
 }
 
+/// What is told of all IDs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Ticks may be given out up to here, in Unix milliseconds; none where nothing is reserved.
+    pub reserved_until_ms: Option<u64>,
+    /// Calls that wait.
+    pub waiters: usize,
+}
+
 /// A call that waits.
 #[derive(Debug)]
 struct Waiter {
@@ -413,6 +422,17 @@ impl Ids {
         let mut state = self.0.lock();
         state.is_failing = true;
         state.wake_sleeper();
+    }
+
+    /// What may be given out, and how many calls wait for it.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let state = self.0.lock();
+        let reserved_ms = state.limits.reserved_ms;
+        Totals {
+            reserved_until_ms: Some(reserved_ms).filter(|_| state.reserver.is_some()),
+            waiters: state.waiting.iter().map(VecDeque::len).sum(),
+        }
     }
 
     /// The last tick that may have been given out, in Unix milliseconds: what a process after this

@@ -54,7 +54,9 @@ impl Series {
         chance: &mut dyn FnMut() -> u64,
     ) -> Result<Block, Refusal> {
         let high_ms = self.used_ms().max(limits.floor_ms);
-        if high_ms > wall_ms.saturating_add(limits.bound_ms) {
+        // So far ahead of a clock that is right IDs run by themselves, and what was reserved.
+        let bound_ms = limits.bound_ms.max(AHEAD_MS);
+        if high_ms > wall_ms.saturating_add(bound_ms) {
             return Err(Refusal::Behind(high_ms - wall_ms));
         }
         if self.kind == IdKind::Snowflake {

@@ -77,6 +77,31 @@ fn a_clock_that_falls_back_is_borne_up_to_the_bound() {
     }
 }
 
+/// Ticks run ahead of a clock that is right, and so does what a killed process has reserved: that
+/// is no clock behind, however little it may be behind.
+#[test]
+fn ids_that_run_ahead_of_the_clock_are_waited_for_under_any_bound() {
+    for kind in IdKind::ALL {
+        let ids = Ids::new();
+        ids.set_bound(0);
+        ids.skip(START_MS + AHEAD_MS);
+        let refusal = take(&ids, kind, 1, START_MS).unwrap_err();
+        assert!(refusal.is_for_now(), "{kind:?}: {refusal:?}");
+        assert!(
+            take(&ids, kind, 1, START_MS + AHEAD_MS + 1).is_ok(),
+            "{kind:?}"
+        );
+    }
+    let ids = Ids::new();
+    ids.set_bound(0);
+    let count = 2 * Layout::default().sequences() as u32;
+    for _ in 0..2 {
+        assert!(take(&ids, IdKind::Snowflake, count, START_MS).is_ok());
+    }
+    let behind = take(&ids, IdKind::Snowflake, 1, START_MS - AHEAD_MS);
+    assert!(matches!(behind, Err(Refusal::Behind(_))), "{behind:?}");
+}
+
 #[test]
 fn snowflakes_of_a_tick_in_front_of_the_clock_end_with_it() {
     let ids = Ids::new();

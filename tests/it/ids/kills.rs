@@ -24,6 +24,7 @@ pub(super) const CASES: &[Case] = &[
         twice(&["--appendonly", "no"], false)
     }),
     ("transactions_wait_for_their_ids", transactions),
+    ("info_has_what_is_reserved", info),
 ];
 
 /// Clients, each with a thread and a connection of its own.
@@ -168,4 +169,32 @@ fn transactions() -> Result<(), Failed> {
         kill(server)?;
     }
     Ok(())
+}
+
+/// What is reserved is told, and a restart begins above it.
+fn info() -> Result<(), Failed> {
+    let data = Data::new("everysec", 1)?;
+    let server = data.start()?;
+    let mut client = Client::connect(server.port())?;
+    let first_ms = client.info_field("ids_reserved_until_ms")?;
+    client.call("ID.NEXT ULID")?;
+    let reserved_ms = client.info_field("ids_reserved_until_ms")?;
+    check(reserved_ms > first_ms, || {
+        format!("{reserved_ms} ms after {first_ms} ms")
+    })?;
+    check(client.info_field("ids_waiters")? == 0, || {
+        "somebody waits".to_owned()
+    })?;
+    kill(server)?;
+    let server = data.start()?;
+    let mut client = Client::connect(server.port())?;
+    let text = client.call("ID.NEXT ULID")?;
+    let id = text.strip_prefix("$26 ").ok_or_else(|| text.clone())?;
+    let parts = client.call(&format!("ID.DECODE ULID {id}"))?;
+    let ms = parts.split(' ').nth(1).and_then(|ms| ms.strip_prefix(':'));
+    let ms: Option<i64> = ms.and_then(|ms| ms.parse().ok());
+    check(ms > Some(reserved_ms), || {
+        format!("{parts}, and {reserved_ms} ms were reserved")
+    })?;
+    kill(server)
 }

@@ -29,6 +29,12 @@ const EXPIRE_SET: Then = Open(&["-ERR invalid expire time in 'set' command"]);
 const SYNTAX: Then = Open(&["-ERR syntax error"]);
 const NOT_INTEGER: Then = Open(&["-ERR value is not an integer or out of range"]);
 
+const COUNT_RANGE: Then = Open(&["-ERR count out of range"]);
+const EXPIRE_CLAIM: Then = Open(&["-ERR invalid expire time"]);
+const NO_CODES: Then =
+    Open(&["-ERR alphabet and length must make at most 2^63 codes of different printable letters"]);
+const NO_ID: Then = Open(&["-ERR invalid id"]);
+
 const ROWS: &[Row] = &[
     ("crlf", r"\r\n", Open(&[])),
     ("lf", r"\n", Open(&[])),
@@ -147,6 +153,92 @@ const ROWS: &[Row] = &[
     ("set_nx_xx", r"SET k v NX XX\r\n", SYNTAX),
     ("set_ex_px", r"SET k v EX 1 PX 1\r\n", SYNTAX),
     ("set_ex_abc", r"SET k v EX abc\r\n", NOT_INTEGER),
+    ("id_next_0", r"ID.NEXT UUID7 COUNT 0\r\n", COUNT_RANGE),
+    (
+        "id_next_minus_1",
+        r"ID.NEXT KSUID COUNT -1\r\n",
+        COUNT_RANGE,
+    ),
+    (
+        "id_next_2_pow_31",
+        r"ID.NEXT SNOWFLAKE COUNT 2147483648\r\n",
+        COUNT_RANGE,
+    ),
+    ("id_next_of_no_kind", r"ID.NEXT UUID4\r\n", SYNTAX),
+    ("id_next_ulid_as_int", r"ID.NEXT ULID AS INT\r\n", SYNTAX),
+    ("id_range_0", r"ID.RANGE k COUNT 0\r\n", COUNT_RANGE),
+    ("id_range_minus_1", r"ID.RANGE k COUNT -1\r\n", COUNT_RANGE),
+    (
+        "id_range_2_pow_32_and_one",
+        r"ID.RANGE k COUNT 4294967297\r\n",
+        COUNT_RANGE,
+    ),
+    ("id_range_step_0", r"ID.RANGE k STEP 0\r\n", COUNT_RANGE),
+    (
+        "id_range_of_2_pow_64",
+        r"ID.RANGE k COUNT 4294967296 STEP 4294967296\r\n",
+        Open(&["-ERR id range exhausted"]),
+    ),
+    ("id_short_0", r"ID.SHORT k COUNT 0\r\n", COUNT_RANGE),
+    ("id_short_minus_1", r"ID.SHORT k COUNT -1\r\n", COUNT_RANGE),
+    (
+        "id_short_2_pow_31",
+        r"ID.SHORT k COUNT 2147483648\r\n",
+        COUNT_RANGE,
+    ),
+    (
+        "id_short_more_than_there_are",
+        r"ID.SHORT k LEN 1 COUNT 63\r\n",
+        Open(&["-ERR code space exhausted"]),
+    ),
+    ("id_short_len_0", r"ID.SHORT k LEN 0\r\n", NO_CODES),
+    (
+        "id_short_config_letter_twice",
+        r"ID.SHORT.CONFIG k ALPHABET aab LEN 3\r\n",
+        NO_CODES,
+    ),
+    (
+        "id_short_config_control_byte",
+        r#"ID.SHORT.CONFIG k ALPHABET "a\x01b" LEN 3\r\n"#,
+        NO_CODES,
+    ),
+    (
+        "id_short_config_2_pow_64",
+        r"ID.SHORT.CONFIG k ALPHABET ab LEN 64\r\n",
+        NO_CODES,
+    ),
+    (
+        "id_worker_of_0",
+        r"ID.WORKER k o MAX 0 PX 1000\r\n",
+        COUNT_RANGE,
+    ),
+    (
+        "id_worker_px_0",
+        r"ID.WORKER k o MAX 2 PX 0\r\n",
+        EXPIRE_CLAIM,
+    ),
+    (
+        "id_worker_px_i64_max",
+        r"ID.WORKER k o MAX 2 PX 9223372036854775807\r\n",
+        EXPIRE_CLAIM,
+    ),
+    (
+        "id_worker_conn_and_px",
+        r"ID.WORKER k o MAX 2 PX 1000 CONN\r\n",
+        SYNTAX,
+    ),
+    (
+        "id_decode_of_letters",
+        r"ID.DECODE SNOWFLAKE abc\r\n",
+        NO_ID,
+    ),
+    ("id_decode_too_long", r"ID.DECODE ULID \*1000{0}\r\n", NO_ID),
+    ("id_forget_of_nothing", r"ID.FORGET k\r\n", Open(&[":0"])),
+    (
+        "id_forget_of_two",
+        r"ID.FORGET k k\r\n",
+        Open(&["-ERR wrong number of arguments for 'id.forget' command"]),
+    ),
 ];
 
 pub(super) fn trials() -> Vec<Trial> {
