@@ -71,7 +71,7 @@ use crate::clock::Now;
 use crate::sync::{Mutex, Wake};
 use hashbrown::HashTable;
 use object::{Line, Object};
-use queue::Request;
+use queue::{Request, Wants};
 use sessions::Session;
 use slab::Slab;
 use std::collections::{BTreeSet, HashMap};
@@ -353,10 +353,14 @@ impl Coordinator {
         state.objects.iter().any(|(_, object)| object.name.db == db)
     }
 
-    /// Whether anybody waits for something to be there in a database. O(names waited for).
+    /// Whether anybody waits in a database for an object to be there. O(waiters).
     pub(super) fn is_watched(&self, db: u32) -> bool {
         let state = self.0.lock();
-        state.observers.keys().any(|name| name.db == db)
+        let mut requests = state.requests.iter();
+        requests.any(|(_, request)| match &request.wants {
+            Wants::Latch(name) | Wants::Observe(name, _) => name.db == db,
+            Wants::Hold { .. } | Wants::Barrier(_) | Wants::Look(..) => false,
+        })
     }
 
     /// Something was freed of its session, or is gone: it does not go with it.

@@ -275,8 +275,8 @@ fn timeout_waiting() -> Result<(), Failed> {
     waiting.expect("PING", "+PONG")
 }
 
-/// Probes come only while nothing is on its way: a peer that takes nothing of what was sent to it is
-/// gone after as long.
+/// Probes come only while nothing is on its way: a peer that takes nothing of what was sent to it
+/// is gone after as long.
 fn takes_nothing() -> Result<(), Failed> {
     let server = Launch::on_free_port(&["--tcp-keepalive", "1"])?.start()?;
     let mut admin = Client::connect(server.port())?;
