@@ -7,7 +7,7 @@
 //! of a crash matrix are tried.
 
 pub(crate) mod clocks;
-mod crash;
+pub(crate) mod crash;
 mod damage;
 pub(crate) mod faults;
 mod full;

@@ -14,6 +14,7 @@ use libtest_mimic::Failed;
 /// All trials of this module.
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = crate::trials_of("ids::kills", kills::CASES);
+    trials.extend(kills::trials());
     trials.extend(crate::trials_of("ids::processes", processes::CASES));
     trials.extend(crate::trials_of("ids::settings", settings::CASES));
     trials.extend(steps::trials());

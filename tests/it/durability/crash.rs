@@ -131,7 +131,7 @@ pub(super) fn trials() -> Vec<Trial> {
 
 /// The words that start strace on a server which makes one system call end as `injection` says.
 /// The tracer is no parent of the server, so that signals and exit codes are the server's own.
-pub(super) fn strace(call: &str, injection: &str) -> Vec<String> {
+pub(crate) fn strace(call: &str, injection: &str) -> Vec<String> {
     let words = ["strace", "-D", "-f", "-qqq", "-o", "/dev/null"];
     let mut words: Vec<_> = words.map(str::to_owned).into();
     words.push(format!("--trace={call}"));
