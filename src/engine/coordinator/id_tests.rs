@@ -231,6 +231,46 @@ fn the_end_of_a_forgotten_rest_frees_no_number() {
 }
 
 proptest! {
+    /// Whatever is lost, given back, broken, forgotten or begun anew: of the holds that are current
+    /// no two have one number. Goes red where a rest that ends frees a number that is held again.
+    #[test]
+    fn no_number_is_held_twice(
+        events in prop::collection::vec((0u8..8, 0u8..4, 1u64..80_000), 1..150),
+    ) {
+        let (mut bench, name) = (Bench::new(), Name::new(0, b"w"));
+        let mut fences = Vec::new();
+        for (event, owner, ms) in events {
+            let owner = &[b'a' + owner][..];
+            match event {
+                0..=2 => {
+                    if let Ok(Claimed::Granted { fence }) = bench.worker(owner, 2) {
+                        fences.push(fence);
+                    }
+                }
+                3 => {
+                    let extended = bench.turn(|turn| turn.extend(&name, owner, ms, None, 1));
+                    prop_assert!(extended.is_ok());
+                }
+                4 | 5 => bench.now = at(bench.now.engine_ms + ms),
+                6 => {
+                    bench.synced = bench.frames.len();
+                    bench.crash();
+                }
+                _ => {
+                    let how = Break { fence: None, delay_ms: 0 };
+                    bench.turn(|turn| turn.break_holds(&name, how));
+                    prop_assert_eq!(bench.turn(|turn| turn.forget_namespace(&name)).err(), None);
+                }
+            }
+            let numbers: Vec<_> = bench.turn(|turn| {
+                let held = fences.iter().filter_map(|fence| turn.number(&name, *fence));
+                held.map(|(number, _)| number).collect()
+            });
+            let distinct: std::collections::HashSet<_> = numbers.iter().collect();
+            prop_assert_eq!(numbers.len(), distinct.len(), "{:?}", numbers);
+        }
+    }
+
     /// Whatever a crash takes, no number or code that was told comes again. Goes red where no frame
     /// says what was reserved, and where a call is told what an earlier frame does not cover.
     #[test]
