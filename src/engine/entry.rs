@@ -119,10 +119,12 @@ impl<'a> Entry<'a> {
     /// Whether its time is over.
     #[inline]
     pub(super) fn is_due(self, now: Now) -> bool {
-        match (self.deadline_ms(), self.lapse_ms()) {
-            (None, _) => false,
-            (Some(_), Some(at)) => at <= now.engine_ms,
-            (Some(at), None) => at <= now.wall_ms,
+        let Some(deadline_ms) = self.deadline_ms() else {
+            return false;
+        };
+        match self.lapse_ms() {
+            Some(at) => at <= now.engine_ms,
+            None => deadline_ms <= now.wall_ms,
         }
     }
 
