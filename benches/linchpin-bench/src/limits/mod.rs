@@ -148,8 +148,8 @@ fn tables(
     say("a stampede");
     let stampede = stampede::measure(&servers[0], options.rounds)?;
     Ok(format!(
-        "\nOne limit of {KEYS} for each request, ratios are to {REFERENCE}'s script:\n\n{}\nA value \
-         that is there, ratios are to our GET:\n\n{}\n{stampede}",
+        "\nOne limit of {KEYS} for each request, ratios are to {REFERENCE}'s script:\n\n{}\n\
+         A value that is there, ratios are to our GET:\n\n{}\n{stampede}",
         load_table(&limited, REFERENCE),
         load_table(&read, gets[0].name),
     ))
