@@ -94,8 +94,9 @@ pub fn look(
     let name = (looking.db, &*looking.key);
     match &looking.ask.wants {
         Wants::Fill { fill_ms } => {
-            let asked = get::Asked::again(*fill_ms, looking.ask.token, wait_ms);
-            get::get(step, conn, out, name, &asked)
+            let asked = get::Asked::again(*fill_ms, wait_ms);
+            let chance = get::Chance::Drawn(looking.ask.token);
+            get::get(step, conn, out, name, &asked, chance)
         }
         Wants::Begin {
             owner,

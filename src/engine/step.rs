@@ -843,7 +843,7 @@ impl<'b> Step<'b> {
         let shards = old.shards_in_use();
         shards.iter().for_each(|shard| shard.lock().drop_tokens());
         if self.ctx.decides {
-            self.coordinate(|turn| turn.tell_all_of(old.id));
+            self.coordinate(|turn| turn.dismiss_all_of(old.id));
         }
         if old.census().keys == 0 {
             return 0;
@@ -907,6 +907,9 @@ impl<'b> Step<'b> {
         self.note_changes_of_watched(&[a, b]);
         let (a_id, b_id) = (self.database(a).id, self.database(b).id);
         self.replace_layout(|databases| databases.swap(a as usize, b as usize));
+        if self.ctx.decides {
+            self.coordinate(|turn| [a_id, b_id].map(|id| turn.tell_all_of(id)));
+        }
         self.ctx.emit(&Effect::Swap { a: a_id, b: b_id });
         let changed = [a_id, b_id].map(Changed::Database);
         self.ctx.changed.extend(changed);

@@ -111,7 +111,7 @@ impl Session {
         };
         self.parked = None;
         if let Some(looking) = self.conn.looking.take()
-            && outcome != Outcome::Unblocked
+            && !matches!(outcome, Outcome::Unblocked | Outcome::Gone)
         {
             self.look(&looking, outcome == Outcome::Nothing, turn, out);
             return;
@@ -268,8 +268,9 @@ fn write(
             _ => out.null(),
         },
         Park::Barrier { .. } => claim::write_met(out, outcome),
-        Park::Look { .. }
-        | Park::Synced { .. }
+        // Its record went, and nobody knows whether the request was done.
+        Park::Look { .. } => out.null_array(),
+        Park::Synced { .. }
         | Park::Snapshot { .. }
         | Park::Stop { .. }
         | Park::Ids { .. }

@@ -39,6 +39,7 @@ pub mod hit_ratio;
 pub mod ids;
 mod keys;
 mod lane;
+pub mod limits;
 pub mod locks;
 pub mod process;
 pub mod reclaim;

@@ -14,6 +14,7 @@ use linchpin_bench::compare::{CompareOptions, compare};
 use linchpin_bench::durability::{DurabilityOptions, durability};
 use linchpin_bench::hit_ratio::{HitRatioOptions, hit_ratio};
 use linchpin_bench::ids::{IdOptions, ids};
+use linchpin_bench::limits::{LimitOptions, limits};
 use linchpin_bench::locks::{LockOptions, locks};
 use linchpin_bench::reclaim::{ReclaimOptions, reclaim};
 use linchpin_bench::stalls::{StallOptions, stalls};
@@ -146,6 +147,10 @@ struct CompareArgs {
     /// Compare IDs with counters instead.
     #[arg(long, conflicts_with_all = ["valkey", "workers", "durability", "locks"])]
     ids: bool,
+    /// Compare limits with a script instead, reads of cached values with GET, and let many miss one
+    /// key at once.
+    #[arg(long, conflicts_with_all = ["valkey", "workers", "durability", "locks", "ids"])]
+    limits: bool,
     /// Where the servers of --durability keep it [default: the system's temporary directory].
     #[arg(long, value_name = "PATH", requires = "durability")]
     dir: Option<PathBuf>,
@@ -249,6 +254,15 @@ fn side_by_side(args: CompareArgs) -> anyhow::Result<String> {
             seed: args.seed,
         };
         return ids(&options, &say);
+    }
+    if args.limits {
+        let options = LimitOptions {
+            linchpin: args.linchpin,
+            rounds: args.rounds,
+            time,
+            seed: args.seed,
+        };
+        return limits(&options, &say);
     }
     let options = CompareOptions {
         linchpin: args.linchpin,

@@ -12,6 +12,7 @@
 //! `ttl`, in milliseconds: of a HIT until it is stale, of a STALE one until it is gone (-1: never),
 //! of WIN and BUSY until others win too; 0 of a MISS. `token` comes with WIN alone.
 
+use crate::command::host::Host;
 use crate::command::lock::claim::{self, WAIT_ARG};
 use crate::command::looking;
 use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Spec};
@@ -62,15 +63,17 @@ enum Early {
 }
 
 impl Early {
-    /// Whether it is time, with so many milliseconds left and a random number.
-    fn is_due(self, left_ms: u64, cost_ms: u32, random: u64) -> bool {
+    /// Whether it is time, with so many milliseconds left; a random number is drawn if that
+    /// decides.
+    fn is_due(self, left_ms: u64, cost_ms: u32, random: impl FnOnce() -> u64) -> bool {
         match self {
             Self::No => false,
             Self::Within(ms) => left_ms <= ms,
+            Self::Beta(_) if cost_ms == 0 => false,
             Self::Beta(beta) => {
                 // Above 0 and at most 1, in steps of 2^-53.
-                let chance = ((random >> 11) + 1) as f64 / (1_u64 << 53) as f64;
-                cost_ms > 0 && -f64::from(cost_ms) * beta * chance.ln() >= left_ms as f64
+                let chance = ((random() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
+                -f64::from(cost_ms) * beta * chance.ln() >= left_ms as f64
             }
         }
     }
@@ -81,22 +84,52 @@ impl Early {
 pub struct Asked {
     fill_ms: Option<u64>,
     early: Early,
-    /// The token it is given if it wins.
-    token: u64,
     wait_ms: u64,
-    random: u64,
 }
 
 impl Asked {
     /// A call that waited to fill, made again.
     #[must_use]
-    pub fn again(fill_ms: u64, token: u64, wait_ms: u64) -> Self {
+    pub fn again(fill_ms: u64, wait_ms: u64) -> Self {
         Self {
             fill_ms: Some(fill_ms),
             early: Early::No,
-            token,
             wait_ms,
-            random: 0,
+        }
+    }
+}
+
+/// Where a call has its numbers from. Most need none: they are drawn where one decides.
+#[derive(Clone, Copy)]
+pub enum Chance<'a> {
+    /// It has drawn its token before, and may have been given it meanwhile.
+    Drawn(u64),
+    /// The server draws.
+    Host(&'a dyn Host),
+}
+
+impl Chance<'_> {
+    /// The token that was drawn before.
+    fn drawn(self) -> Option<u64> {
+        match self {
+            Self::Drawn(token) => Some(token),
+            Self::Host(_) => None,
+        }
+    }
+
+    /// The token of the call, if it needs one.
+    fn token(self) -> u64 {
+        match self {
+            Self::Drawn(token) => token,
+            Self::Host(host) => looking::draw_token(host),
+        }
+    }
+
+    /// A number that decides when to refresh. A call made again refreshes nothing.
+    fn number(self) -> u64 {
+        match self {
+            Self::Drawn(_) => 0,
+            Self::Host(host) => host.random(),
         }
     }
 }
@@ -122,20 +155,13 @@ fn run(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
         }
     }
     words.finish()?;
-    let is_plain = fill_ms.is_none() && early.is_none();
     let asked = Asked {
         fill_ms,
         early: early.unwrap_or(Early::No),
-        token: if is_plain {
-            0
-        } else {
-            looking::draw_token(cx.host)
-        },
         wait_ms: wait_ms.filter(|_| !cx.is_in_exec()).unwrap_or(0),
-        random: if is_plain { 0 } else { cx.host.random() },
     };
-    let name = (cx.db(), &args[1]);
-    cx.parked = get(&mut cx.step, cx.conn, &mut cx.out, name, &asked)?;
+    let (name, chance) = ((cx.db(), &args[1]), Chance::Host(cx.host));
+    cx.parked = get(&mut cx.step, cx.conn, &mut cx.out, name, &asked, chance)?;
     Ok(())
 }
 
@@ -157,11 +183,12 @@ pub fn get(
     out: &mut Writer<'_>,
     (db, key): (u32, &[u8]),
     asked: &Asked,
+    chance: Chance<'_>,
 ) -> Result<Option<Park>, ReplyError> {
     let mut locked = step.lock(db, key)?;
     let mut slot = locked.slot(db, key);
     if slot.exists() {
-        answer_value(&mut slot, out, asked);
+        answer_value(&mut slot, out, asked, chance);
         return Ok(None);
     }
     let Some(fill_ms) = asked.fill_ms else {
@@ -169,17 +196,18 @@ pub fn get(
         return Ok(None);
     };
     // Handed to this call while it waited, or free to be taken.
-    let is_won = slot.has_token(asked.token);
+    let is_won = chance.drawn().is_some_and(|token| slot.has_token(token));
     if is_won || !slot.hand_over() {
+        let token = chance.token();
         if !is_won {
-            slot.give_token(asked.token, fill_ms);
+            slot.give_token(token, fill_ms);
         }
         let left_ms = fill_left_ms(&slot);
-        write(&mut slot, out, "WIN", left_ms, Some(asked.token));
+        write(&mut slot, out, "WIN", left_ms, Some(token));
         return Ok(None);
     }
     let ask = || Ask {
-        token: asked.token,
+        token: chance.token(),
         wants: Wants::Fill { fill_ms },
     };
     let parked = looking::park(&mut slot, conn, (db, key), ask, asked.wait_ms);
@@ -192,21 +220,24 @@ pub fn get(
 
 /// Answers a value that is there, and lets the caller make it anew where it is time and nobody
 /// does.
-fn answer_value(slot: &mut Slot<'_>, out: &mut Writer<'_>, asked: &Asked) {
+fn answer_value(slot: &mut Slot<'_>, out: &mut Writer<'_>, asked: &Asked, chance: Chance<'_>) {
     let now_ms = slot.now().wall_ms;
     let (soft, deadline_ms) = (slot.soft(), slot.deadline_ms());
-    let fresh_until_ms = soft.map(|soft| soft.at_ms).or(deadline_ms);
+    // EXPIRE may have let it be gone before it is stale.
+    let soft_ms = soft.map(|soft| soft.at_ms);
+    let fresh_until_ms = soft_ms.into_iter().chain(deadline_ms).min();
     let left_ms = fresh_until_ms.map(|at_ms| at_ms.saturating_sub(now_ms));
     let is_stale = left_ms == Some(0);
     let cost_ms = soft.map_or(0, |soft: Soft| soft.cost_ms);
-    let is_early = left_ms.is_some_and(|ms| asked.early.is_due(ms, cost_ms, asked.random));
-    if (is_stale || is_early)
-        && let Some(fill_ms) = asked.fill_ms
+    let is_early = || left_ms.is_some_and(|ms| asked.early.is_due(ms, cost_ms, || chance.number()));
+    if let Some(fill_ms) = asked.fill_ms
+        && (is_stale || is_early())
         && slot.filled_until_ms().is_none()
     {
-        slot.give_token(asked.token, fill_ms);
+        let token = chance.token();
+        slot.give_token(token, fill_ms);
         let left_ms = fill_left_ms(slot);
-        write(slot, out, "WIN", left_ms, Some(asked.token));
+        write(slot, out, "WIN", left_ms, Some(token));
     } else if is_stale {
         let left_ms = deadline_ms.map_or(-1, |at_ms| at_ms.saturating_sub(now_ms).cast_signed());
         write(slot, out, "STALE", left_ms, None);
@@ -241,7 +272,7 @@ mod tests {
     #[test]
     fn chance_refreshes_the_sooner_the_nearer_the_end_is() {
         let share = |left_ms, cost_ms, beta: f64| {
-            let due = |n: &u64| Early::Beta(beta).is_due(left_ms, cost_ms, n << 44);
+            let due = |n: &u64| Early::Beta(beta).is_due(left_ms, cost_ms, || n << 44);
             (0..1_u64 << 20).filter(due).count() as f64 / (1_u64 << 20) as f64
         };
         let close = |a: f64, b: f64| (a - b).abs() < 1e-3;
@@ -250,7 +281,7 @@ mod tests {
         assert!(close(share(400, 100, 2.0), (-2.0_f64).exp()));
         assert!(close(share(0, 100, 1.0), 1.0));
         assert!(close(share(1, 0, 1.0), 0.0) && close(share(1, 100, 0.0), 0.0));
-        assert!(Early::Within(5).is_due(5, 0, 0) && !Early::Within(5).is_due(6, 0, 0));
-        assert!(!Early::No.is_due(0, 9, 0));
+        assert!(Early::Within(5).is_due(5, 0, || 0) && !Early::Within(5).is_due(6, 0, || 0));
+        assert!(!Early::No.is_due(0, 9, || 0));
     }
 }

@@ -12,7 +12,7 @@ use crate::command::error;
 use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Spec};
 use crate::command::words::Words;
 use crate::command::{Cx, ReplyError};
-use crate::engine::{Deadline, Slot, Value, ValueRef};
+use crate::engine::{Deadline, Slot, Soft, Value};
 use linchpin_protocol::Args;
 
 /// The rows.
@@ -62,24 +62,33 @@ pub const SPECS: &[Spec] = &[
     .args(&[Arg::key("key"), Arg::new("db", ArgKind::Integer)]),
 ];
 
-/// All of a key that goes along when it gets another name. O(bytes of value): for when it is known
-/// that it will.
-pub(super) fn contents(slot: &Slot<'_>) -> Option<(Value, Deadline)> {
-    let deadline = slot.deadline_ms().map_or(Deadline::None, Deadline::At);
-    slot.value().map(|value| (value.into(), deadline))
+/// What goes along when a key gets another name: all but its fence mark.
+pub(super) struct Contents {
+    value: Value,
+    deadline: Deadline,
+    soft: Option<Soft>,
 }
 
-/// Writes what a key had where it goes. No write lowers a fence mark: of the one there and the one
-/// that comes along the higher stays.
-pub(super) fn carry(
-    slot: &mut Slot<'_>,
-    value: ValueRef<'_>,
-    deadline: Deadline,
-    fence: Option<u64>,
-) {
-    slot.put(value, deadline);
-    if let Some(fence) = fence {
-        slot.raise_fence(fence);
+impl Contents {
+    /// Of a key that is a string. O(bytes of value): for when it is known that it will go.
+    pub(super) fn of(slot: &Slot<'_>) -> Option<Self> {
+        Some(Self {
+            value: slot.value()?.into(),
+            deadline: slot.deadline_ms().map_or(Deadline::None, Deadline::At),
+            soft: slot.soft(),
+        })
+    }
+
+    /// Writes it where it goes. No write lowers a fence mark: of the one there and the one that
+    /// comes along the higher stays.
+    pub(super) fn put(&self, slot: &mut Slot<'_>, fence: Option<u64>) {
+        slot.put(self.value.as_ref(), self.deadline);
+        if let Some(soft) = self.soft {
+            slot.set_soft(soft);
+        }
+        if let Some(fence) = fence {
+            slot.raise_fence(fence);
+        }
     }
 }
 
@@ -109,8 +118,8 @@ fn run_copy(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let mut source = locked.slot(db, from);
     source.read();
     let copies = source.exists() && (replace || !locked.slot(to_db, to).exists());
-    if copies && let Some((value, deadline)) = contents(&locked.slot(db, from)) {
-        locked.slot(to_db, to).put(value.as_ref(), deadline);
+    if copies && let Some(contents) = Contents::of(&locked.slot(db, from)) {
+        contents.put(&mut locked.slot(to_db, to), None);
     }
     cx.out.integer(i64::from(copies));
     Ok(())
@@ -124,14 +133,9 @@ fn run_move(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     }
     let mut locked = cx.step.lock_each([(db, key), (to_db, key)].into_iter())?;
     let moves = locked.slot(db, key).exists() && !locked.slot(to_db, key).exists();
-    if moves && let Some((value, deadline)) = contents(&locked.slot(db, key)) {
+    if moves && let Some(contents) = Contents::of(&locked.slot(db, key)) {
         let fence = locked.slot(db, key).fence();
-        carry(
-            &mut locked.slot(to_db, key),
-            value.as_ref(),
-            deadline,
-            fence,
-        );
+        contents.put(&mut locked.slot(to_db, key), fence);
         locked.slot(db, key).remove();
     }
     cx.out.integer(i64::from(moves));

@@ -4,7 +4,7 @@
 //! `RENAME` answers OK and replaces what has the new name. `RENAMENX` answers 1, or 0 and changes
 //! nothing where the new name is taken, by the key itself too. No such key is an error.
 
-use super::copy::{carry, contents};
+use super::copy::Contents;
 use crate::command::error;
 use crate::command::spec::{Arg, ArgKind, Flags, Group, KeyFlags, Keys, Spec};
 use crate::command::{Cx, ReplyError};
@@ -74,9 +74,9 @@ fn rename(cx: &mut Cx<'_>, from: &[u8], to: &[u8], replace: bool) -> Result<bool
     if from == to || !replace && locked.slot(db, to).exists() {
         return Ok(false);
     }
-    let (value, deadline) = contents(&locked.slot(db, from)).ok_or(error::NO_SUCH_KEY)?;
+    let contents = Contents::of(&locked.slot(db, from)).ok_or(error::NO_SUCH_KEY)?;
     let fence = locked.slot(db, from).fence();
-    carry(&mut locked.slot(db, to), value.as_ref(), deadline, fence);
+    contents.put(&mut locked.slot(db, to), fence);
     locked.slot(db, from).remove();
     Ok(true)
 }

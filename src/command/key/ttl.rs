@@ -5,6 +5,7 @@
 
 use crate::command::spec::{Arg, Flags, Group, KeyFlags, Keys, Spec};
 use crate::command::{Cx, ReplyError};
+use crate::engine::Kind;
 use linchpin_protocol::Args;
 
 const FLAGS: Flags = Flags::READONLY.with(Flags::FAST);
@@ -70,9 +71,12 @@ fn run(cx: &mut Cx<'_>, args: Args<'_>, show: fn(i64, i64) -> i64) -> Result<(),
     slot.peek();
     let ends_ms = match slot.kind() {
         None => slot.deadline_ms(),
-        Some(_) => slot
-            .object_ttl_ms()
-            .map(|left_ms| now_ms.saturating_add(left_ms)),
+        Some(kind) => slot.object_ttl_ms().map(|left_ms| {
+            // A limit's is its reset time, of which seconds that have begun count as whole.
+            let is_reset_time = kind == Kind::Limit && cx.spec.name == "ttl";
+            let unit_ms = if is_reset_time { 1_000 } else { 1 };
+            now_ms.saturating_add(left_ms.next_multiple_of(unit_ms))
+        }),
     };
     cx.out.integer(match (slot.exists(), ends_ms) {
         (false, _) => -2,

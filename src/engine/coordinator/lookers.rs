@@ -6,7 +6,7 @@ use super::object::{Line, Name};
 use super::queue::{Request, Wants};
 use super::turn::{Outcome, Ticket, Turn};
 use super::{Coordinator, State};
-use crate::engine::flight::Ask;
+use crate::engine::flight::{self, Ask};
 use std::sync::Arc;
 
 impl Coordinator {
@@ -73,13 +73,34 @@ impl Turn<'_> {
         }
     }
 
-    /// Tells all that wait for a key of a database to look: it was emptied.
+    /// Tells all that wait for a key of a database to look: another has its place.
     pub(in crate::engine) fn tell_all_of(&mut self, db: u32) {
-        let names = self.state.observers.keys();
-        let names: Vec<Name> = names.filter(|name| name.db == db).cloned().collect();
-        for name in names {
-            self.tell_all(&name);
+        self.lookers_of(db).into_iter().for_each(|id| self.tell(id));
+    }
+
+    /// Tells all that wait for a key of a database, which was emptied: to look, where it is to be
+    /// filled; that there is nothing to wait for, where it was a record.
+    pub(in crate::engine) fn dismiss_all_of(&mut self, db: u32) {
+        for id in self.lookers_of(db) {
+            if self.waits_for_record(id) {
+                let request = self.take_request(id);
+                self.settle(request.ticket, Outcome::Gone);
+            } else {
+                self.tell(id);
+            }
         }
+    }
+
+    /// The requests that wait for keys of a database, in order for each key.
+    fn lookers_of(&self, db: u32) -> Vec<u32> {
+        let names = self.state.observers.keys();
+        let names = names.filter(|name| name.db == db);
+        names.flat_map(|name| self.state.lookers(name)).collect()
+    }
+
+    fn waits_for_record(&self, id: u32) -> bool {
+        let wants = &self.state.requests[id as usize].wants;
+        matches!(wants, Wants::Look(_, ask) if matches!(ask.wants, flight::Wants::Begin { .. }))
     }
 
     fn tell(&mut self, id: u32) {

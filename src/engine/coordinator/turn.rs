@@ -59,6 +59,8 @@ pub enum Outcome {
     },
     /// The key it waits for is its own now, or has become something: it is to look.
     Look,
+    /// The record that it waits for went with its database.
+    Gone,
     /// It waited in vain for what has no other answer than null, or is found out by looking.
     Nothing,
     /// An operator ended it.
