@@ -5,6 +5,7 @@
 use super::grants::Grants;
 use super::spec::Spec;
 use crate::engine::{WatchName, Watched, usable, usable_slots};
+use crate::pubsub::{Kind, Subscriber};
 use linchpin_protocol::{Request, Version};
 use std::collections::BTreeSet;
 
@@ -27,6 +28,8 @@ pub struct Conn {
     pub multi: Option<Multi>,
     /// The keys watched for the next `EXEC`.
     pub watched: WatchedKeys,
+    /// What it listens to, and where messages come in; `None` where neither is anything.
+    pub subscriber: Option<Box<Subscriber>>,
     /// `CLIENT NO-EVICT`: it is not disconnected for the memory it holds.
     pub no_evict: bool,
     /// Which replies are sent.
@@ -185,6 +188,20 @@ pub const MULTI_BYTES_MAX: usize = 64 << 20;
 pub const WATCHED_KEYS_MAX: usize = 10_000;
 
 impl Conn {
+    /// Whether it listens to anything.
+    #[must_use]
+    pub fn is_subscribed(&self) -> bool {
+        let subscriber = self.subscriber.as_ref();
+        subscriber.is_some_and(|subscriber| subscriber.total() > 0)
+    }
+
+    /// How many subscriptions it has, by their kinds.
+    #[must_use]
+    pub fn subscriptions(&self) -> [usize; 3] {
+        let subscriber = self.subscriber.as_ref();
+        subscriber.map_or([0; 3], |known| Kind::ALL.map(|kind| known.len(kind)))
+    }
+
     /// Notes the frame of a call that changed something.
     pub fn note_frame(&mut self, changes: u64, frame: u64) {
         if changes > 0 {
@@ -204,6 +221,7 @@ impl Conn {
             names_changed: false,
             multi: None,
             watched: WatchedKeys::default(),
+            subscriber: None,
             no_evict: false,
             replies: Replies::default(),
             closing: false,

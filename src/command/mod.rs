@@ -28,6 +28,7 @@ pub mod fence;
 pub mod key;
 pub mod latch;
 pub mod lock;
+pub mod pubsub;
 pub mod semaphore;
 pub mod server;
 pub mod sessions;

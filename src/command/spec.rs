@@ -251,7 +251,8 @@ const fn assert_shape(name: &str, arity: i16, keys: &Keys) {
     let mut i = 0;
     while i < keys.len as usize {
         assert!(
-            keys.specs[i].begin < arity.unsigned_abs(),
+            keys.specs[i].begin < arity.unsigned_abs()
+                || keys.specs[i].flags.has(KeyFlags::NOT_KEY),
             "the arity leaves out a key"
         );
         i += 1;
@@ -364,6 +365,10 @@ bit_set! {
         /// Brings the value of its first key under another name or into another database: that
         /// goes into the journal, however short the arguments are.
         CARRIES = "",
+        /// It may run for a connection that listens in protocol version 2.
+        SUBSCRIBER = "",
+        /// What it answers are pushes, which are sent even to who wants no replies.
+        PUSHES = "",
         /// Its reply waits until the disk has what it tells of, under every policy of the journal.
         DURABLE = "",
         /// Has subcommands and does nothing by itself.
@@ -452,6 +457,8 @@ bit_set! {
         DELETE = "delete",
         /// Depends on the arguments.
         VARIABLE_FLAGS = "variable_flags",
+        /// No key, but what the shard is found by.
+        NOT_KEY = "not_key",
     }
 }
 
@@ -482,6 +489,8 @@ pub enum Group {
     Latch,
     /// Barriers.
     Barrier,
+    /// Publish and subscribe.
+    Pubsub,
 }
 
 impl Group {
@@ -501,6 +510,7 @@ impl Group {
             Self::Semaphore => "semaphore",
             Self::Latch => "latch",
             Self::Barrier => "barrier",
+            Self::Pubsub => "pubsub",
         }
     }
 
@@ -520,13 +530,15 @@ impl Group {
             Self::Semaphore => "Semaphores",
             Self::Latch => "Latches",
             Self::Barrier => "Barriers",
+            Self::Pubsub => "Publish and subscribe",
         }
     }
 
     const fn category(self) -> Categories {
         match self {
             Self::Connection => Categories::CONNECTION,
-            Self::Server | Self::Cluster => Categories::NONE,
+            // That of publish and subscribe follows from the flag.
+            Self::Server | Self::Cluster | Self::Pubsub => Categories::NONE,
             Self::String => Categories::STRING,
             Self::Generic => Categories::KEYSPACE,
             Self::Transactions => Categories::TRANSACTION,
@@ -666,12 +678,13 @@ impl Keys {
         }
     }
 
-    /// Positions of the keys in a call, with what is done to them; `None` where the call's own
-    /// count of its keys is wrong.
+    /// Positions of the keys in a call, with what is done to them, and of nothing that only stands
+    /// where a key would; `None` where the call's own count of its keys is wrong.
     #[must_use]
     pub fn positions(&self, args: Args<'_>) -> Option<Vec<(usize, KeyFlags)>> {
         let mut found = Vec::new();
-        for spec in self.specs() {
+        let is_key = |spec: &&KeySpec| !spec.flags.has(KeyFlags::NOT_KEY);
+        for spec in self.specs().iter().filter(is_key) {
             let begin = usize::from(spec.begin);
             match spec.find {
                 Find::Range { last, step } => {

@@ -39,7 +39,7 @@ fn every_directive_of_redis_is_answered() {
         .chain(["cluster-announce-human-nodename", "locale-collate"])
         .chain(["set-max-listpack-entries", "set-max-listpack-value"])
         .chain(["journal-backlog-limit", "log-format"])
-        .chain(["lease-grace", "max-waiters"])
+        .chain(["lease-grace", "max-subscriptions", "max-waiters"])
         .map(str::to_owned)
         .collect();
     let all = Settings::default().matching(&[b"*"]);
@@ -452,6 +452,7 @@ fn patterns_of_config_get() {
     check(
         &["max*"],
         &[
+            "max-subscriptions",
             "max-waiters",
             "maxclients",
             "maxmemory",

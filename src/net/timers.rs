@@ -24,6 +24,8 @@ pub(super) struct Watch {
     pub(super) authenticated: Cell<bool>,
     /// Since when the unsent output has been at or above the soft limit.
     pub(super) over_soft_since_ms: Cell<Option<u64>>,
+    /// It listens to channels: the limits are those of subscribers.
+    pub(super) subscribed: Cell<bool>,
     /// It waits for the server: until some time has passed, or its client has gone.
     pub(super) waits: Cell<bool>,
     partial_since_ms: Cell<Option<u64>>,
@@ -35,7 +37,7 @@ pub(super) struct Watch {
 /// Which time-out ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expired {
-    /// `timeout` seconds without a command.
+    /// `timeout` seconds without a command, of one that listens to nothing.
     Idle,
     /// No password in time.
     Unauthenticated,
@@ -78,10 +80,9 @@ impl Watch {
 
     fn check(&self, settings: &Settings, now_ms: u64) -> Option<Expired> {
         let past = |since_ms: u64, limit_ms: u64| now_ms.saturating_sub(since_ms) >= limit_ms;
-        let (idle_ms, soft_s) = (
-            settings.timeout_s * 1_000,
-            settings.client_output_buffer_limit.normal.soft_s,
-        );
+        let is_subscribed = self.subscribed.get();
+        let soft_s = settings.client_output_buffer_limit.of(is_subscribed).soft_s;
+        let idle_ms = settings.timeout_s * 1_000;
         if !self.authenticated.get() && past(self.opened_ms.get(), AUTH_MS_MAX) {
             Some(Expired::Unauthenticated)
         } else if self
@@ -96,7 +97,7 @@ impl Watch {
             .is_some_and(|at| past(at, soft_s * 1_000))
         {
             Some(Expired::SlowReader)
-        } else if idle_ms > 0 && past(self.active_ms.get(), idle_ms) {
+        } else if idle_ms > 0 && !is_subscribed && past(self.active_ms.get(), idle_ms) {
             Some(Expired::Idle)
         } else {
             None

@@ -20,6 +20,7 @@ use crate::observe::info::{self, Identity, InfoFacts};
 use crate::observe::process::ProcessUse;
 use crate::observe::rarely::Rarely;
 use crate::observe::stats::{Counts, Stats};
+use crate::pubsub::{Hub, Kind};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use linchpin_protocol::Writer;
@@ -65,6 +66,7 @@ pub(crate) struct Server {
     /// Rises with every change of the settings, so that workers notice.
     settings_version: AtomicU64,
     registry: Arc<Registry>,
+    hub: Hub,
     stats: Stats,
     calls: CallStats,
     exceeded: Exceeded,
@@ -150,6 +152,8 @@ impl Server {
         let registry = Arc::new(Registry::new(Arc::clone(engine.ledger())));
         engine.set_callers(Box::new(Deliveries(Arc::clone(&registry))));
         registry.limit_clients(options.settings.clients_bytes_max());
+        let hub = Hub::new(options.workers);
+        hub.limit_unsent(unsent_bytes_max(&options.settings));
         Self {
             engine,
             disk: Disk::default(),
@@ -158,6 +162,7 @@ impl Server {
             settings: Mutex::new(Arc::new(options.settings)),
             settings_version: AtomicU64::new(0),
             registry,
+            hub,
             stats: Stats::new(options.workers),
             calls: CallStats::new(options.workers),
             exceeded: Exceeded::new(),
@@ -321,6 +326,11 @@ impl Server {
         &self.registry
     }
 
+    /// Who listens to what.
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
     pub(crate) fn stats(&self) -> &Stats {
         &self.stats
     }
@@ -421,6 +431,7 @@ impl Server {
         self.engine.set_bound(bound(&next));
         self.engine.coordinator().set_bounds(waits(&next));
         self.registry.limit_clients(next.clients_bytes_max());
+        self.hub.limit_unsent(unsent_bytes_max(&next));
         *current = Arc::new(next);
         self.disk.obey(&current);
         #[cfg(not(loom))]
@@ -436,6 +447,14 @@ fn waits(settings: &Settings) -> Bounds {
     Bounds {
         waiters: settings.max_waiters as usize,
         lease_grace_ms: settings.lease_grace_ms.into(),
+    }
+}
+
+/// What may wait for one subscriber.
+fn unsent_bytes_max(settings: &Settings) -> usize {
+    match settings.client_output_buffer_limit.pubsub.hard_bytes {
+        0 => usize::MAX,
+        bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
     }
 }
 
@@ -515,6 +534,7 @@ impl Host for Server {
             step_us_max: self.stats.step_us_max(),
             census,
             clients: &clients,
+            subscribed: Kind::ALL.map(|kind| self.hub.len(kind)),
             coordination: self.engine.coordinator().totals(),
             watched_keys: self.engine.watched_keys(),
             now,
@@ -544,6 +564,10 @@ impl Host for Server {
 
     fn clients(&self) -> &dyn Clients {
         &*self.registry
+    }
+
+    fn hub(&self) -> &Hub {
+        &self.hub
     }
 
     fn shut_down(&self) {

@@ -61,6 +61,16 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "as in Redis 7.0: a call without arguments has no keys",
     ),
     (
+        "publish",
+        "flags",
+        "there is nobody to replicate to, and Redis 7.0 does not tell may_replicate",
+    ),
+    (
+        "spublish",
+        "flags",
+        "there is nobody to replicate to, and Redis 7.0 does not tell may_replicate",
+    ),
+    (
         "multi",
         "flags",
         "as in Redis 7.0: inside MULTI the command itself says what is wrong",

@@ -7,6 +7,7 @@
 mod atomic;
 mod churn;
 mod expiry;
+mod pubsub;
 mod race;
 
 use std::thread;
@@ -22,6 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.extend(crate::trials_of("concurrency::race", race::CASES));
     trials.extend(crate::trials_of("concurrency::churn", churn::CASES));
     trials.extend(crate::trials_of("concurrency::expiry", expiry::CASES));
+    trials.extend(crate::trials_of("concurrency::pubsub", pubsub::CASES));
     trials
 }
 

@@ -1,10 +1,10 @@
 //! `QUIT` and `RESET`: leave, or be as new.
 //!
 //! `QUIT` answers OK and closes the connection. `RESET` gives up a transaction and what is watched,
-//! goes back to database 0, protocol version 2 and replies to everything, takes the connection's
-//! name away and, under `requirepass`, its authentication. What lives by the connection alone ends,
-//! as if it had closed; sessions bound to it stay. The library's name and version stay: the library
-//! behind the connection is still the same.
+//! ends all subscriptions, goes back to database 0, protocol version 2 and replies to everything,
+//! takes the connection's name away and, under `requirepass`, its authentication. What lives by the
+//! connection alone ends, as if it had closed; sessions bound to it stay. The library's name and
+//! version stay: the library behind the connection is still the same.
 
 use super::auth::FLAGS;
 use super::client;
@@ -19,7 +19,7 @@ pub const SPECS: &[Spec] = &[
     Spec::new(
         "quit",
         -1,
-        FLAGS.with(Flags::IMMEDIATE),
+        FLAGS.with(Flags::IMMEDIATE).with(Flags::SUBSCRIBER),
         Keys::NONE,
         run_quit,
     )
@@ -29,7 +29,7 @@ pub const SPECS: &[Spec] = &[
     Spec::new(
         "reset",
         1,
-        FLAGS.with(Flags::IMMEDIATE),
+        FLAGS.with(Flags::IMMEDIATE).with(Flags::SUBSCRIBER),
         Keys::NONE,
         run_reset,
     )
@@ -52,6 +52,13 @@ fn run_reset(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
     if cx.conn.is_coordinated {
         let conn = cx.conn.id;
         cx.step.coordinate(|turn| turn.end_own_session(conn));
+    }
+    if let Some(subscriber) = &mut cx.conn.subscriber {
+        subscriber.leave(cx.host.hub());
+        // What came before goes before.
+        let mut messages = Vec::new();
+        subscriber.flush(&mut messages, cx.out.version());
+        cx.out.raw(&messages);
     }
     let authenticated = cx.host.settings().requirepass.is_none();
     let conn = &mut *cx.conn;

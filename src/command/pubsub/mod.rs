@@ -1,0 +1,5 @@
+//! Publish and subscribe.
+
+pub mod publish;
+pub mod show;
+pub mod subscribe;
