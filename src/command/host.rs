@@ -329,6 +329,8 @@ pub struct ClientFacts {
     pub opened_ms: u64,
     /// Bytes it holds: buffers, queue, watched keys, its own state.
     pub memory_bytes: usize,
+    /// Messages that it was too slow for.
+    pub dropped: u64,
     /// What changes from batch to batch.
     pub state: ClientState,
 }

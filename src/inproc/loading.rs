@@ -17,6 +17,7 @@ const CALLS: &[(&str, &str)] = &[
     ("client|reply", "CLIENT REPLY ON"),
     ("client|setinfo", "CLIENT SETINFO LIB-NAME name"),
     ("client|setname", "CLIENT SETNAME name"),
+    ("client|slowpolicy", "CLIENT SLOWPOLICY CONFLATE"),
     ("client|unblock", "CLIENT UNBLOCK 1"),
     ("command|getkeys", "COMMAND GETKEYS GET due"),
     ("command|getkeysandflags", "COMMAND GETKEYSANDFLAGS GET due"),

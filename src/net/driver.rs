@@ -442,10 +442,10 @@ impl Connection {
     /// Whether what is unsent ends the connection, or keeps it from reading and executing more.
     fn blocked_by_output(&mut self) -> Option<Poll<End>> {
         // What waits for the journal is not the client's fault.
-        let waiting = self
-            .session
-            .mailbox()
-            .map(|mailbox| mailbox.waiting_bytes());
+        // Nor are messages, where they are dropped before they are too many.
+        let mailbox = self.session.mailbox();
+        let mailbox = mailbox.filter(|_| self.session.ends_when_slow());
+        let waiting = mailbox.map(|mailbox| mailbox.waiting_bytes());
         let unsent = self.ripe() - self.output_at + waiting.unwrap_or(0);
         let limit = self.output_limit();
         if limit.exceeded(unsent) {
@@ -550,6 +550,7 @@ impl Connection {
             .authenticated
             .set(self.session.is_authenticated());
         self.watch.subscribed.set(self.session.is_subscribed());
+        self.watch.ends_when_slow.set(self.session.ends_when_slow());
         let buffers = BufferUse {
             held_bytes: self.held_bytes(),
             input_bytes: self.input.len() - self.input_at,
@@ -677,7 +678,7 @@ impl Connection {
                 .borrow_mut()
                 .settings()
                 .client_output_buffer_limit
-                .of(self.session.is_subscribed()),
+                .of(self.session.ends_when_slow()),
         )
     }
 

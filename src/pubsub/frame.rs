@@ -7,7 +7,12 @@ use std::sync::Arc;
 /// An encoded message. RESP2 and RESP3 differ in its first byte alone, which is written for each
 /// receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame(Arc<[u8]>);
+pub struct Frame {
+    bytes: Arc<[u8]>,
+    /// Where the payload begins: what stands before is the same in all messages of a channel, or
+    /// of a channel by a pattern.
+    payload_at: usize,
+}
 
 /// What a frame costs in a mailbox beside its bytes: its place there, its counts and what the
 /// allocator adds.
@@ -38,19 +43,31 @@ impl Frame {
         let mut bytes = Vec::with_capacity(words_len + 8);
         let mut out = Writer::new(&mut bytes, Version::Resp2);
         out.push(words.len());
-        words.iter().for_each(|word| out.bulk(word));
-        Self(bytes.into())
+        let mut payload_at = 0;
+        for word in words {
+            payload_at = out.buffer_len();
+            out.bulk(word);
+        }
+        Self {
+            bytes: bytes.into(),
+            payload_at,
+        }
     }
 
     /// Appends the message in a protocol version.
     pub(super) fn write(&self, out: &mut Vec<u8>, version: Version) {
         out.push(push_tag(version));
-        out.extend_from_slice(&self.0[1..]);
+        out.extend_from_slice(&self.bytes[1..]);
+    }
+
+    /// What is the same in all messages that take its place.
+    pub(super) fn place(&self) -> &[u8] {
+        &self.bytes[..self.payload_at]
     }
 
     /// What it counts for in a mailbox. It counts in each, though all share it.
     #[must_use]
     pub fn cost_bytes(&self) -> usize {
-        self.0.len() + PLACE_BYTES
+        self.bytes.len() + PLACE_BYTES
     }
 }

@@ -8,15 +8,16 @@
 //! Invariant: a message that lies in the box of a connection that sleeps has had it woken, unless
 //! the connection knows that some is left.
 //!
-//! Bound: what waits here and what the connection has not sent count together. Above
-//! `client-output-buffer-limit pubsub` the box is emptied and the connection ends: what it missed
-//! could not be told from what there never was.
+//! Bound: what waits here and what the connection has not sent count together. What happens at
+//! `client-output-buffer-limit pubsub` says the connection's [`SlowPolicy`]: the box is emptied and
+//! the connection ends, or messages are dropped and counted. Dropping costs O(1) for each message,
+//! taken over many: conflating looks at all, and frees half of the room.
 
-use super::Frame;
+use super::{Frame, Room, SlowPolicy};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Mutex, Wake};
-use linchpin_protocol::Version;
-use std::collections::VecDeque;
+use linchpin_protocol::{Version, Writer};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 /// A connection is woken each time that so many bytes more have come for it while it did not look:
@@ -43,6 +44,10 @@ struct Queue {
     unsent_bytes: usize,
     /// The connection is woken when there are so many.
     report_bytes: usize,
+    policy: SlowPolicy,
+    /// Messages that were dropped, and those of them that the connection knows of.
+    dropped: u64,
+    told: u64,
     /// More came than may wait.
     is_cut_off: bool,
 }
@@ -59,6 +64,9 @@ impl Mailbox {
                 bytes: 0,
                 unsent_bytes: 0,
                 report_bytes: REPORT_BYTES,
+                policy: SlowPolicy::default(),
+                dropped: 0,
+                told: 0,
                 is_cut_off: false,
             }),
             marked: AtomicBool::new(false),
@@ -78,30 +86,44 @@ impl Mailbox {
         self.task.wake();
     }
 
-    /// Leaves a message; answers whether the connection is to be woken. What comes after the one
-    /// that was too much is dropped.
-    pub(super) fn post(&self, frame: &Frame, unsent_bytes_max: usize) -> bool {
+    /// Leaves a message, if it is not dropped; answers whether the connection is to be woken.
+    pub(super) fn post(&self, frame: &Frame, room: Room<'_>) -> bool {
         let mut queue = self.queue.lock();
         if queue.is_cut_off {
             return false;
         }
-        let bytes = queue.bytes + frame.cost_bytes();
-        if bytes.saturating_add(queue.unsent_bytes) > unsent_bytes_max {
-            queue.is_cut_off = true;
-            queue.set_bytes(self, 0);
-            queue.frames = VecDeque::new();
+        if !queue.make_room(frame, room) {
+            self.show_bytes(&queue);
+            let is_cut_off = queue.is_cut_off;
             drop(queue);
-            self.marked.store(true, Ordering::Release);
-            return true;
+            self.marked.fetch_or(is_cut_off, Ordering::AcqRel);
+            return is_cut_off;
         }
+        let bytes = queue.bytes + frame.cost_bytes();
         queue.frames.push_back(frame.clone());
-        queue.set_bytes(self, bytes);
+        queue.bytes = bytes;
+        self.show_bytes(&queue);
         let has_grown = bytes >= queue.report_bytes;
         if has_grown {
             queue.report_bytes = bytes + REPORT_BYTES;
         }
         drop(queue);
         !self.marked.swap(true, Ordering::AcqRel) || has_grown
+    }
+
+    fn show_bytes(&self, queue: &Queue) {
+        self.waiting_bytes.store(queue.bytes, Ordering::Relaxed);
+    }
+
+    /// Says what is to happen at the limit.
+    pub fn set_policy(&self, policy: SlowPolicy) {
+        self.queue.lock().policy = policy;
+    }
+
+    /// Messages that were dropped since the connection opened.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.queue.lock().dropped
     }
 
     /// Whether there may be messages.
@@ -119,6 +141,7 @@ impl Mailbox {
         // Before looking: what comes after the look marks again.
         self.marked.store(false, Ordering::Release);
         let mut queue = self.queue.lock();
+        queue.tell_dropped(out, version);
         let mut bytes = queue.bytes;
         while out.len() < len_max
             && let Some(frame) = queue.frames.pop_front()
@@ -126,7 +149,8 @@ impl Mailbox {
             bytes -= frame.cost_bytes();
             frame.write(out, version);
         }
-        queue.set_bytes(self, bytes);
+        queue.bytes = bytes;
+        self.show_bytes(&queue);
         queue.report_bytes = bytes + REPORT_BYTES;
         if queue.frames.is_empty() {
             // A subscriber that was slow once does not keep the room.
@@ -161,9 +185,67 @@ impl Mailbox {
 const FRAMES_KEPT: usize = 64;
 
 impl Queue {
-    fn set_bytes(&mut self, mailbox: &Mailbox, bytes: usize) {
-        self.bytes = bytes;
-        mailbox.waiting_bytes.store(bytes, Ordering::Relaxed);
+    /// Makes room for a message, as the policy says; answers whether it is to be kept.
+    fn make_room(&mut self, frame: &Frame, room: Room<'_>) -> bool {
+        let bytes_max = room.bytes_max.saturating_sub(self.unsent_bytes);
+        let bytes_max = bytes_max.saturating_sub(frame.cost_bytes());
+        let is_whole = room.bytes_max >= self.unsent_bytes.saturating_add(frame.cost_bytes());
+        if is_whole && self.bytes <= bytes_max {
+            return true;
+        }
+        let before = self.frames.len() as u64;
+        match self.policy {
+            SlowPolicy::Disconnect => {
+                self.is_cut_off = true;
+                self.bytes = 0;
+                self.frames = VecDeque::new();
+                room.losses.note_cut_off();
+                return false;
+            }
+            SlowPolicy::DropNewest => {}
+            SlowPolicy::DropOldest => self.drop_oldest(bytes_max),
+            SlowPolicy::Conflate => {
+                self.conflate(frame);
+                self.drop_oldest(bytes_max.min(room.bytes_max / 2));
+            }
+        }
+        let is_kept = is_whole && self.bytes <= bytes_max;
+        let dropped = before - self.frames.len() as u64 + u64::from(!is_kept);
+        self.dropped += dropped;
+        room.losses.note_dropped(self.policy, dropped);
+        is_kept
+    }
+
+    /// Drops the oldest messages until no more than so many bytes are left.
+    fn drop_oldest(&mut self, bytes_max: usize) {
+        while self.bytes > bytes_max
+            && let Some(frame) = self.frames.pop_front()
+        {
+            self.bytes -= frame.cost_bytes();
+        }
+    }
+
+    /// Drops all messages that have a newer one behind them, `next` among those.
+    fn conflate(&mut self, next: &Frame) {
+        let frames = std::mem::take(&mut self.frames);
+        let mut newer: HashSet<&[u8]> = HashSet::from([next.place()]);
+        for frame in frames.iter().rev() {
+            if newer.insert(frame.place()) {
+                self.frames.push_front(frame.clone());
+            }
+        }
+        self.bytes = self.frames.iter().map(Frame::cost_bytes).sum();
+    }
+
+    /// Says how many messages were dropped since that was last said, in a push.
+    fn tell_dropped(&mut self, out: &mut Vec<u8>, version: Version) {
+        let dropped = self.dropped - std::mem::replace(&mut self.told, self.dropped);
+        if dropped > 0 && version == Version::Resp3 {
+            let mut out = Writer::new(out, version);
+            out.push(2);
+            out.bulk(b"dropped");
+            out.integer(i64::try_from(dropped).unwrap_or(i64::MAX));
+        }
     }
 }
 

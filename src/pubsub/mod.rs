@@ -35,12 +35,14 @@ mod frame;
 mod loom_tests;
 mod mailbox;
 mod patterns;
+mod slow;
 mod subscriber;
 mod topic;
 
 pub use bell::{Bell, Rings};
 pub use frame::Frame;
 pub use mailbox::Mailbox;
+pub use slow::{Losses, SlowPolicy};
 pub use subscriber::Subscriber;
 
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -80,6 +82,7 @@ pub struct Hub {
     bells: Box<[Bell]>,
     /// What may wait for one subscriber, in bytes.
     unsent_bytes_max: AtomicUsize,
+    losses: Losses,
 }
 
 impl Hub {
@@ -97,10 +100,17 @@ impl Hub {
             patterns: Patterns::new(),
             bells: (0..workers).map(|_| Bell::new()).collect(),
             unsent_bytes_max: AtomicUsize::new(usize::MAX),
+            losses: Losses::new(),
         }
     }
 
-    /// Ends, from now on, a subscriber for whom more than so many bytes wait.
+    /// What slow subscribers were not sent.
+    #[must_use]
+    pub fn losses(&self) -> &Losses {
+        &self.losses
+    }
+
+    /// Limits, from now on, what may wait for one subscriber.
     pub fn limit_unsent(&self, bytes_max: usize) {
         self.unsent_bytes_max.store(bytes_max, Ordering::Relaxed);
     }
@@ -135,11 +145,11 @@ impl Hub {
         let mut receivers = 0;
         if let Some(topic) = self.channels.find(channel) {
             let frame = Frame::message(channel, payload);
-            receivers += topic.post(&frame, self.unsent_bytes_max(), rings);
+            receivers += topic.post(&frame, self.room(), rings);
         }
         for pattern in self.patterns.matching(channel) {
             let frame = Frame::matched(pattern.name(), channel, payload);
-            receivers += pattern.post(&frame, self.unsent_bytes_max(), rings);
+            receivers += pattern.post(&frame, self.room(), rings);
         }
         receivers
     }
@@ -148,7 +158,7 @@ impl Hub {
     pub fn publish_to_shard(&self, channel: &[u8], payload: &[u8], rings: &Rings) -> usize {
         self.shards.find(channel).map_or(0, |topic| {
             let frame = Frame::of_shard(channel, payload);
-            topic.post(&frame, self.unsent_bytes_max(), rings)
+            topic.post(&frame, self.room(), rings)
         })
     }
 
@@ -188,9 +198,19 @@ impl Hub {
         topic.map_or(0, |topic| topic.len())
     }
 
-    fn unsent_bytes_max(&self) -> usize {
-        self.unsent_bytes_max.load(Ordering::Relaxed)
+    fn room(&self) -> Room<'_> {
+        Room {
+            bytes_max: self.unsent_bytes_max.load(Ordering::Relaxed),
+            losses: &self.losses,
+        }
     }
+}
+
+/// How much may wait for a subscriber, and where it is counted what may not.
+#[derive(Clone, Copy, Debug)]
+struct Room<'a> {
+    bytes_max: usize,
+    losses: &'a Losses,
 }
 
 /// How the message of a push begins in a protocol version.

@@ -119,6 +119,76 @@ fn who_is_too_slow_is_cut_off_at_the_limit_and_not_below() {
     assert_eq!(listener.waiting_bytes(), 0);
 }
 
+/// How many of ten messages are dropped under a policy where there is room for four, and what is
+/// sent.
+fn left(policy: SlowPolicy, hub: &Hub, channels: u64) -> (u64, String) {
+    let rings = Rings::default();
+    let listener = mailbox(1);
+    listener.set_policy(policy);
+    hub.subscribe(Kind::Pattern, b"*", &listener);
+    hub.limit_unsent(4 * Frame::matched(b"*", b"0", b"0").cost_bytes());
+    for n in 0..10 {
+        let channel = (n % channels).to_string();
+        assert_eq!(
+            hub.publish(channel.as_bytes(), n.to_string().as_bytes(), &rings),
+            1
+        );
+        assert!(!listener.is_cut_off());
+    }
+    hub.unsubscribe(Kind::Pattern, b"*", 1);
+    let sent = taken(&listener).replace("pmessage $1 * $1 ", "");
+    (listener.dropped(), sent)
+}
+
+#[test]
+fn messages_are_dropped_as_the_policy_says_and_counted() {
+    let hub = Hub::new(1);
+    let check = |policy, channels, dropped: u64, rest: &str| {
+        let (counted, sent) = left(policy, &hub, channels);
+        let told = format!(">2 $7 dropped :{dropped} {rest}");
+        assert_eq!(sent, told, "{policy:?}");
+        assert_eq!(counted, dropped);
+    };
+    let newest = ">4 $8 0 $1 6 >4 $8 1 $1 7 >4 $8 0 $1 8 >4 $8 1 $1 9 ";
+    check(SlowPolicy::DropOldest, 2, 6, newest);
+    let oldest = ">4 $8 0 $1 0 >4 $8 1 $1 1 >4 $8 0 $1 2 >4 $8 1 $1 3 ";
+    check(SlowPolicy::DropNewest, 2, 6, oldest);
+    // Of 0 to 4 the last of each channel stays, and the same of 3 to 7; 8 and 9 have room then.
+    check(SlowPolicy::Conflate, 2, 6, newest);
+    // Where all channels differ, half of the room is freed.
+    let half = ">4 $8 6 $1 6 >4 $8 7 $1 7 >4 $8 8 $1 8 >4 $8 9 $1 9 ";
+    check(SlowPolicy::Conflate, 10, 6, half);
+    let losses = hub.losses();
+    let dropped = [
+        SlowPolicy::DropOldest,
+        SlowPolicy::DropNewest,
+        SlowPolicy::Conflate,
+    ];
+    assert_eq!(dropped.map(|policy| losses.dropped(policy)), [6, 6, 12]);
+    losses.reset();
+    assert_eq!(losses.dropped(SlowPolicy::Conflate), 0);
+}
+
+#[test]
+fn a_message_that_fits_nowhere_is_dropped_and_the_others_stay() {
+    let (hub, rings) = (Hub::new(1), Rings::default());
+    let listener = mailbox(1);
+    listener.set_policy(SlowPolicy::DropNewest);
+    hub.subscribe(Kind::Channel, b"c", &listener);
+    hub.limit_unsent(1_000);
+    hub.publish(b"c", b"x", &rings);
+    hub.publish(b"c", &[b'y'; 1_000], &rings);
+    assert_eq!(listener.dropped(), 1);
+    assert_eq!(
+        taken(&listener),
+        ">2 $7 dropped :1 >3 $7 message $1 c $1 x "
+    );
+    let mut out = Vec::new();
+    hub.publish(b"c", &[b'y'; 1_000], &rings);
+    listener.take(&mut out, Version::Resp2, usize::MAX);
+    assert!(out.is_empty(), "version 2 has no word for it");
+}
+
 /// What a publish looks at must not grow with the patterns.
 #[test]
 fn a_thousand_patterns_are_not_all_tried() {

@@ -1,6 +1,6 @@
 //! A channel or a pattern, and who subscribes to it.
 
-use super::{Frame, Mailbox, Rings};
+use super::{Frame, Mailbox, Rings, Room};
 use crate::sync::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,11 +44,11 @@ impl Topic {
     }
 
     /// Leaves a message with every subscriber; answers how many they are.
-    pub(super) fn post(&self, frame: &Frame, unsent_bytes_max: usize, rings: &Rings) -> usize {
+    pub(super) fn post(&self, frame: &Frame, room: Room<'_>, rings: &Rings) -> usize {
         // Locked until the last has it: who has unsubscribed gets nothing more.
         let subscribers = self.subscribers.lock();
         for mailbox in subscribers.values() {
-            if mailbox.post(frame, unsent_bytes_max) {
+            if mailbox.post(frame, room) {
                 rings.add(mailbox);
             }
         }

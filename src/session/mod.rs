@@ -41,7 +41,7 @@ use crate::engine::{Ahead, Batch, FRAME_BYTES_MAX, usable};
 use crate::journal::{Admission, Needs};
 use crate::observe::calls::Pending;
 use crate::observe::stats::Counts;
-use crate::pubsub::{Mailbox, Rings};
+use crate::pubsub::{Mailbox, Rings, SlowPolicy};
 use linchpin_protocol::{
     Args, Limits, Parsed, Pipeline, RequestParser, Version, Writer, peek_second,
 };
@@ -452,6 +452,11 @@ impl Session {
     /// Whether it listens to anything.
     pub(crate) fn is_subscribed(&self) -> bool {
         self.conn.is_subscribed()
+    }
+
+    /// Whether it ends when more messages wait for it than may: else they are dropped.
+    pub(crate) fn ends_when_slow(&self) -> bool {
+        self.is_subscribed() && self.conn.slow_policy == SlowPolicy::Disconnect
     }
 
     /// Appends messages that came in until the output is `len_max` long.

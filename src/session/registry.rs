@@ -108,6 +108,7 @@ impl Client {
             names,
             opened_ms: self.opened_ms,
             memory_bytes: self.holding.bytes(),
+            dropped: self.mailbox.get().map_or(0, |mailbox| mailbox.dropped()),
             state,
         }
     }

@@ -512,6 +512,7 @@ impl Host for Server {
         self.stats.reset();
         self.calls.reset();
         self.exceeded.reset();
+        self.hub.losses().reset();
         self.engine.ledger().reset_peak();
     }
 

@@ -14,6 +14,8 @@ const VALKEY: &str = include_str!("../data/valkey-commands.tsv");
 
 /// Command, column, reason.
 const ALLOWED: &[(&str, &str, &str)] = &[
+    ("client|slowpolicy", "name", "our own"),
+    ("pubsub|stats", "name", "our own"),
     ("delex", "name", "of Redis 8.4"),
     ("delifeq", "name", "of Valkey 9.0, newer than these facts"),
     ("digest", "name", "of Redis 8.4"),

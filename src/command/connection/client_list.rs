@@ -1,7 +1,7 @@
 //! `CLIENT INFO` and `CLIENT LIST [TYPE type | ID id [id ...]]`: a line for each connection.
 //!
-//! A line has the fields of Redis 7.2 in their order, and `watch`, the number of keys watched,
-//! which Redis has since 7.4:
+//! A line has the fields of Redis 7.2 in their order, `watch`, the number of keys watched, which
+//! Redis has since 7.4, and at its end `drops`:
 //!
 //! | field | meaning |
 //! | --- | --- |
@@ -15,6 +15,7 @@
 //! | `rbs`, `obl`, `omem`, `tot-mem` | bytes of the reply buffer, used in it, beyond it, of all |
 //! | `cmd`, `user`, `resp` | last command, user, protocol version |
 //! | `lib-name`, `lib-ver` | what `CLIENT SETINFO` said |
+//! | `drops` | messages it was too slow for, see `CLIENT SLOWPOLICY` |
 //!
 //! `rbp`, `oll` and `redir` are there for those who read by position; they
 //! say that there is nothing of the kind.
@@ -206,7 +207,7 @@ fn write_line(text: &mut String, cx: &mut Cx<'_>, mut facts: ClientFacts, args: 
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} \
          multi={multi} watch={} qbuf={} qbuf-free={} argv-mem={argv_bytes} multi-mem={} rbs={} \
          rbp=0 obl={} oll=0 omem={output_beyond} tot-mem={total_bytes} events={} cmd={} \
-         user=default redir=-1 resp={} lib-name={} lib-ver={}",
+         user=default redir=-1 resp={} lib-name={} lib-ver={} drops={}",
         facts.id,
         facts.addr,
         facts.laddr,
@@ -233,6 +234,7 @@ fn write_line(text: &mut String, cx: &mut Cx<'_>, mut facts: ClientFacts, args: 
         },
         facts.names.lib_name,
         facts.names.lib_ver,
+        facts.dropped,
     );
 }
 

@@ -12,6 +12,7 @@ use crate::command::conn::Replies;
 use crate::command::spec::{Flags, Group, Keys, Spec};
 use crate::command::transaction::watch;
 use crate::command::{Cx, ReplyError};
+use crate::pubsub::SlowPolicy;
 use linchpin_protocol::{Args, Version};
 
 /// The rows.
@@ -60,6 +61,8 @@ fn run_reset(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
         subscriber.flush(&mut messages, cx.out.version());
         cx.out.raw(&messages);
     }
+    cx.conn
+        .set_slow_policy(SlowPolicy::default(), cx.host.clients());
     let authenticated = cx.host.settings().requirepass.is_none();
     let conn = &mut *cx.conn;
     conn.multi = None;

@@ -2,4 +2,5 @@
 
 pub mod publish;
 pub mod show;
+pub mod stats;
 pub mod subscribe;

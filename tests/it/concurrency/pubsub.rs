@@ -12,6 +12,10 @@ use crate::client::{Client, check};
 pub(super) const CASES: &[Case] = &[
     ("subscribers_come_and_go_and_miss_nothing", come_and_go),
     ("a_stopped_subscriber_is_cut_off_alone", stopped),
+    (
+        "a_slow_subscriber_misses_what_it_is_told_it_missed",
+        slow_policy,
+    ),
     ("who_has_gone_leaves_no_subscription", gone),
 ];
 
@@ -134,21 +138,24 @@ fn stopped() -> Result<(), Failed> {
     let mut deaf = Client::connect_deaf(server.port())?;
     deaf.expect("SUBSCRIBE c", "*3 $9 subscribe $1 c :1")?;
     let payload = "x".repeat(1_000);
-    let listening = AtomicUsize::new(0);
+    // What each has got; the confirmation counts, too.
+    let got: Vec<AtomicUsize> = (0..FED).map(|_| AtomicUsize::new(0)).collect();
     all_at_once(&server, FED + 1, |number, client| {
         if number < FED {
-            client.expect("SUBSCRIBE c", "*3 $9 subscribe $1 c :1")?;
-            listening.fetch_add(1, Ordering::Relaxed);
-            for _ in 0..SENT {
+            client.send("SUBSCRIBE c")?;
+            for _ in 0..SENT + 1 {
                 let (first, _) = ends(client)?;
-                check(first == "message", || first.clone())?;
+                check(first == "message" || first == "subscribe", || first.clone())?;
+                got[number].fetch_add(1, Ordering::Relaxed);
             }
             return Ok(());
         }
-        while listening.load(Ordering::Relaxed) < FED {
-            std::thread::yield_now();
-        }
         for begin in (0..SENT).step_by(IN_FLIGHT) {
+            // No further ahead than half of what may wait: those who read are to keep up.
+            let lags = |got: &AtomicUsize| got.load(Ordering::Relaxed) + 500 < begin.max(501);
+            while got.iter().any(lags) {
+                std::thread::yield_now();
+            }
             for _ in begin..begin + IN_FLIGHT {
                 client.send(&format!("PUBLISH c {payload}"))?;
             }
@@ -163,6 +170,53 @@ fn stopped() -> Result<(), Failed> {
     admin.await_info("connected_clients", 1)?;
     let held = admin.info_field("mem_clients_normal")?;
     check(held < 1 << 20, || format!("{held} bytes are still held"))
+}
+
+/// Subscribers that do not read while more is published than may wait, and read then: what came and
+/// what they were told was dropped are all that was published, and the order is kept.
+fn slow_policy() -> Result<(), Failed> {
+    const SENT: usize = 20_000;
+    let server = server()?;
+    let mut admin = Client::connect(server.port())?;
+    let limit = "CONFIG SET client-output-buffer-limit \"pubsub 200kb 1 1\"";
+    admin.expect(limit, "+OK")?;
+    let mut listeners = Vec::new();
+    for policy in ["DROP-OLDEST", "DROP-NEWEST", "CONFLATE"] {
+        let mut client = Client::connect_deaf(server.port())?;
+        client.call("HELLO 3")?;
+        client.expect(&format!("CLIENT SLOWPOLICY {policy}"), "+OK")?;
+        client.expect("SUBSCRIBE c", ">3 $9 subscribe $1 c :1")?;
+        listeners.push((policy, client));
+    }
+    let padding = "x".repeat(1_000);
+    for number in 0..SENT {
+        admin.expect(&format!("PUBLISH c {padding}{number}"), ":3")?;
+    }
+    // Behind all that was published; it is dropped itself, or pushes others out.
+    admin.expect("PUBLISH c end", ":3")?;
+    for (policy, client) in &mut listeners {
+        let (mut came, mut dropped, mut last) = (0, 0, None);
+        while came + dropped < SENT + 1 {
+            let lines = client.receive()?.lines();
+            let text = lines.last().cloned().unwrap_or_default();
+            match lines.get(2).map(String::as_str) {
+                Some("dropped") => dropped += text.trim_start_matches(':').parse::<usize>()?,
+                Some("message") if text == "end" => came += 1,
+                Some("message") => {
+                    let number: usize = text.trim_start_matches('x').parse()?;
+                    check(last < Some(number), || format!("{number} after {last:?}"))?;
+                    last = Some(number);
+                    came += 1;
+                }
+                _ => return Err(format!("{lines:?}").into()),
+            }
+        }
+        check(dropped > SENT / 2, || {
+            format!("{policy}: {dropped} dropped")
+        })?;
+        client.expect("UNSUBSCRIBE c", ">3 $11 unsubscribe $1 c :0")?;
+    }
+    admin.await_info("client_output_buffer_limit_disconnections", 0)
 }
 
 /// Connections that end with subscriptions, in whatever way, leave none.
