@@ -11,7 +11,7 @@ pub use journal::{journal_recover, snapshot_load};
 
 use crate::config::{Secret, Settings};
 use crate::inproc::{Inproc, InprocOptions};
-use linchpin_protocol::{ReplyLimits, ReplyParser};
+use linchpin_protocol::{ReplyError, ReplyLimits, ReplyParser};
 
 /// What begins a control: two bytes that no client sends, but what happens meanwhile.
 const CONTROL: u8 = 0xff;
@@ -21,7 +21,8 @@ const SHARDS: usize = 2;
 /// So short that no value takes long to make.
 const BULK_BYTES_MAX: u64 = 4 << 10;
 /// Memory a connection may hold for each byte it sent: its requests wait as bytes, then as words.
-const HELD_PER_BYTE_MAX: usize = 64;
+/// Most is held by a subscription to a name of one byte.
+const HELD_PER_BYTE_MAX: usize = 256;
 /// And without having sent anything.
 const HELD_BYTES_MIN: usize = 1 << 10;
 
@@ -141,8 +142,8 @@ impl Stage {
             assert_well_formed(&output);
             let silent = number != self.at || was_closed;
             let silent = silent && !may_answer[number];
-            // News of a loss come unasked.
-            let is_push = output.first() == Some(&b'>');
+            // News of a loss and messages of channels come unasked.
+            let is_push = output.first() == Some(&b'>') || is_message(&output);
             assert!(
                 !silent || output.is_empty() || is_push,
                 "an answer to nothing"
@@ -209,11 +210,25 @@ impl Peer {
     }
 }
 
+/// Whether the bytes begin with a message of a channel, as protocol version 2 writes it.
+fn is_message(output: &[u8]) -> bool {
+    let beginnings: [&[u8]; 3] = [
+        b"*3\r\n$7\r\nmessage\r\n",
+        b"*3\r\n$8\r\nsmessage\r\n",
+        b"*4\r\n$8\r\npmessage\r\n",
+    ];
+    beginnings.iter().any(|bytes| output.starts_with(bytes))
+}
+
 /// The bytes must be whole replies, one after the other.
 fn assert_well_formed(mut output: &[u8]) {
     let mut parser = ReplyParser::new();
     while !output.is_empty() {
         let progress = parser.parse(output, &ReplyLimits::default());
+        if progress == Err(ReplyError::NestedPush) {
+            // What EXEC answers to SUBSCRIBE has confirmations inside, as Redis' has.
+            return;
+        }
         let whole = progress.as_ref().is_ok_and(|done| done.reply.is_some());
         assert!(whole, "{progress:?} of {}", output.escape_ascii());
         output = &output[progress.map_or(0, |done| done.consumed)..];

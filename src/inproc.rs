@@ -20,6 +20,7 @@ use crate::config::Settings;
 use crate::engine::{
     Engine, Frame, Recorder, SHARDS_DEFAULT, Settler, Sink, Sweeper, Tally, usable,
 };
+use crate::pubsub::Mailbox;
 use crate::session::outbox::Post;
 use crate::session::registry::{Client, Origin};
 use crate::session::server::{Server, ServerOptions};
@@ -141,11 +142,9 @@ impl Inproc {
             unix: false,
         };
         let opened_ms = self.clock.now().mono_us / 1_000;
-        let client = self
-            .server
-            .registry()
-            .open(origin, opened_ms, Arc::new(Nobody));
         let worker = number % self.workers.len();
+        let registry = self.server.registry();
+        let client = registry.open(origin, opened_ms, worker, Arc::new(Nobody));
         let session = Session::new(Arc::clone(&client), self.workers[worker].settings());
         let (input, output) = (Vec::new(), Vec::new());
         self.connections.push(Connection {
@@ -357,13 +356,21 @@ impl Inproc {
     }
 
     fn deliver_posts(&mut self) {
+        for worker in 0..self.workers.len() {
+            self.server.hub().bell(worker).answer();
+        }
         for number in 0..self.connections.len() {
             let this = &mut self.connections[number];
             let posts = this.client.outbox().take();
-            let is_over = posts.contains(&Post::Close);
+            let is_cut_off = |mailbox: &Arc<Mailbox>| mailbox.is_cut_off();
+            let is_cut_off = this.session.mailbox().is_some_and(is_cut_off);
+            let is_over = posts.contains(&Post::Close) || is_cut_off;
             for post in posts {
                 // Every frame is as good as on the disk.
                 let _ = this.session.note_post(post, &mut this.output);
+            }
+            if !this.closed {
+                this.session.take_messages(&mut this.output, usize::MAX);
             }
             if is_over {
                 self.close(number);

@@ -13,6 +13,7 @@ pub mod journal;
 pub mod net;
 pub mod observe;
 pub mod policy;
+pub mod pubsub;
 pub(crate) mod seeded;
 pub(crate) mod session;
 pub(crate) mod sync;

@@ -3,9 +3,11 @@
 //! A plain struct, owned by the session and handed down: nothing here does I/O.
 
 use super::grants::Grants;
+use super::host::Clients;
 use super::looking::Looking;
 use super::spec::Spec;
 use crate::engine::{WatchName, Watched, usable, usable_slots};
+use crate::pubsub::{Kind, SlowPolicy, Subscriber};
 use linchpin_protocol::{Request, Version};
 use std::collections::BTreeSet;
 
@@ -28,6 +30,10 @@ pub struct Conn {
     pub multi: Option<Multi>,
     /// The keys watched for the next `EXEC`.
     pub watched: WatchedKeys,
+    /// What it listens to, and where messages come in; `None` where neither is anything.
+    pub subscriber: Option<Box<Subscriber>>,
+    /// What happens to messages that it is too slow for.
+    pub slow_policy: SlowPolicy,
     /// `CLIENT NO-EVICT`: it is not disconnected for the memory it holds.
     pub no_evict: bool,
     /// Which replies are sent.
@@ -188,6 +194,29 @@ pub const MULTI_BYTES_MAX: usize = 64 << 20;
 pub const WATCHED_KEYS_MAX: usize = 10_000;
 
 impl Conn {
+    /// Says what happens to messages that it is too slow for; nothing is said twice.
+    pub fn set_slow_policy(&mut self, policy: SlowPolicy, clients: &dyn Clients) {
+        if std::mem::replace(&mut self.slow_policy, policy) != policy
+            && let Some(mailbox) = clients.mailbox(self.id)
+        {
+            mailbox.set_policy(policy);
+        }
+    }
+
+    /// Whether it listens to anything.
+    #[must_use]
+    pub fn is_subscribed(&self) -> bool {
+        let subscriber = self.subscriber.as_ref();
+        subscriber.is_some_and(|subscriber| subscriber.total() > 0)
+    }
+
+    /// How many subscriptions it has, by their kinds.
+    #[must_use]
+    pub fn subscriptions(&self) -> [usize; 3] {
+        let subscriber = self.subscriber.as_ref();
+        subscriber.map_or([0; 3], |known| Kind::ALL.map(|kind| known.len(kind)))
+    }
+
     /// Notes the frame of a call that changed something.
     pub fn note_frame(&mut self, changes: u64, frame: u64) {
         if changes > 0 {
@@ -207,6 +236,8 @@ impl Conn {
             names_changed: false,
             multi: None,
             watched: WatchedKeys::default(),
+            subscriber: None,
+            slow_policy: SlowPolicy::default(),
             no_evict: false,
             replies: Replies::default(),
             closing: false,

@@ -8,6 +8,7 @@ use super::spec::{Flags, Spec};
 use crate::clock::Now;
 use crate::config::Settings;
 use crate::engine::{Need, Step};
+use crate::pubsub::Rings;
 use linchpin_protocol::{Args, Writer};
 
 /// Everything a command may touch.
@@ -28,6 +29,8 @@ pub struct Cx<'a> {
     pub state: ClientState,
     /// Commands run on behalf of this one, as `EXEC` runs them, in their order.
     pub inner: Vec<InnerCall>,
+    /// Connections that it has left messages for.
+    pub rings: &'a Rings,
     /// The call waits for this instead of answering.
     pub parked: Option<Park>,
     /// The reply waits for the disk, though its command is not of the class durable.

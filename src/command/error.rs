@@ -193,6 +193,10 @@ pub const EXEC_ABORTED: ReplyError = coded(
 );
 /// A queue that grew past its bounds.
 pub const MULTI_TOO_LONG: ReplyError = err("MULTI queue is full");
+/// More subscriptions than a connection may have.
+pub const TOO_MANY_SUBSCRIPTIONS: ReplyError = err("too many subscriptions");
+/// A channel or pattern that is too long to be subscribed to.
+pub const TOPIC_TOO_LONG: ReplyError = err("channel or pattern is too long");
 /// More watched keys than a connection may have.
 pub const WATCH_TOO_MANY: ReplyError = err("too many watched keys");
 /// A command that cannot run inside `MULTI`.
@@ -393,6 +397,14 @@ impl ReplyError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.code
+    }
+
+    /// A command that a connection with subscriptions cannot call in protocol version 2.
+    #[must_use]
+    pub fn not_while_subscribed(name: &str) -> Self {
+        let allowed = "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed \
+                       in this context";
+        Self::quoting("Can't execute '", name.as_bytes(), allowed)
     }
 
     /// The text after the code.

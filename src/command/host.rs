@@ -5,6 +5,7 @@ use super::error::ReplyError;
 use super::spec::Spec;
 use crate::clock::Now;
 use crate::engine::{Census, Tally};
+use crate::pubsub::{Hub, Mailbox};
 use linchpin_protocol::Version;
 use std::sync::Arc;
 
@@ -40,6 +41,9 @@ pub trait Host: Send + Sync {
 
     /// All connections.
     fn clients(&self) -> &dyn Clients;
+
+    /// Who listens to what.
+    fn hub(&self) -> &Hub;
 
     /// Begins to stop the server: no new connections, what is in flight is answered.
     fn shut_down(&self);
@@ -302,6 +306,9 @@ pub trait Clients {
     /// The same of one connection, if it is there.
     fn find(&self, id: u64) -> Option<ClientFacts>;
 
+    /// Where messages for a connection come in, if it is there.
+    fn mailbox(&self, id: u64) -> Option<Arc<Mailbox>>;
+
     /// Ends a connection as soon as its worker notices; answers whether it was there.
     fn kill(&self, id: u64) -> bool;
 }
@@ -325,6 +332,8 @@ pub struct ClientFacts {
     pub opened_ms: u64,
     /// Bytes it holds: buffers, queue, watched keys, its own state.
     pub memory_bytes: usize,
+    /// Messages that it was too slow for.
+    pub dropped: u64,
     /// What changes from batch to batch.
     pub state: ClientState,
 }
@@ -342,6 +351,8 @@ pub struct ClientState {
     pub multi_bytes: usize,
     /// Keys watched.
     pub watched: usize,
+    /// Subscriptions to channels, to channels of the shard and to patterns.
+    pub subscriptions: [usize; 3],
     /// It is not disconnected for the memory it holds.
     pub no_evict: bool,
     /// Bytes of requests received but not yet executed.
@@ -370,6 +381,7 @@ impl Default for ClientState {
             multi: None,
             multi_bytes: 0,
             watched: 0,
+            subscriptions: [0; 3],
             no_evict: false,
             input_bytes: 0,
             input_capacity: 0,

@@ -33,6 +33,7 @@ pub mod key;
 pub mod latch;
 pub mod limit;
 pub mod lock;
+pub mod pubsub;
 pub mod semaphore;
 pub mod server;
 pub mod sessions;

@@ -251,7 +251,8 @@ const fn assert_shape(name: &str, arity: i16, keys: &Keys) {
     let mut i = 0;
     while i < keys.len as usize {
         assert!(
-            keys.specs[i].begin < arity.unsigned_abs(),
+            keys.specs[i].begin < arity.unsigned_abs()
+                || keys.specs[i].flags.has(KeyFlags::NOT_KEY),
             "the arity leaves out a key"
         );
         i += 1;
@@ -366,6 +367,10 @@ bit_set! {
         /// Brings the value of its first key under another name or into another database: that
         /// goes into the journal, however short the arguments are.
         CARRIES = "",
+        /// It may run for a connection that listens in protocol version 2.
+        SUBSCRIBER = "",
+        /// What it answers are pushes, which are sent even to who wants no replies.
+        PUSHES = "",
         /// Its reply waits until the disk has what it tells of, under every policy of the journal.
         DURABLE = "",
         /// Has subcommands and does nothing by itself.
@@ -462,6 +467,8 @@ bit_set! {
         DELETE = "delete",
         /// Depends on the arguments.
         VARIABLE_FLAGS = "variable_flags",
+        /// No key, but what the shard is found by.
+        NOT_KEY = "not_key",
     }
 }
 
@@ -500,6 +507,8 @@ pub enum Group {
     Cache,
     /// Requests that are to be done once.
     Idempotency,
+    /// Publish and subscribe.
+    Pubsub,
 }
 
 impl Group {
@@ -523,6 +532,7 @@ impl Group {
             Self::Limit => "limit",
             Self::Cache => "cache",
             Self::Idempotency => "idempotency",
+            Self::Pubsub => "pubsub",
         }
     }
 
@@ -546,13 +556,15 @@ impl Group {
             Self::Limit => "Rate limits",
             Self::Cache => "Caches",
             Self::Idempotency => "Idempotency",
+            Self::Pubsub => "Publish and subscribe",
         }
     }
 
     const fn category(self) -> Categories {
         match self {
             Self::Connection => Categories::CONNECTION,
-            Self::Server | Self::Cluster => Categories::NONE,
+            // That of publish and subscribe follows from the flag.
+            Self::Server | Self::Cluster | Self::Pubsub => Categories::NONE,
             Self::String => Categories::STRING,
             Self::Generic => Categories::KEYSPACE,
             Self::Transactions => Categories::TRANSACTION,
@@ -696,12 +708,13 @@ impl Keys {
         }
     }
 
-    /// Positions of the keys in a call, with what is done to them; `None` where the call's own
-    /// count of its keys is wrong.
+    /// Positions of the keys in a call, with what is done to them, and of nothing that only stands
+    /// where a key would; `None` where the call's own count of its keys is wrong.
     #[must_use]
     pub fn positions(&self, args: Args<'_>) -> Option<Vec<(usize, KeyFlags)>> {
         let mut found = Vec::new();
-        for spec in self.specs() {
+        let is_key = |spec: &&KeySpec| !spec.flags.has(KeyFlags::NOT_KEY);
+        for spec in self.specs().iter().filter(is_key) {
             let begin = usize::from(spec.begin);
             match spec.find {
                 Find::Range { last, step } => {

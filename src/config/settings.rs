@@ -72,6 +72,18 @@ pub struct OutputLimits {
     pub pubsub: OutputLimit,
 }
 
+impl OutputLimits {
+    /// The limit of a connection that listens to channels, or of another.
+    #[must_use]
+    pub fn of(&self, is_subscribed: bool) -> OutputLimit {
+        if is_subscribed {
+            self.pubsub
+        } else {
+            self.normal
+        }
+    }
+}
+
 /// How much memory all clients together may take: `maxmemory-clients`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientsMemory {
@@ -253,6 +265,8 @@ pub struct Settings {
     pub lease_grace_ms: u32,
     /// `max-waiters`: most calls that wait for the coordinator at a time.
     pub max_waiters: u32,
+    /// `max-subscriptions`: most subscriptions of one connection.
+    pub max_subscriptions: u32,
     /// `lazyfree-lazy-user-flush`: FLUSHDB and FLUSHALL are ASYNC unless told SYNC.
     pub lazyfree_lazy_user_flush: bool,
     /// Knobs without effect that were set to something else than their default, to be answered.
@@ -312,6 +326,7 @@ impl Default for Settings {
             snowflake_worker: 0,
             lease_grace_ms: 10_000,
             max_waiters: 100_000,
+            max_subscriptions: 100_000,
             lazyfree_lazy_user_flush: false,
             tuned: BTreeMap::new(),
         }

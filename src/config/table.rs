@@ -441,6 +441,13 @@ pub static DIRECTIVES: &[Directive] = &[
         },
     },
     Directive {
+        name: "max-subscriptions",
+        live: Live::Live,
+        doc: "Most channels and patterns that one connection may listen to at a time. Each holds \
+              about 320 bytes and twice its name.",
+        field: integer!(max_subscriptions, 0, 10_000_000),
+    },
+    Directive {
         name: "max-waiters",
         live: Live::Live,
         doc: "Most calls that wait for a lock, permits, a latch or a barrier at a time; one above \

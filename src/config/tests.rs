@@ -39,7 +39,7 @@ fn every_directive_of_redis_is_answered() {
         .chain(["cluster-announce-human-nodename", "locale-collate"])
         .chain(["set-max-listpack-entries", "set-max-listpack-value"])
         .chain(["journal-backlog-limit", "log-format"])
-        .chain(["lease-grace", "max-waiters"])
+        .chain(["lease-grace", "max-subscriptions", "max-waiters"])
         .chain(["id-clock-bound", "id-snowflake-epoch"])
         .chain(["id-snowflake-layout", "id-snowflake-worker"])
         .map(str::to_owned)
@@ -454,6 +454,7 @@ fn patterns_of_config_get() {
     check(
         &["max*"],
         &[
+            "max-subscriptions",
             "max-waiters",
             "maxclients",
             "maxmemory",

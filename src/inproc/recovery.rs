@@ -431,7 +431,7 @@ impl Stage {
                 fd: -1,
                 unix: false,
             };
-            let client = self.server.registry().open(origin, 0, Arc::new(Nobody));
+            let client = self.server.registry().open(origin, 0, 0, Arc::new(Nobody));
             Session::new(client, worker.settings())
         };
         let sessions = (0..CONNECTIONS).map(session).collect();

@@ -57,6 +57,9 @@ const PAUSE_OUTPUT_BYTES: usize = 64 << 20;
 /// This much output may wait for the journal before input pauses.
 const HELD_OUTPUT_BYTES_MAX: usize = 1 << 20;
 
+/// Messages are taken from the mailbox while less than so much is unsent: there they are shared.
+const MESSAGE_BYTES_MAX: usize = 64 << 10;
+
 /// Output that was sent is taken out of the buffer when there is so much of it.
 const SENT_KEPT_BYTES_MAX: usize = 64 << 10;
 
@@ -116,6 +119,8 @@ pub(super) struct Connection {
     parked: bool,
     /// The socket takes no more at the moment: the output stays with this connection.
     unsent_is_own: bool,
+    /// How much of it others were told of who have messages for this connection.
+    unsent_told: Cell<usize>,
     /// There may be complete requests in `input`.
     runnable: bool,
     /// What is in `input` was read by the poll before this one.
@@ -154,7 +159,8 @@ impl Connection {
     ) -> Self {
         let waker = Arc::new(TaskWaker(Mutex::new(None)));
         let now_ms = local.read_clock();
-        let client = local.server.registry().open(origin, now_ms, waker.clone());
+        let registry = local.server.registry();
+        let client = registry.open(origin, now_ms, local.index, waker.clone());
         let session = Session::new(client, local.worker.borrow_mut().settings());
         let watch = Rc::new(Watch::default());
         watch.opened_ms.set(now_ms);
@@ -178,6 +184,7 @@ impl Connection {
             room: None,
             parked: false,
             unsent_is_own: false,
+            unsent_told: Cell::new(0),
             runnable: false,
             announced: false,
             introduced: false,
@@ -198,7 +205,7 @@ impl Connection {
             if let Some(expired) = self.watch.expired() {
                 return Poll::Ready(End::TimedOut(expired));
             }
-            if self.overflowed {
+            if self.take_messages() || self.overflowed {
                 return Poll::Ready(End::OutputLimit);
             }
             if std::mem::take(&mut self.gives_way) {
@@ -207,6 +214,10 @@ impl Connection {
             }
             if self.send(cx).is_err() {
                 return Poll::Ready(End::Broken);
+            }
+            if self.settle_messages() {
+                // After the other connections, and after the requests of this one.
+                cx.waker().wake_by_ref();
             }
             if let Some(blocked) = self
                 .blocked_by_journal(cx)
@@ -279,6 +290,47 @@ impl Connection {
             }
         }
         is_over
+    }
+
+    /// Takes messages that came in, as far as there is room; answers whether more came than may
+    /// wait. What waits for the journal goes first: none is taken meanwhile.
+    fn take_messages(&mut self) -> bool {
+        let Some(mailbox) = self.session.mailbox() else {
+            return false;
+        };
+        if mailbox.is_cut_off() {
+            return true;
+        }
+        if mailbox.is_marked() && self.may_take() {
+            if self.output.is_empty() {
+                self.output = self.local.outputs.take();
+            }
+            let len_max = self.output_at + MESSAGE_BYTES_MAX;
+            self.session.take_messages(&mut self.output, len_max);
+        }
+        false
+    }
+
+    /// Whether there is room in the output for messages.
+    fn may_take(&self) -> bool {
+        self.held.is_empty() && self.output.len() - self.output_at < MESSAGE_BYTES_MAX
+    }
+
+    /// Tells others how much is unsent after some was sent; answers whether more messages can be
+    /// taken now.
+    fn settle_messages(&mut self) -> bool {
+        let Some(mailbox) = self.session.mailbox() else {
+            return false;
+        };
+        let unsent = self.output.len() - self.output_at;
+        if self.unsent_told.replace(unsent) != unsent {
+            mailbox.note_unsent(unsent);
+        }
+        let is_more = mailbox.is_marked() && self.may_take();
+        if mailbox.waiting_bytes() > 0 {
+            self.report();
+        }
+        is_more
     }
 
     /// Whether the connection has to wait for the journal before it reads and executes more. Sees
@@ -392,7 +444,11 @@ impl Connection {
     /// Whether what is unsent ends the connection, or keeps it from reading and executing more.
     fn blocked_by_output(&mut self) -> Option<Poll<End>> {
         // What waits for the journal is not the client's fault.
-        let unsent = self.ripe() - self.output_at;
+        // Nor are messages, where they are dropped before they are too many.
+        let mailbox = self.session.mailbox();
+        let mailbox = mailbox.filter(|_| self.session.ends_when_slow());
+        let waiting = mailbox.map(|mailbox| mailbox.waiting_bytes());
+        let unsent = self.ripe() - self.output_at + waiting.unwrap_or(0);
         let limit = self.output_limit();
         if limit.exceeded(unsent) {
             return Some(Poll::Ready(End::OutputLimit));
@@ -495,6 +551,8 @@ impl Connection {
         self.watch
             .authenticated
             .set(self.session.is_authenticated());
+        self.watch.subscribed.set(self.session.is_subscribed());
+        self.watch.ends_when_slow.set(self.session.ends_when_slow());
         let buffers = BufferUse {
             held_bytes: self.held_bytes(),
             input_bytes: self.input.len() - self.input_at,
@@ -622,7 +680,7 @@ impl Connection {
                 .borrow_mut()
                 .settings()
                 .client_output_buffer_limit
-                .normal,
+                .of(self.session.ends_when_slow()),
         )
     }
 

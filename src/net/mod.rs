@@ -20,6 +20,7 @@ mod expiry;
 mod journal;
 mod listen;
 mod local;
+mod pubsub;
 mod stream;
 mod timers;
 mod worker;

@@ -24,6 +24,10 @@ pub(super) struct Watch {
     pub(super) authenticated: Cell<bool>,
     /// Since when the unsent output has been at or above the soft limit.
     pub(super) over_soft_since_ms: Cell<Option<u64>>,
+    /// It listens to channels ...
+    pub(super) subscribed: Cell<bool>,
+    /// ... and its output is limited as that of subscribers.
+    pub(super) ends_when_slow: Cell<bool>,
     /// It waits for the server: until some time has passed, or its client has gone.
     pub(super) waits: Cell<bool>,
     partial_since_ms: Cell<Option<u64>>,
@@ -35,7 +39,8 @@ pub(super) struct Watch {
 /// Which time-out ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expired {
-    /// `timeout` seconds without a command, while it was the client's turn.
+    /// `timeout` seconds without a command, while it was the client's turn; of one that listens to
+    /// nothing.
     Idle,
     /// No password in time.
     Unauthenticated,
@@ -78,10 +83,10 @@ impl Watch {
 
     fn check(&self, settings: &Settings, now_ms: u64) -> Option<Expired> {
         let past = |since_ms: u64, limit_ms: u64| now_ms.saturating_sub(since_ms) >= limit_ms;
-        let (idle_ms, soft_s) = (
-            settings.timeout_s * 1_000,
-            settings.client_output_buffer_limit.normal.soft_s,
-        );
+        let limits = &settings.client_output_buffer_limit;
+        let soft_s = limits.of(self.ends_when_slow.get()).soft_s;
+        let idle_ms = settings.timeout_s * 1_000;
+        let is_excused = self.waits.get() || self.subscribed.get();
         if !self.authenticated.get() && past(self.opened_ms.get(), AUTH_MS_MAX) {
             Some(Expired::Unauthenticated)
         } else if self
@@ -96,7 +101,7 @@ impl Watch {
             .is_some_and(|at| past(at, soft_s * 1_000))
         {
             Some(Expired::SlowReader)
-        } else if idle_ms > 0 && !self.waits.get() && past(self.active_ms.get(), idle_ms) {
+        } else if idle_ms > 0 && !is_excused && past(self.active_ms.get(), idle_ms) {
             Some(Expired::Idle)
         } else {
             None

@@ -6,6 +6,7 @@ use super::driver::Connection;
 use super::expiry;
 use super::journal;
 use super::local::{Local, Stuck};
+use super::pubsub;
 use super::stream::Unattached;
 use crate::engine::{Settler, Step};
 use crate::journal::{Log, Needs};
@@ -179,6 +180,7 @@ async fn work(
     let coordinating =
         (local.index == 0).then(|| tokio::task::spawn_local(coordinate(Rc::clone(&local))));
     let relaying = tokio::task::spawn_local(relay(Rc::clone(&local)));
+    let delivering = tokio::task::spawn_local(deliver(Rc::clone(&local)));
     loop {
         tokio::select! {
             () = stopped.notified() => break,
@@ -208,6 +210,7 @@ async fn work(
     expiring.abort();
     coordinating.inspect(tokio::task::JoinHandle::abort);
     relaying.abort();
+    delivering.abort();
 }
 
 /// Runs one connection in a task of its own: a panic in it ends the connection and nothing else.
@@ -343,6 +346,12 @@ fn tidy_some(local: &Local, tidy: impl FnOnce(&Step<'_>) -> bool) -> bool {
 async fn relay(local: Rc<Local>) {
     let _vital = Vital;
     journal::relay(local).await;
+}
+
+/// The waking of connections that messages came for.
+async fn deliver(local: Rc<Local>) {
+    let _vital = Vital;
+    pubsub::relay(local).await;
 }
 
 /// The end of leases, waits and sessions: the first worker's, for all of them.

@@ -58,6 +58,8 @@ pub struct InfoFacts<'a> {
     pub exceeded_ms: (u64, u64),
     /// Distinct keys that connections watch.
     pub watched_keys: usize,
+    /// Channels, channels of the shard and patterns that have subscribers.
+    pub subscribed: [usize; 3],
     /// What the coordinator keeps.
     pub coordination: Totals,
     /// IDs that rise.
@@ -203,7 +205,9 @@ fn clients(lines: &mut Lines, facts: &InfoFacts<'_>) {
     let blocked = facts.clients.iter().filter(|client| client.state.waits);
     lines.field("blocked_clients", blocked.count());
     lines.field("tracking_clients", 0);
-    lines.field("pubsub_clients", 0);
+    let is_listening = |client: &&ClientFacts| client.state.subscriptions != [0; 3];
+    let listening = facts.clients.iter().filter(is_listening).count();
+    lines.field("pubsub_clients", listening);
     let watching = facts
         .clients
         .iter()
@@ -411,7 +415,7 @@ fn journal(lines: &mut Lines, disk: &DurabilityFacts) {
     lines.field("journal_snapshot_perc", percent);
 }
 
-/// Redis' statistics of what there is not here: channels, forks, migration, defragmenting and
+/// Redis' statistics of what there is not here: forks, migration, defragmenting and
 /// tracking.
 const STATS_ZERO: &[&str] = &[
     "pubsub_channels",
@@ -462,6 +466,10 @@ fn stats(lines: &mut Lines, facts: &InfoFacts<'_>) {
     lines.field("current_eviction_exceeded_time", current_ms);
     lines.field("keyspace_hits", counts.hits);
     lines.field("keyspace_misses", counts.misses);
+    let [channels, shards, patterns] = facts.subscribed;
+    lines.field("pubsub_channels", channels);
+    lines.field("pubsub_patterns", patterns);
+    lines.field("pubsubshard_channels", shards);
     lines.zeros(STATS_ZERO);
     lines.field("total_error_replies", counts.errors);
     lines.field("longest_step_us", facts.step_us_max);

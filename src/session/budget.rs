@@ -225,7 +225,7 @@ mod tests {
             fd: -1,
             unix: false,
         };
-        registry.open(origin, 0, Arc::new(Nobody))
+        registry.open(origin, 0, 0, Arc::new(Nobody))
     }
 
     #[test]

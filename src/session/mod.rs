@@ -41,6 +41,7 @@ use crate::engine::{Ahead, Batch, FRAME_BYTES_MAX, usable};
 use crate::journal::{Admission, Needs};
 use crate::observe::calls::Pending;
 use crate::observe::stats::Counts;
+use crate::pubsub::{Mailbox, Rings, SlowPolicy};
 use linchpin_protocol::{
     Args, Limits, Parsed, Pipeline, RequestParser, Version, Writer, peek_second,
 };
@@ -89,6 +90,7 @@ pub(crate) struct Worker {
     settings_version: u64,
     calls: Pending,
     pipeline: Pipeline,
+    rings: Rings,
     ahead: Ahead,
 }
 
@@ -103,6 +105,7 @@ impl Worker {
             settings_version,
             calls: Pending::default(),
             pipeline: Pipeline::new(),
+            rings: Rings::default(),
             ahead: Ahead::default(),
         }
     }
@@ -183,7 +186,8 @@ impl Session {
         let server = &*worker.server;
         let (calls, pipeline) = (&mut worker.calls, &mut worker.pipeline);
         let out_start = out.len();
-        let mut turn = Turn::new(server, &settings, worker.index, self.client.state(), calls);
+        let lent = (calls, &worker.rings);
+        let mut turn = Turn::new(server, &settings, worker.index, self.client.state(), lent);
         turn.client_bytes = self.client.holding().bytes();
         turn.out_len_max = out_start.saturating_add(output_bytes_max(&settings));
         turn.out_len_soft_max = out_start + OUTPUT_BYTES_SOFT_MAX;
@@ -233,6 +237,9 @@ impl Session {
             }
         };
         turn.settle();
+        // With the batch over: whoever is woken finds all of it.
+        turn.batch = None;
+        server.hub().ring(turn.rings);
         turn.counts.input_bytes += at as u64;
         self.command = turn.command.or(self.command);
         server.stats().add(worker.index, &turn.counts);
@@ -377,6 +384,7 @@ impl Session {
                 .as_ref()
                 .map_or(0, |multi| multi.queue_bytes),
             watched: self.conn.watched.len(),
+            subscriptions: self.conn.subscriptions(),
             no_evict: self.conn.no_evict,
             input_bytes: buffers.input_bytes,
             input_capacity: buffers.input_capacity,
@@ -418,8 +426,8 @@ impl Session {
         self.parser.bytes_needed()
     }
 
-    /// Bytes held of requests received, by the parser, by `MULTI` and by `WATCH`, and of grants
-    /// that were not told of yet.
+    /// Bytes held of requests received, by the parser, by `MULTI` and by `WATCH`, of grants
+    /// that were not told of yet, and of subscriptions with what waits for them.
     pub(crate) fn held_bytes(&self) -> usize {
         let multi = self.conn.multi.as_ref();
         let queue = multi.map_or(0, Multi::heap_bytes);
@@ -427,7 +435,9 @@ impl Session {
             self.conn.watched.heap_bytes(),
             self.conn.grants.heap_bytes(),
         );
-        usable(self.parser.retained_bytes()) + queue + watched + grants
+        let subscriber = self.conn.subscriber.as_ref();
+        let subscriptions = subscriber.map_or(0, |known| known.heap_bytes());
+        usable(self.parser.retained_bytes()) + queue + watched + grants + subscriptions
     }
 
     /// Whether commands other than `AUTH` and its like may run.
@@ -438,6 +448,27 @@ impl Session {
     /// The protocol version in force.
     pub(crate) fn resp(&self) -> Version {
         self.conn.resp
+    }
+
+    /// Where messages come in, if the connection listens to anything or has to take some.
+    pub(crate) fn mailbox(&self) -> Option<&Arc<Mailbox>> {
+        let subscriber = self.conn.subscriber.as_ref();
+        subscriber.map(|subscriber| subscriber.mailbox())
+    }
+
+    /// Whether it listens to anything.
+    pub(crate) fn is_subscribed(&self) -> bool {
+        self.conn.is_subscribed()
+    }
+
+    /// Whether it ends when more messages wait for it than may: else they are dropped.
+    pub(crate) fn ends_when_slow(&self) -> bool {
+        self.is_subscribed() && self.conn.slow_policy == SlowPolicy::Disconnect
+    }
+
+    /// Appends messages that came in until the output is `len_max` long.
+    pub(crate) fn take_messages(&mut self, out: &mut Vec<u8>, len_max: usize) {
+        take_messages(&mut self.conn, out, len_max);
     }
 
     /// The connection as others see it.
@@ -462,6 +493,9 @@ impl Session {
         for watched in self.conn.watched.take() {
             server.engine().unwatch(watched);
         }
+        if let Some(subscriber) = &mut self.conn.subscriber {
+            subscriber.leave(server.hub());
+        }
         server.registry().close(self.client.id());
         server.registry().budget().leave(&self.client);
     }
@@ -483,6 +517,18 @@ fn output_bytes_max(settings: &Settings) -> usize {
     match settings.client_output_buffer_limit.normal.hard_bytes {
         0 => usize::MAX,
         bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
+    }
+}
+
+/// Appends messages that came in until the output is `len_max` long.
+fn take_messages(conn: &mut Conn, out: &mut Vec<u8>, len_max: usize) {
+    let Some(subscriber) = &conn.subscriber else {
+        return;
+    };
+    let mailbox = subscriber.mailbox();
+    mailbox.take(out, conn.resp, len_max);
+    if subscriber.total() == 0 && mailbox.waiting_bytes() == 0 {
+        conn.subscriber = None;
     }
 }
 
@@ -523,6 +569,8 @@ struct Turn<'e> {
     counts: Counts,
     /// Calls that wait for the next reading of the clock.
     calls: &'e mut Pending,
+    /// Connections that messages were left for.
+    rings: &'e Rings,
     command: Option<&'static Spec>,
 }
 
@@ -532,7 +580,7 @@ impl<'e> Turn<'e> {
         settings: &'e Settings,
         worker: usize,
         state: ClientState,
-        calls: &'e mut Pending,
+        (calls, rings): (&'e mut Pending, &'e Rings),
     ) -> Self {
         Self {
             server,
@@ -557,6 +605,7 @@ impl<'e> Turn<'e> {
             parked: None,
             counts: Counts::default(),
             calls,
+            rings,
             command: None,
         }
     }
@@ -570,15 +619,21 @@ impl<'e> Turn<'e> {
     /// One request: refused, queued or run. Answers whether it was any of these; else it is to be
     /// tried again when the journal has caught up.
     fn execute(&mut self, conn: &mut Conn, args: Args<'_>, out: &mut Vec<u8>) -> bool {
-        let start = out.len();
         let admitted = self.admit(conn, args);
         if matches!(admitted, Ok(Admitted::Later)) {
             return false;
         }
         conn.replies.begin();
-        let mut calls = 1;
+        if conn.subscriber.is_some() {
+            self.take_before(conn, &admitted, out);
+        }
+        let start = out.len();
+        let (mut calls, mut is_push) = (1, false);
         match admitted {
-            Ok(Admitted::Run(spec)) => calls = self.run(conn, spec, args, out),
+            Ok(Admitted::Run(spec)) => {
+                is_push = spec.flags.has(Flags::PUSHES);
+                calls = self.run(conn, spec, args, out);
+            }
             Ok(Admitted::Later) => {}
             Ok(Admitted::Queued) => Writer::new(out, conn.resp).simple("QUEUED"),
             Ok(Admitted::HangUp) => {
@@ -595,11 +650,31 @@ impl<'e> Turn<'e> {
                 .give_back(std::mem::take(&mut self.claimed_bytes));
         }
         // Each of EXEC's replies was settled for itself.
-        if calls == 1 && conn.replies.silences() {
+        if calls == 1 && conn.replies.silences() && !is_push {
             out.truncate(start);
         }
         self.replies += u32::from(out.len() > start);
+        if conn.subscriber.is_some() {
+            take_messages(conn, out, self.out_len_soft_max);
+        }
         true
+    }
+
+    /// Takes the messages that came before a request. All of them before one that runs alone: none
+    /// is to stand in the midst of what `EXEC` answers.
+    fn take_before(
+        &self,
+        conn: &mut Conn,
+        admitted: &Result<Admitted, ReplyError>,
+        out: &mut Vec<u8>,
+    ) {
+        let is_alone = matches!(admitted, Ok(Admitted::Run(spec)) if spec.flags.has(Flags::ALONE));
+        let len_max = if is_alone {
+            usize::MAX
+        } else {
+            self.out_len_soft_max
+        };
+        take_messages(conn, out, len_max);
     }
 
     /// Decides what becomes of a request, in the order in which Redis looks.
@@ -607,6 +682,10 @@ impl<'e> Turn<'e> {
         let Some(spec) = recognize(conn, args)? else {
             return Ok(Admitted::HangUp);
         };
+        if conn.resp == Version::Resp2 && !spec.flags.has(Flags::SUBSCRIBER) && conn.is_subscribed()
+        {
+            return Err(ReplyError::not_while_subscribed(spec.name));
+        }
         if self.is_loading && !spec.flags.has(Flags::LOADING) {
             return Err(error::LOADING);
         }
@@ -724,7 +803,7 @@ impl<'e> Turn<'e> {
         }
         let (host, settings, state, resp) = (self.server, self.settings, self.state, conn.resp);
         let out_len_max = self.out_len_max;
-        let (is_write, is_short) = (self.is_write, self.is_short);
+        let (is_write, is_short, rings) = (self.is_write, self.is_short, self.rings);
         let mut cx = Cx {
             step: self.batch(alone).step(),
             conn,
@@ -734,6 +813,7 @@ impl<'e> Turn<'e> {
             spec,
             state,
             inner: Vec::new(),
+            rings,
             parked: None,
             is_durable: false,
             is_short,
@@ -986,7 +1066,7 @@ mod tests {
             fd: -1,
             unix: false,
         };
-        let client = server.registry().open(origin, 0, Arc::new(Nobody));
+        let client = server.registry().open(origin, 0, 0, Arc::new(Nobody));
         Session::new(client, worker.settings())
     }
 

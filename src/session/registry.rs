@@ -10,8 +10,9 @@ use super::outbox::{Outbox, Post};
 use crate::command::conn::{Conn, Names};
 use crate::command::host::{ClientFacts, ClientState, Clients};
 use crate::engine::Ledger;
+use crate::pubsub::Mailbox;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{Mutex, Wake};
+use crate::sync::{Mutex, OnceLock, Wake};
 use dashmap::DashMap;
 use std::sync::Arc;
 
@@ -40,6 +41,9 @@ pub(crate) struct Client {
     seen: Mutex<(Arc<Names>, ClientState)>,
     holding: Holding,
     outbox: Outbox<Waker>,
+    worker: usize,
+    /// Made when it first listens to anything.
+    mailbox: OnceLock<Arc<Mailbox>>,
 }
 
 impl std::fmt::Debug for dyn Wake {
@@ -62,6 +66,13 @@ impl Client {
     /// What others posted.
     pub(crate) fn outbox(&self) -> &Outbox<Waker> {
         &self.outbox
+    }
+
+    /// Where messages for it come in.
+    fn mailbox(&self) -> Arc<Mailbox> {
+        let task = || Arc::clone(self.outbox.task());
+        let make = || Arc::new(Mailbox::new(self.id, self.worker, task()));
+        Arc::clone(self.mailbox.get_or_init(make))
     }
 
     /// What it holds of memory.
@@ -97,6 +108,7 @@ impl Client {
             names,
             opened_ms: self.opened_ms,
             memory_bytes: self.holding.bytes(),
+            dropped: self.mailbox.get().map_or(0, |mailbox| mailbox.dropped()),
             state,
         }
     }
@@ -149,8 +161,14 @@ impl Registry {
         gone
     }
 
-    /// Enters a connection.
-    pub(crate) fn open(&self, origin: Origin, opened_ms: u64, waker: Waker) -> Arc<Client> {
+    /// Enters a connection of worker `worker`.
+    pub(crate) fn open(
+        &self,
+        origin: Origin,
+        opened_ms: u64,
+        worker: usize,
+        waker: Waker,
+    ) -> Arc<Client> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
         let state = ClientState {
             active_ms: opened_ms,
@@ -163,6 +181,8 @@ impl Registry {
             seen: Mutex::new((Arc::clone(&self.nameless), state)),
             holding: Holding::new(),
             outbox: Outbox::new(waker),
+            worker,
+            mailbox: OnceLock::new(),
         });
         self.open.fetch_add(1, Ordering::Relaxed);
         self.clients.insert(id, Arc::clone(&client));
@@ -204,6 +224,10 @@ impl Clients for Registry {
 
     fn find(&self, id: u64) -> Option<ClientFacts> {
         self.clients.get(&id).map(|client| client.facts())
+    }
+
+    fn mailbox(&self, id: u64) -> Option<Arc<Mailbox>> {
+        self.clients.get(&id).map(|client| client.mailbox())
     }
 
     fn kill(&self, id: u64) -> bool {

@@ -21,6 +21,7 @@ use crate::observe::info::{self, Identity, InfoFacts};
 use crate::observe::process::ProcessUse;
 use crate::observe::rarely::Rarely;
 use crate::observe::stats::{Counts, Stats};
+use crate::pubsub::{Hub, Kind};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use linchpin_protocol::Writer;
@@ -66,6 +67,7 @@ pub(crate) struct Server {
     /// Rises with every change of the settings, so that workers notice.
     settings_version: AtomicU64,
     registry: Arc<Registry>,
+    hub: Hub,
     stats: Stats,
     calls: CallStats,
     exceeded: Exceeded,
@@ -157,6 +159,8 @@ impl Server {
         let registry = Arc::new(Registry::new(Arc::clone(engine.ledger())));
         engine.set_callers(Box::new(Deliveries(Arc::clone(&registry))));
         registry.limit_clients(options.settings.clients_bytes_max());
+        let hub = Hub::new(options.workers);
+        hub.limit_unsent(unsent_bytes_max(&options.settings));
         Self {
             engine,
             disk: Disk::default(),
@@ -165,6 +169,7 @@ impl Server {
             settings: Mutex::new(Arc::new(options.settings)),
             settings_version: AtomicU64::new(0),
             registry,
+            hub,
             stats: Stats::new(options.workers),
             calls: CallStats::new(options.workers),
             exceeded: Exceeded::new(),
@@ -334,6 +339,11 @@ impl Server {
         &self.registry
     }
 
+    /// Who listens to what.
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
     pub(crate) fn stats(&self) -> &Stats {
         &self.stats
     }
@@ -435,6 +445,7 @@ impl Server {
         self.engine.coordinator().set_bounds(waits(&next));
         self.engine.ids().set_bound(next.id_clock_bound_ms.into());
         self.registry.limit_clients(next.clients_bytes_max());
+        self.hub.limit_unsent(unsent_bytes_max(&next));
         *current = Arc::new(next);
         self.disk.obey(&current);
         #[cfg(not(loom))]
@@ -463,6 +474,14 @@ fn waits(settings: &Settings) -> Bounds {
         waiters: settings.max_waiters as usize,
         lease_grace_ms: settings.lease_grace_ms.into(),
         id_bound_ms: settings.id_clock_bound_ms.into(),
+    }
+}
+
+/// What may wait for one subscriber.
+fn unsent_bytes_max(settings: &Settings) -> usize {
+    match settings.client_output_buffer_limit.pubsub.hard_bytes {
+        0 => usize::MAX,
+        bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
     }
 }
 
@@ -520,6 +539,7 @@ impl Host for Server {
         self.stats.reset();
         self.calls.reset();
         self.exceeded.reset();
+        self.hub.losses().reset();
         self.engine.ledger().reset_peak();
     }
 
@@ -542,6 +562,7 @@ impl Host for Server {
             step_us_max: self.stats.step_us_max(),
             census,
             clients: &clients,
+            subscribed: Kind::ALL.map(|kind| self.hub.len(kind)),
             coordination: self.engine.coordinator().totals(),
             ids: self.engine.ids().totals(),
             watched_keys: self.engine.watched_keys(),
@@ -572,6 +593,10 @@ impl Host for Server {
 
     fn clients(&self) -> &dyn Clients {
         &*self.registry
+    }
+
+    fn hub(&self) -> &Hub {
+        &self.hub
     }
 
     fn shut_down(&self) {

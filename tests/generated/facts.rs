@@ -14,6 +14,8 @@ const VALKEY: &str = include_str!("../data/valkey-commands.tsv");
 
 /// Command, column, reason.
 const ALLOWED: &[(&str, &str, &str)] = &[
+    ("client|slowpolicy", "name", "our own"),
+    ("pubsub|stats", "name", "our own"),
     ("delex", "name", "of Redis 8.4"),
     ("delifeq", "name", "of Valkey 9.0, newer than these facts"),
     ("digest", "name", "of Redis 8.4"),
@@ -76,6 +78,16 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "command|getkeysandflags",
         "arity",
         "as in Redis 7.0: a call without arguments has no keys",
+    ),
+    (
+        "publish",
+        "flags",
+        "there is nobody to replicate to, and Redis 7.0 does not tell may_replicate",
+    ),
+    (
+        "spublish",
+        "flags",
+        "there is nobody to replicate to, and Redis 7.0 does not tell may_replicate",
     ),
     (
         "multi",

@@ -8,6 +8,7 @@ mod atomic;
 mod churn;
 mod expiry;
 mod limits;
+mod pubsub;
 mod race;
 
 use std::thread;
@@ -24,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.extend(crate::trials_of("concurrency::churn", churn::CASES));
     trials.extend(crate::trials_of("concurrency::expiry", expiry::CASES));
     trials.extend(crate::trials_of("concurrency::limits", limits::CASES));
+    trials.extend(crate::trials_of("concurrency::pubsub", pubsub::CASES));
     trials
 }
 

@@ -115,7 +115,9 @@ impl<'a> Filter<'a> {
     fn meets(&self, client: &ClientFacts, now_ms: u64) -> bool {
         let age_s = now_ms.saturating_sub(client.opened_ms) / 1_000;
         self.id.is_none_or(|id| id == client.id)
-            && self.kind.is_none_or(|kind| kind == ClientType::Normal)
+            && self
+                .kind
+                .is_none_or(|kind| kind == ClientType::of(&client.state))
             && self.addr.is_none_or(|addr| addr == client.addr.as_bytes())
             && self
                 .laddr

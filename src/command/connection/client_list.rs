@@ -1,28 +1,30 @@
 //! `CLIENT INFO` and `CLIENT LIST [TYPE type | ID id [id ...]]`: a line for each connection.
 //!
-//! A line has the fields of Redis 7.2 in their order, and `watch`, the number of keys watched,
-//! which Redis has since 7.4:
+//! A line has the fields of Redis 7.2 in their order, `watch`, the number of keys watched, which
+//! Redis has since 7.4, and at its end `drops`:
 //!
 //! | field | meaning |
 //! | --- | --- |
 //! | `id`, `addr`, `laddr`, `fd`, `name` | number, addresses of both ends, file descriptor, name |
 //! | `age`, `idle` | seconds since it connected, and since it last sent something |
-//! | `flags` | `x` transaction, `c` about to be closed, `U` Unix socket, `e` NO-EVICT, else `N` |
+//! | `flags` | `P` subscriptions, `x` transaction, `c` closing, `U` Unix, `e` NO-EVICT, or `N` |
 //! | `db`, `multi`, `watch` | database, commands queued (-1: no transaction), keys watched |
+//! | `sub`, `psub`, `ssub` | subscriptions: to channels, patterns, channels of the shard |
 //! | `qbuf`, `qbuf-free` | bytes of requests not yet executed, bytes free in their buffer |
 //! | `argv-mem`, `multi-mem` | bytes of the command in course, and of those queued |
 //! | `rbs`, `obl`, `omem`, `tot-mem` | bytes of the reply buffer, used in it, beyond it, of all |
 //! | `cmd`, `user`, `resp` | last command, user, protocol version |
 //! | `lib-name`, `lib-ver` | what `CLIENT SETINFO` said |
+//! | `drops` | messages it was too slow for, see `CLIENT SLOWPOLICY` |
 //!
-//! `sub`, `psub`, `ssub`, `rbp`, `oll` and `redir` are there for those who read by position; they
+//! `rbp`, `oll` and `redir` are there for those who read by position; they
 //! say that there is nothing of the kind.
 //!
 //! LIMITATIONS: what is told of others is from the end of their last batch.
 
 use super::client::FLAGS;
 use crate::command::error::{self, ReplyError};
-use crate::command::host::ClientFacts;
+use crate::command::host::{ClientFacts, ClientState};
 use crate::command::spec::{Arg, ArgKind, Flags, Group, Keys, Spec};
 use crate::command::{Cx, words};
 use linchpin_protocol::{Args, Version};
@@ -100,6 +102,15 @@ pub(super) enum ClientType {
 }
 
 impl ClientType {
+    /// The type of a connection.
+    pub(super) fn of(state: &ClientState) -> Self {
+        if state.subscriptions == [0; 3] {
+            Self::Normal
+        } else {
+            Self::Pubsub
+        }
+    }
+
     /// The type with this name.
     ///
     /// # Errors
@@ -135,10 +146,10 @@ fn run_list(cx: &mut Cx<'_>, args: Args<'_>) -> Result<(), ReplyError> {
     let chosen = if args.len() == 2 {
         clients.list()
     } else if args.len() == 4 && is(2, b"TYPE") {
-        match ClientType::from_word(&args[3])? {
-            ClientType::Normal => clients.list(),
-            ClientType::Replication | ClientType::Pubsub => Vec::new(),
-        }
+        let kind = ClientType::from_word(&args[3])?;
+        let mut chosen = clients.list();
+        chosen.retain(|client| ClientType::of(&client.state) == kind);
+        chosen
     } else if args.len() > 3 && is(2, b"ID") {
         let ids: Result<Vec<i64>, ReplyError> = args.skip(3).iter().map(words::integer).collect();
         let ids = ids.map_err(|_| error::INVALID_CLIENT_ID)?;
@@ -167,6 +178,7 @@ fn refresh(cx: &mut Cx<'_>, facts: &mut ClientFacts) {
     state.resp = conn.resp;
     state.closing = conn.closing;
     state.watched = conn.watched.len();
+    state.subscriptions = conn.subscriptions();
     state.no_evict = conn.no_evict;
     state.command = Some(cx.spec);
     state.multi_bytes = conn.multi.as_ref().map_or(0, |multi| multi.queue_bytes);
@@ -186,15 +198,16 @@ fn write_line(text: &mut String, cx: &mut Cx<'_>, mut facts: ClientFacts, args: 
     let multi = state
         .multi
         .map_or(-1, |queued| i64::try_from(queued).unwrap_or(i64::MAX));
+    let [channels, shards, patterns] = state.subscriptions;
     let argv_bytes = if is_caller { args.bytes_len() } else { 0 };
     let total_bytes = facts.memory_bytes + argv_bytes;
     let output_beyond = state.output_bytes.saturating_sub(state.output_capacity);
     let _ = writeln!(
         text,
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 \
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} \
          multi={multi} watch={} qbuf={} qbuf-free={} argv-mem={argv_bytes} multi-mem={} rbs={} \
          rbp=0 obl={} oll=0 omem={output_beyond} tot-mem={total_bytes} events={} cmd={} \
-         user=default redir=-1 resp={} lib-name={} lib-ver={}",
+         user=default redir=-1 resp={} lib-name={} lib-ver={} drops={}",
         facts.id,
         facts.addr,
         facts.laddr,
@@ -204,6 +217,9 @@ fn write_line(text: &mut String, cx: &mut Cx<'_>, mut facts: ClientFacts, args: 
         seconds_since(state.active_ms),
         flags(&facts),
         state.db,
+        channels,
+        patterns,
+        shards,
         state.watched,
         state.input_bytes,
         state.input_capacity.saturating_sub(state.input_bytes),
@@ -218,11 +234,13 @@ fn write_line(text: &mut String, cx: &mut Cx<'_>, mut facts: ClientFacts, args: 
         },
         facts.names.lib_name,
         facts.names.lib_ver,
+        facts.dropped,
     );
 }
 
 fn flags(facts: &ClientFacts) -> String {
     let letters = [
+        (facts.state.subscriptions != [0; 3], 'P'),
         (facts.state.multi.is_some(), 'x'),
         (facts.state.waits, 'b'),
         (facts.state.closing, 'c'),

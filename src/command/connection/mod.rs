@@ -10,3 +10,4 @@ pub mod ping;
 pub mod quit;
 pub mod readonly;
 pub mod select;
+pub mod slow_policy;

@@ -5,7 +5,7 @@
 //! value.
 
 use super::command::{FLAGS, write_words};
-use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, Keys, Spec};
+use crate::command::spec::{Arg, ArgKind, Categories, Flags, Group, KeyFlags, KeySpec, Keys, Spec};
 use crate::command::{Cx, ReplyError, error, table};
 use linchpin_protocol::Args;
 
@@ -69,7 +69,8 @@ fn keys_of(call: Args<'_>) -> Result<Vec<(usize, KeyFlags)>, ReplyError> {
     {
         spec = table::find_sub(spec, own).ok_or(error::INVALID_COMMAND)?;
     }
-    if spec.keys.specs().is_empty() {
+    let is_none = |spec: &KeySpec| spec.flags.has(KeyFlags::NOT_KEY);
+    if spec.keys.specs().iter().all(is_none) {
         return Err(error::COMMAND_WITHOUT_KEYS);
     }
     if !spec.takes(call.len()) {

@@ -68,7 +68,7 @@ fn run(cx: &mut Cx<'_>, _: Args<'_>) -> Result<(), ReplyError> {
             }
             cx.out.error_bytes(&error.line());
         }
-        if cx.conn.replies.silences() {
+        if cx.conn.replies.silences() && !spec.flags.has(Flags::PUSHES) {
             cx.out.truncate(start);
         }
     }

@@ -1,0 +1,6 @@
+//! Publish and subscribe.
+
+pub mod publish;
+pub mod show;
+pub mod stats;
+pub mod subscribe;
