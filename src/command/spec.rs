@@ -364,6 +364,8 @@ bit_set! {
         /// Brings the value of its first key under another name or into another database: that
         /// goes into the journal, however short the arguments are.
         CARRIES = "",
+        /// Makes nothing where its keys are there: then it is not refused when memory is short.
+        MAKES_MISSING = "",
         /// Its reply waits until the disk has what it tells of, under every policy of the journal.
         DURABLE = "",
         /// Has subcommands and does nothing by itself.

@@ -611,6 +611,7 @@ impl<'e> Turn<'e> {
             && self.server.engine().is_over_bound()
             && !self.make_room(spec, args)
             && needs_memory(conn, spec)
+            && !self.makes_nothing(conn, spec, args)
         {
             return Err(error::OUT_OF_MEMORY);
         }
@@ -680,6 +681,21 @@ impl<'e> Turn<'e> {
         drop(step);
         self.counts.add_tally(&tally);
         may_run
+    }
+
+    /// Whether a request that may need memory needs none: all its keys are there.
+    #[cold]
+    fn makes_nothing(&mut self, conn: &Conn, spec: &Spec, args: Args<'_>) -> bool {
+        if conn.multi.is_some() || !spec.flags.has(Flags::MAKES_MISSING) {
+            return false;
+        }
+        let keys = spec.keys.positions(args).unwrap_or_default();
+        let mut step = self.batch(false).step();
+        let mut exists = |key| step.lock_any(conn.db, key).slot(conn.db, key).exists();
+        !keys.is_empty()
+            && keys
+                .iter()
+                .all(|(at, _)| args.get(*at).is_some_and(&mut exists))
     }
 
     /// Counts a request that was refused, and answers what the client is told.
