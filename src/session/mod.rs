@@ -683,10 +683,15 @@ impl<'e> Turn<'e> {
         may_run
     }
 
-    /// Whether a request that may need memory needs none: all its keys are there.
+    /// Whether a request that may need memory needs none: all its keys are there, and it is not to
+    /// wait, which takes memory too.
     #[cold]
     fn makes_nothing(&mut self, conn: &Conn, spec: &Spec, args: Args<'_>) -> bool {
-        if conn.multi.is_some() || !spec.flags.has(Flags::MAKES_MISSING) {
+        let may_wait = || args.iter().any(|word| word.eq_ignore_ascii_case(b"WAIT"));
+        if conn.multi.is_some()
+            || !spec.flags.has(Flags::MAKES_MISSING)
+            || spec.flags.has(Flags::BLOCKING) && may_wait()
+        {
             return false;
         }
         let keys = spec.keys.positions(args).unwrap_or_default();
