@@ -371,6 +371,8 @@ bit_set! {
         SUBSCRIBER = "",
         /// What it answers are pushes, which are sent even to who wants no replies.
         PUSHES = "",
+        /// Makes nothing where its keys are there: then it is not refused when memory is short.
+        MAKES_MISSING = "",
         /// Its reply waits until the disk has what it tells of, under every policy of the journal.
         DURABLE = "",
         /// Has subcommands and does nothing by itself.

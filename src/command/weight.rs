@@ -21,10 +21,10 @@ const ARGUMENT_BYTES_MAX: usize = 16;
 const ID_BYTES_MAX: usize = 192;
 /// What a hold, a session or their kin comes to beside the arguments: numbers, a secret name.
 const OBJECT_BYTES_MAX: usize = 128;
-/// What is written anew of an idempotency record when it is done: owner, fingerprint, numbers.
-const RECORD_BYTES_MAX: usize = 600;
 /// What the effect of a fence mark or of a tie has beside its key.
 const EXTRA_BYTES_MAX: usize = 20;
+/// What a record has that a call need not name: owner, fingerprint and integers.
+const RECORD_BYTES_MAX: usize = 2 * 256 + 64;
 /// The most arguments of a `SET` that has neither of the two.
 const SET_ARGUMENTS: usize = 4;
 
@@ -80,6 +80,8 @@ fn of_arguments(spec: &Spec, args: Args<'_>) -> usize {
         Group::Lock | Group::Session | Group::Semaphore | Group::Latch | Group::Barrier => {
             return bytes + OBJECT_BYTES_MAX;
         }
+        // When a value is stale is an effect of its own, with the key once more.
+        Group::Cache => return bytes + args.get(1).map_or(0, <[u8]>::len) + EXTRA_BYTES_MAX,
         Group::Idempotency => return bytes + RECORD_BYTES_MAX,
         _ => {}
     }
@@ -195,5 +197,14 @@ mod tests {
             );
         }
         assert_eq!(weight(&["GET old", "EXISTS old"]), None);
+    }
+
+    #[test]
+    fn what_is_kept_beside_a_value_counts() {
+        let key = "k".repeat(5_000);
+        let names_it_twice = |line: &str| weight(&[line]).unwrap() >= 2 * key.len();
+        assert!(names_it_twice(&format!("CACHE.SET {key} v TOKEN 1 PX 1")));
+        assert!(names_it_twice(&format!("CACHE.STALE {key} GRACE 5")));
+        assert!(weight(&["IDEMP.DONE k 1 r PX 1"]).unwrap() >= 512);
     }
 }

@@ -692,7 +692,7 @@ impl<'e> Turn<'e> {
         // What is being loaded is not evicted: later frames build on it.
         self.is_short =
             !self.is_loading && self.server.engine().is_over_bound() && !self.make_room(spec, args);
-        if self.is_short && needs_memory(conn, spec) {
+        if self.is_short && needs_memory(conn, spec) && !self.makes_nothing(conn, spec, args) {
             return Err(error::OUT_OF_MEMORY);
         }
         if spec.name == "exec" && self.waits_for_ids(conn) {
@@ -761,6 +761,26 @@ impl<'e> Turn<'e> {
         drop(step);
         self.counts.add_tally(&tally);
         may_run
+    }
+
+    /// Whether a request that may need memory needs none: all its keys are there, and it is not to
+    /// wait, which takes memory too.
+    #[cold]
+    fn makes_nothing(&mut self, conn: &Conn, spec: &Spec, args: Args<'_>) -> bool {
+        let may_wait = || args.iter().any(|word| word.eq_ignore_ascii_case(b"WAIT"));
+        if conn.multi.is_some()
+            || !spec.flags.has(Flags::MAKES_MISSING)
+            || spec.flags.has(Flags::BLOCKING) && may_wait()
+        {
+            return false;
+        }
+        let keys = spec.keys.positions(args).unwrap_or_default();
+        let mut step = self.batch(false).step();
+        let mut exists = |key| step.lock_any(conn.db, key).slot(conn.db, key).exists();
+        !keys.is_empty()
+            && keys
+                .iter()
+                .all(|(at, _)| args.get(*at).is_some_and(&mut exists))
     }
 
     /// Counts a request that was refused, and answers what the client is told.

@@ -21,6 +21,7 @@ pub const SPECS: &[Spec] = &[Spec::new(
     -5,
     Flags::WRITE
         .with(Flags::DENYOOM)
+        .with(Flags::MAKES_MISSING)
         .with(Flags::BLOCKING)
         .with(Flags::FAST)
         .with(Flags::DURABLE),

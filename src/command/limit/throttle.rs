@@ -12,7 +12,10 @@ use crate::command::{Cx, ReplyError, error};
 use crate::engine::{Change, Rate, Slot, Verdict, WrongType, whole_seconds};
 use linchpin_protocol::{Args, Writer};
 
-const FLAGS: Flags = Flags::WRITE.with(Flags::DENYOOM).with(Flags::FAST);
+const FLAGS: Flags = Flags::WRITE
+    .with(Flags::DENYOOM)
+    .with(Flags::MAKES_MISSING)
+    .with(Flags::FAST);
 const KEY_FLAGS: KeyFlags = KeyFlags::RW.with(KeyFlags::ACCESS).with(KeyFlags::UPDATE);
 /// Limits that one call may name.
 const LIMITS_MAX: i64 = 1_024;
