@@ -398,7 +398,8 @@ impl Player {
                 words.len() == 3
                     && is(0, *status)
                     && self.is_fence(fence, &words[1])
-                    && is(2, *free)
+                    // At the grant, or when the reply is written: others may have had their turn.
+                    && (is(2, *free) || *status == 1 && is(2, self.model.free_now()))
             }
             Told::Met { index } => words.len() == 2 && is(1, *index),
             Told::Number(number) => words.len() == 1 && is(0, *number),

@@ -251,15 +251,12 @@ impl Model {
     }
 
     pub(super) fn take_told(&mut self, client: usize) -> Option<Told> {
-        let mut told = self.told[client].take()?;
-        // What is free when the reply to a call that waited is written: others had their turn, too.
-        if let Told::Permits {
-            status: 1, free, ..
-        } = &mut told
-        {
-            *free = self.things.get(SEMAPHORE).map_or(LIMIT, Thing::free);
-        }
-        Some(told)
+        self.told[client].take()
+    }
+
+    /// Permits that nobody has now.
+    pub(super) fn free_now(&self) -> i64 {
+        self.things.get(SEMAPHORE).map_or(LIMIT, Thing::free)
     }
 
     pub(super) fn note_text(&mut self, text: &str) {
